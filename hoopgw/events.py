@@ -1,0 +1,111 @@
+"""Who asks, and what is asked: the values that every room of the house speaks.
+
+Protocols translate frames into an `Operation`; policy, reviews and the recorder know nothing else
+of the protocol. Everything here is frozen and compared by content. Texts that may hold a secret
+stay out of ``repr``, so that no log, traceback or assertion shows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from attrs import field, frozen
+from attrs.validators import min_len
+
+HopKind: TypeAlias = Literal["person", "workload", "agent"]
+
+Scalar: TypeAlias = str | bool | int
+ContextValue: TypeAlias = Scalar | tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Hop:
+    """One member of a chain of delegation, as authenticated."""
+
+    id: str
+    """Stable and unique over issuers: ``<issuer alias>|<subject>``."""
+    name: str
+    """For people to read; not unique, never compared."""
+    kind: HopKind
+    groups: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class Principal:
+    """Who acts: a chain of delegation with its end, as proved at log-in."""
+
+    chain: tuple[Hop, ...] = field(validator=min_len(1))
+    """Root first: ``alice``, then the agent she started, then that one's child."""
+    session: str
+    """The log-in's stable id (``sid``): survives refresh, names what revocation kills."""
+    expires: float
+    """Seconds since the epoch; live sessions end then."""
+
+    @property
+    def root(self) -> Hop:
+        """The true initiator."""
+        return self.chain[0]
+
+    @property
+    def path(self) -> str:
+        """The chain for people to read: ``alice / planner``."""
+        return " / ".join(hop.name for hop in self.chain)
+
+
+@frozen(kw_only=True)
+class Resource:
+    """Something inside a target that policy may speak of."""
+
+    type: str
+    """Cedar entity type with its namespace: ``Postgres::Table``."""
+    id: str
+    """Unique in its type: ``orders/public.customers``."""
+    parents: tuple[Resource, ...] = ()
+    labels: frozenset[str] = frozenset()
+    """Classification by the operator: ``pii.email``; readable as ``resource.labels``."""
+
+
+@frozen(kw_only=True)
+class Access:
+    """One action on one resource; an operation has one or more."""
+
+    action: str
+    """Cedar action with its namespace: ``Postgres::Action::"select"`` is ``Postgres::select``."""
+    resource: Resource
+
+
+@frozen(kw_only=True)
+class Operation:
+    """One thing a principal asks of a target: the unit that is decided, held and recorded."""
+
+    protocol: str
+    target: str
+    action: str
+    """The main action in the target's own words, for people: ``select``, ``exec``."""
+    accesses: tuple[Access, ...] = field(validator=min_len(1))
+    """All of them must be allowed."""
+    text: str = field(repr=False)
+    """The exact statement, command or request line. May hold secrets."""
+    context: Mapping[str, ContextValue] = field(factory=dict)
+    """Attributes for policy, as the protocol's Cedar schema declares them."""
+    digest: bytes = field(repr=bytes.hex)
+    """What an approval is bound to: `operation_digest` over all that will be sent."""
+
+
+_DOMAIN: Final = b"hoopgw/operation/v1\0"
+
+
+def operation_digest(parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return SHA-256 over a canonical encoding of named byte strings.
+
+    Each name and value is prefixed by its length (8 bytes, big-endian), so no two different lists
+    encode alike; the domain keeps the digest from meaning anything elsewhere.
+    """
+    state = hashlib.sha256(_DOMAIN)
+    for name, value in parts:
+        encoded = name.encode()
+        state.update(len(encoded).to_bytes(8, "big") + encoded)
+        state.update(len(value).to_bytes(8, "big") + value)
+    return state.digest()

@@ -1,0 +1,1 @@
+"""Policy: what a principal may do, decided by Cedar and explained."""

@@ -1,0 +1,90 @@
+"""The decision on one operation, as values.
+
+`Deny` wins over `Review`, which wins over `Allow`; no opinion at all is `Deny`, and so is a policy
+that errs. Masks outlive a review. ``match`` on a `Decision`: mypy says which case was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+from attrs.validators import ge, min_len
+
+
+@frozen(kw_only=True)
+class Allow:
+    """Pass the operation on."""
+
+    max_rows: int | None = None
+    """End the answer with an error after this many rows; None is no limit."""
+
+
+@frozen(kw_only=True)
+class Remedy:
+    """One approval that would cure a refusal."""
+
+    rule: str
+    """The policy's ``@id``."""
+    groups: frozenset[str] = field(validator=min_len(1))
+    """Who may approve: a member of any of them."""
+    needed: int = field(default=1, validator=ge(1))
+    """Distinct persons."""
+    patience: float = 900.0
+    """Seconds that the request waits for people."""
+    prompt: str | None = None
+    """What the requester is asked to state, if a justification is required."""
+
+
+@frozen(kw_only=True)
+class Review:
+    """Hold the operation until every remedy is given."""
+
+    remedies: tuple[Remedy, ...] = field(validator=min_len(1))
+    max_rows: int | None = None
+
+
+@frozen(kw_only=True)
+class Deny:
+    """Refuse the operation."""
+
+    reason: str
+    """Shown to the principal; holds nothing that it does not know already."""
+
+
+Decision: TypeAlias = Allow | Review | Deny
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """A decision, and how it came about, for the recording."""
+
+    decision: Decision
+    because: tuple[str, ...] = ()
+    """The ``@id`` of the policies that decided."""
+    policy: str = ""
+    """Version of the policy set: the first 16 hex digits of SHA-256 over its files."""
+    errors: tuple[str, ...] = ()
+    """What Cedar reported as erring; never empty without the decision being `Deny`."""
+
+
+@frozen(kw_only=True)
+class Sight:
+    """How one labelled field is shown to one principal."""
+
+    mask: str | None
+    """Mask kind (`hoopgw.masking`), or None for the clear value."""
+    because: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Hidden:
+    """A labelled field that the principal may not even see masked."""
+
+    reason: str
+    because: tuple[str, ...] = ()
+
+
+Sights: TypeAlias = Mapping[str, Sight | Hidden]
+"""Resource id of the field to how it is shown."""

@@ -1,0 +1,1 @@
+"""Evidence: records written before an operation runs, kept in a tamper-evident log."""

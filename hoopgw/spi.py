@@ -1,0 +1,331 @@
+"""What a protocol gives to hoopgw, and what hoopgw gives to a protocol.
+
+A protocol package announces one `ProtocolSpec` under the entry-point group ``hoopgw.protocols``.
+Its client leg runs in the data worker with a `GatewayContext`; its target leg runs in the agent
+with an `AgentContext`. Neither reaches for anything global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, le, matches_re
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+
+from hoopgw.events import Operation, Principal, Resource
+from hoopgw.policy.decision import Review, Sights, Verdict
+from hoopgw.recording.records import AnyRecord, Record
+
+API: Final = 1
+"""Raised by one with each incompatible change of this module."""
+
+
+class Policy(Protocol):
+    """The policy core, as a client leg sees it. Compiled; calls never wait."""
+
+    @property
+    def version(self) -> str:
+        """Changes with each reload; a part of every cache key."""
+        ...
+
+    def decide(self, principal: Principal, operation: Operation) -> Verdict:
+        """Judge an operation."""
+        ...
+
+    def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
+        """Say how each labelled field is shown; a field that is not permitted is `Hidden`."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where records go. See `hoopgw.recording`."""
+
+    def write(self, record: Record) -> None:
+        """Keep a record so that it survives this process, with all that was put off before it.
+
+        Raises:
+            RecorderError: it could not be kept, so what it describes must not happen.
+
+        """
+        ...
+
+    def put_off(self, record: Record) -> None:
+        """Keep a record with the next `write`, or within 50 ms: for what has happened already.
+
+        Raises:
+            RecorderError: too much waits already.
+
+        """
+        ...
+
+    def sync(self) -> Deferred[None]:
+        """Fire when all that was written so far survives a power loss."""
+        ...
+
+
+@frozen(kw_only=True)
+class ReviewOutcome:
+    """How a review ended."""
+
+    approved: bool
+    request: str
+    """The request's id."""
+    outcome: str
+    """``approved``, ``denied``, ``expired`` or ``withdrawn``."""
+    voters: tuple[str, ...] = ()
+    reason: str = ""
+    """For the principal."""
+
+
+class PendingReview(Protocol):
+    """A request for approval that has been filed."""
+
+    @property
+    def request(self) -> str:
+        """The request's id, to show to people."""
+        ...
+
+    @property
+    def settled(self) -> Deferred[ReviewOutcome]:
+        """Fires once. An approval that it carries has been consumed: it covers this one use."""
+        ...
+
+    def withdraw(self) -> None:
+        """Say that nobody waits any more."""
+        ...
+
+
+class Reviews(Protocol):
+    """Where people are asked."""
+
+    def ask(
+        self, principal: Principal, session: str, operation: Operation, review: Review
+    ) -> Deferred[PendingReview]:
+        """File a request. Fails with `UnavailableError` if that is not possible."""
+        ...
+
+
+class ByteLeg(Protocol):
+    """A byte stream to the target, opened and logged in by an agent.
+
+    It is a Twisted transport (``write``, ``writeSequence``, ``loseConnection``,
+    ``abortConnection``, ``pauseProducing``, ``resumeProducing``, ``registerProducer``,
+    ``unregisterProducer``); `start` connects it to the protocol that reads from it.
+    """
+
+    def start(self, receiver: Any) -> None:
+        """Give what comes from the target to ``receiver`` (an `IProtocol`), from now on."""
+        ...
+
+
+@frozen(kw_only=True)
+class OpenTarget:
+    """What the link gives for a ticket: a logged-in stream, and what the agent learned."""
+
+    leg: Any
+    """A `hoopgw.transport` transport, paused, with no protocol yet (see `ByteLeg`)."""
+    agent: str
+    facts: Mapping[str, Any]
+    """Protocol-specific: for PostgreSQL ``parameters``, a map of ParameterStatus values."""
+    cancel: Callable[[], None]
+    """Ask the agent to cancel what the target is doing for this session."""
+
+
+class Link(Protocol):
+    """The way to targets."""
+
+    def open(
+        self,
+        principal: Principal,
+        session: str,
+        target: str,
+        account: str,
+        wishes: Mapping[str, Any],
+        digest: bytes | None = None,
+    ) -> Deferred[OpenTarget]:
+        """Open a target with the credential that its agent holds for ``account``.
+
+        Args:
+            principal: for the ticket: who it is for, and when the session ends.
+            session: the gateway session's id.
+            target: a target's name in the configuration.
+            account: the account on the target.
+            wishes: protocol-specific, allow-listed by the protocol (PostgreSQL: ``database`` and
+                ``settings``).
+            digest: of the one operation that a one-shot ticket is for.
+
+        The Deferred fails with `LinkError`.
+
+        """
+        ...
+
+
+class Logins(Protocol):
+    """How callers prove who they are, shared by all protocols."""
+
+    def token(self, token: str, target: str) -> Principal:
+        """Verify a gateway token for a target, with cached public keys. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good; the text is for the log.
+
+        """
+        ...
+
+    def session_password(self, handle: str) -> Deferred[SessionPassword]:
+        """Look a session password up. Fails with `AuthenticationError` if there is none."""
+        ...
+
+
+@frozen(kw_only=True)
+class SessionPassword:
+    """A stored SCRAM-SHA-256 verifier (RFC 5803), and whom it logs in."""
+
+    target: str
+    account: str
+    principal: Principal
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+
+
+class Sessions(Protocol):
+    """The live sessions of this worker: counted, limited, and cut when their time is over."""
+
+    def opened(
+        self, session: str, principal: Principal, target: str, cut: Callable[[str], None]
+    ) -> None:
+        """Announce a session. ``cut`` is called with a reason at expiry, revocation or shutdown.
+
+        Raises:
+            UnavailableError: there are too many, for the gateway or for this principal.
+
+        """
+        ...
+
+    def closed(self, session: str) -> None:
+        """Announce its end; harmless if it is not known."""
+        ...
+
+
+@frozen(kw_only=True)
+class TargetSettings:
+    """One ``[[targets]]`` table of the configuration."""
+
+    name: str
+    protocol: str
+    agent: str
+    """The agent's name: only that agent's connections open this target."""
+    labels: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Classified fields: ``"public.customers.email"`` to ``("pii.email",)``."""
+    durability: str = "grouped"
+    """``grouped``, or ``strict``: each intent is synced before its operation runs."""
+    environment: str = ""
+    """A name that policy can speak of: ``Hoopgw::Environment::"prod"``."""
+    options: Mapping[str, Any] = field(factory=dict)
+    """What only the protocol understands; the protocol validates it."""
+
+
+@frozen(kw_only=True)
+class GatewayContext:
+    """What a client leg works with, in the data worker."""
+
+    reactor: Any
+    """The reactor: clock, and what opens connections."""
+    clock: IReactorTime
+    targets: Mapping[str, TargetSettings]
+    """The targets of this protocol, by name."""
+    listener: Mapping[str, Any]
+    """The listener's table of the configuration, for protocol-specific options."""
+    tls: Any
+    """An ``ssl.SSLContext`` with the gateway's certificate."""
+    certificate: bytes
+    """The gateway's certificate, DER: channel binding needs it."""
+    policy: Policy
+    recorder: Recorder
+    reviews: Reviews
+    link: Link
+    logins: Logins
+    sessions: Sessions
+    mask_key: bytes = field(repr=False)
+    """32 bytes, for masks that make joinable tokens."""
+    new_session: Callable[[], str]
+    """Makes a session id: unique, unguessable, sorts by time."""
+
+
+class TargetLeg(Protocol):
+    """A protocol's side of the agent."""
+
+    async def open(self, target: AgentTarget, account: str, wishes: Mapping[str, Any]) -> Opened:
+        """Connect to the target and log in with the account's credential.
+
+        Raises:
+            LinkError: the text is shown to the caller: no credential, no internal address.
+
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class AgentTarget:
+    """One ``[[targets]]`` table of the agent's own configuration."""
+
+    name: str
+    protocol: str
+    address: str
+    """``host:port`` or ``unix:/path``."""
+    accounts: Mapping[str, Callable[[], Awaitable[bytes]]]
+    """Account to what fetches its credential from its secret source."""
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Opened:
+    """A target that was opened: its transport stands paused, at a message boundary."""
+
+    transport: Any
+    """A `hoopgw.transport` transport."""
+    rest: bytes
+    """Bytes that came already and belong to the caller."""
+    facts: Mapping[str, Any]
+    cancel: Callable[[], Awaitable[None]]
+
+
+@frozen(kw_only=True)
+class AgentContext:
+    """What a target leg works with, in the agent."""
+
+    reactor: Any
+    clock: IReactorTime
+
+
+@frozen(kw_only=True)
+class ProtocolSpec:
+    """One protocol."""
+
+    name: str = field(validator=matches_re(r"[a-z][a-z0-9_]*"))
+    default_port: int = field(validator=and_(ge(1), le(65535)))
+    make_factory: Callable[[GatewayContext], IProtocolFactory]
+    """Client leg; its protocols are connected to `hoopgw.transport` transports."""
+    make_target_leg: Callable[[AgentContext], TargetLeg]
+    cedar_schema: str
+    """In Cedar's human-readable syntax, in the protocol's own namespace."""
+    check_target: Callable[[TargetSettings], None]
+    """Validate the protocol's part of a target; raises `ConfigError`."""
+    replay: Callable[[Iterable[AnyRecord]], Iterable[ReplayLine]]
+    """Show a session's records to a person, in order."""
+    api: int = API
+
+
+@frozen(kw_only=True)
+class ReplayLine:
+    """One line of a replay: when, what kind, and text that is safe for a terminal."""
+
+    at: int
+    kind: str
+    """``input``, ``decision``, ``output``, ``error`` or ``note``."""
+    text: str
