@@ -1,0 +1,88 @@
+"""TLS by memory BIO: ciphertext in, plaintext out, no socket.
+
+OpenSSL through the standard library's ``ssl`` costs a third of what Twisted's TLS transport does.
+The plaintext is decrypted into a buffer that all connections share.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Final
+
+_RECORD: Final = 65_536
+_PLAIN: Final = memoryview(bytearray(_RECORD))
+
+
+class TlsStream:
+    """One TLS connection without its socket."""
+
+    __slots__ = ("_in", "_out", "_read", "established", "object")
+
+    def __init__(
+        self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
+    ) -> None:
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self.object = context.wrap_bio(
+            self._in, self._out, server_side=server_side, server_hostname=server_hostname
+        )
+        self._read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # with a buffer it returns the count
+        self.established = False
+
+    def feed(self, ciphertext: memoryview | bytes) -> None:
+        """Store what came from the peer."""
+        self._in.write(ciphertext)
+
+    def end(self) -> None:
+        """Say that nothing more comes from the peer."""
+        self._in.write_eof()
+
+    def shake(self) -> bool:
+        """Go on with the handshake; tell whether it is done.
+
+        Raises:
+            ssl.SSLError: it failed.
+
+        """
+        try:
+            self.object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        self.established = True
+        return True
+
+    def plaintext(self) -> Iterator[memoryview]:
+        """Yield decrypted data; each piece is valid until the next is asked for.
+
+        Raises:
+            ssl.SSLZeroReturnError: the peer closed its side.
+            ssl.SSLError: the stream is broken.
+
+        """
+        while True:
+            try:
+                count = self._read(_RECORD, _PLAIN)
+            except ssl.SSLWantReadError:
+                return
+            if count == 0:
+                raise ssl.SSLZeroReturnError
+            yield _PLAIN[:count]
+            if not self._in.pending and not self.object.pending():
+                return  # saves an exception per read
+
+    def seal(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt data; it waits in `ciphertext`."""
+        self.object.write(data)
+
+    def ciphertext(self) -> bytes:
+        """Take what is to be sent to the peer."""
+        return self._out.read()
+
+    def close(self) -> None:
+        """Add a close_notify to what is to be sent (RFC 8446, section 6.1)."""
+        if self.established:
+            try:
+                self.object.unwrap()
+            except ssl.SSLError:
+                return  # it waits for the peer's, or the stream is broken: ours is written, or moot

@@ -1,0 +1,222 @@
+"""Real sockets on the reactor that the data worker uses."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from hoopgw.transport import Address, DataTransport, connect, listen
+
+
+class Collector(Protocol):
+    """Keeps what it gets, and says when something happens."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.changed: Deferred[None] = Deferred()
+        self.lost: Failure | None = None
+        self.shaken = False
+
+    def handshakeCompleted(self) -> None:
+        self.shaken = True
+
+    def dataReceived(self, data: Any) -> None:
+        self.got += data
+        self._tell()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+        self._tell()
+
+    def _tell(self) -> None:
+        changed, self.changed = self.changed, Deferred()
+        changed.callback(None)
+
+    async def until(self, size: int) -> bytes:
+        """Wait for so many bytes."""
+        while len(self.got) < size:
+            if self.lost is not None:
+                raise AssertionError(f"lost after {len(self.got)} bytes: {self.lost}")
+            await self.changed.addTimeout(10, reactor)
+        return bytes(self.got)
+
+    async def until_lost(self) -> Failure:
+        """Wait for the end."""
+        while self.lost is None:
+            await self.changed.addTimeout(10, reactor)
+        return self.lost
+
+
+class Pair(TestCase):
+    """A client and a server end."""
+
+    tls_server: ssl.SSLContext | None = None
+    tls_client: ssl.SSLContext | None = None
+
+    async def make(self) -> tuple[Collector, Collector]:
+        """Connect two collectors."""
+        accepted: Deferred[Collector] = Deferred()
+
+        class Ends(Factory):
+            def buildProtocol(self, addr: Any) -> Collector:
+                end = Collector()
+                accepted.callback(end)
+                return end
+
+        port = listen(reactor, Address("127.0.0.1", 0), Ends(), tls=self.tls_server)
+        self.addCleanup(port.stopListening)
+        client = Collector()
+        where = Address("127.0.0.1", port.getHost().port)
+        await connect(reactor, where, client, tls=self.tls_client, server_hostname="localhost")
+        server = await accepted
+        self.addCleanup(transport(client).abortConnection)
+        self.addCleanup(transport(server).abortConnection)
+        return client, server
+
+
+def transport(end: Collector) -> DataTransport:
+    """Return its transport."""
+    assert isinstance(end.transport, DataTransport)
+    return end.transport
+
+
+class PlainTests(Pair):
+    """Without TLS, and, in a subclass, with it."""
+
+    async def test_bytes_go_both_ways(self) -> None:
+        """What is written arrives."""
+        client, server = await self.make()
+        transport(client).write(b"hello")
+        self.assertEqual(await server.until(5), b"hello")
+        transport(server).writeSequence([b"good", b"bye"])
+        self.assertEqual(await client.until(7), b"goodbye")
+
+    async def test_last_words_arrive(self) -> None:
+        """What was written before loseConnection arrives, though the peer sent on."""
+        client, server = await self.make()
+        transport(client).write(b"x")
+        await server.until(1)
+        transport(client).write(b"y" * 50_000)  # unread when the server closes
+        transport(server).write(b"fatal")
+        transport(server).loseConnection()
+        self.assertEqual(await client.until(5), b"fatal")
+        await client.until_lost()
+
+    async def test_slow_reader_pauses_the_producer(self) -> None:
+        """A full queue pauses; draining resumes; nothing is lost; the queue stays bounded."""
+        client, server = await self.make()
+        steps: list[str] = []
+        chunk, total = b"z" * 65_536, 16 * 2**20
+        left = total
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                steps.append("pause")
+
+            def resumeProducing(self) -> None:
+                steps.append("resume")
+                pump()
+
+            def stopProducing(self) -> None:
+                steps.append("stop")
+
+        def pump() -> None:
+            nonlocal left
+            while left and (not steps or steps[-1] != "pause"):
+                transport(server).write(chunk)
+                left -= len(chunk)
+
+        transport(client).pauseProducing()
+        transport(server).registerProducer(Producer(), True)
+        pump()
+        self.assertEqual(steps, ["pause"])
+        self.assertLess(transport(server).queued, 2**19)
+        transport(client).resumeProducing()
+        await client.until(total)
+        self.assertEqual(len(client.got), total)
+        self.assertIn("resume", steps)
+
+    async def test_pause_is_immediate(self) -> None:
+        """Nothing is delivered while paused; all of it afterwards."""
+        client, server = await self.make()
+        transport(server).pauseProducing()
+        transport(client).write(b"a" * 100_000)
+        transport(client).write(b"b")
+        waited: Deferred[None] = Deferred()
+        reactor.callLater(0.05, waited.callback, None)
+        await waited
+        self.assertEqual(server.got, b"")
+        transport(server).resumeProducing()
+        self.assertEqual(len(await server.until(100_001)), 100_001)
+
+    async def test_loss_is_told_once(self) -> None:
+        """An abort is seen by both ends."""
+        client, server = await self.make()
+        transport(client).write(b"x")
+        await server.until(1)
+        transport(client).abortConnection()
+        await client.until_lost()
+        await server.until_lost()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a throw-away certificate for localhost."""
+    key, crt = folder / "s.key", folder / "s.crt"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", str(key), "-out", str(crt), "-days", "1"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return key, crt
+
+
+class TlsTests(PlainTests):
+    """The same with TLS."""
+
+    def setUp(self) -> None:
+        """Make contexts."""
+        with tempfile.TemporaryDirectory() as name:
+            key, crt = certificate(Path(name))
+            self.tls_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls_server.load_cert_chain(crt, key)
+            self.tls_client = ssl.create_default_context(cafile=str(crt))
+
+    async def test_handshake_is_told(self) -> None:
+        """Both ends hear of it before the first data."""
+        client, server = await self.make()
+        transport(client).write(b"x")
+        await server.until(1)
+        self.assertTrue(client.shaken)
+        self.assertTrue(server.shaken)
+
+    async def test_wrong_name_is_refused(self) -> None:
+        """A certificate for another name fails the handshake with its error."""
+        assert self.tls_client is not None
+        client, _server = Collector(), None
+        made: list[Collector] = []
+
+        class Ends(Factory):
+            def buildProtocol(self, addr: Any) -> Collector:
+                made.append(Collector())
+                return made[0]
+
+        port = listen(reactor, Address("127.0.0.1", 0), Ends(), tls=self.tls_server)
+        self.addCleanup(port.stopListening)
+        where = Address("127.0.0.1", port.getHost().port)
+        await connect(reactor, where, client, tls=self.tls_client, server_hostname="elsewhere")
+        reason = await client.until_lost()
+        self.assertIsInstance(reason.value, ssl.SSLCertVerificationError)
+        await made[0].until_lost()
