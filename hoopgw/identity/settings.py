@@ -21,7 +21,19 @@ from hoopgw.events import HopKind
 Overage: TypeAlias = Literal["refuse", "empty"]
 
 ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+    {
+        "RS256",
+        "RS384",
+        "RS512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "EdDSA",
+        "Ed25519",
+    }
 )
 """Signatures that an issuer may be configured with: asymmetric ones only."""
 
