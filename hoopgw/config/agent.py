@@ -1,0 +1,95 @@
+"""The agent's configuration, ``agent.toml``: what its tables may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+from attrs import field, frozen
+
+from hoopgw.config.address import Address
+from hoopgw.config.gateway import a_name, an_https_url
+
+SOURCES: Final = frozenset({"file", "env", "systemd", "keyvault", "entra"})
+"""Schemes of ``source``; the agent knows them, or a plug-in of the group ``hoopgw.secrets``."""
+
+
+def _a_source(_: object, _attribute: attrs.Attribute[str], value: str) -> None:
+    # The text never repeats the value: whoever writes a password here sees that it is refused,
+    # but it does not reach a log.
+    scheme, colon, _rest = value.partition(":")
+    if not colon or not scheme.isidentifier() or not scheme.islower() or len(scheme) > 32:
+        raise ValueError(
+            "expected where the credential is, never itself: "
+            '"file:/path", "env:NAME", "systemd:name", "keyvault:https://…" or "entra:"'
+        )
+
+
+@frozen(kw_only=True)
+class AgentGateway:
+    """``[gateway]``: whom the agent serves."""
+
+    link: Address
+    """Where it dials."""
+    url: str = field(default="https://127.0.0.1:8443", validator=an_https_url)
+    """Of the gateway's control, to enrol and to renew the certificate."""
+    ca: Path | None = None
+    """PEM file to trust for ``url``, instead of the system's."""
+
+
+@frozen(kw_only=True)
+class AccountSettings:
+    """``[targets.accounts.NAME]``: how the agent logs in as this account."""
+
+    source: str = field(validator=_a_source, repr=False)
+    """A reference to the credential."""
+    auth: Literal["password", "cert"] = "password"
+
+
+@frozen(kw_only=True)
+class AgentTargetSettings:
+    """One ``[[targets]]`` table: what the agent opens under this name."""
+
+    name: str = field(validator=a_name)
+    protocol: str = field(validator=a_name)
+    address: Address
+    tls: Literal["verify-full", "disable"] = "verify-full"
+    ca: Path | None = None
+    """PEM file to trust for the target's TLS, instead of the system's."""
+    accounts: Mapping[str, AccountSettings] = field(factory=dict)
+    options: Mapping[str, Any] = field(factory=dict)
+    """What only the protocol understands."""
+
+
+@frozen(kw_only=True)
+class FloorRule:
+    """One ``[[floor]]`` table: what the agent opens, whatever the gateway says."""
+
+    targets: frozenset[str]
+    accounts: frozenset[str]
+    mode: Literal["read-only", "any"] = "read-only"
+
+
+@frozen(kw_only=True)
+class AgentConfig:
+    """The whole of ``agent.toml``."""
+
+    path: Path = field(default=Path(), metadata={"given": True})
+    """The file that this was read from."""
+    state: Path
+    """Folder (0700) with the agent's key and certificate."""
+    name: str = field(validator=a_name)
+    gateway: AgentGateway
+    targets: tuple[AgentTargetSettings, ...] = ()
+    floor: tuple[FloorRule, ...] = ()
+
+    @property
+    def protocols(self) -> frozenset[str]:
+        """The protocols that the configuration names, and that must load."""
+        return frozenset(target.protocol for target in self.targets)
+
+
+AGENT_REST: Final[Mapping[type, str]] = {AgentTargetSettings: "options"}
+"""Tables that hold options of their protocol too."""
