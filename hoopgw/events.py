@@ -2,7 +2,8 @@
 
 Protocols translate frames into an `Operation`; policy, reviews and the recorder know nothing else
 of the protocol. Everything here is frozen and compared by content. Texts that may hold a secret
-stay out of ``repr``, so that no log, traceback or assertion shows them.
+stay out of ``repr``, so that no log, traceback or assertion shows them. What the cache of policy
+verdicts is keyed by keeps its hash.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Scalar: TypeAlias = str | bool | int
 ContextValue: TypeAlias = Scalar | tuple[str, ...]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Hop:
     """One member of a chain of delegation, as authenticated."""
 
@@ -32,7 +33,7 @@ class Hop:
     groups: frozenset[str] = frozenset()
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Principal:
     """Who acts: a chain of delegation with its end, as proved at log-in."""
 
@@ -54,7 +55,7 @@ class Principal:
         return " / ".join(hop.name for hop in self.chain)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Resource:
     """Something inside a target that policy may speak of."""
 
@@ -67,7 +68,7 @@ class Resource:
     """Classification by the operator: ``pii.email``; readable as ``resource.labels``."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Access:
     """One action on one resource; an operation has one or more."""
 
