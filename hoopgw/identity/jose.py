@@ -193,8 +193,8 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
-def parse_key_set(data: bytes) -> KeySet:
-    """Parse a JWK Set, and keep the keys that may verify signatures.
+def read_key_set(document: Claims) -> KeySet:
+    """Read a JWK Set, and keep the keys that may verify signatures.
 
     Keys of other kinds, weak ones and those with a private part are left out, and so is every key
     whose ``kid`` another, different key has too.
@@ -203,7 +203,7 @@ def parse_key_set(data: bytes) -> KeySet:
         AuthenticationError: it is no key set, too large, or no usable key is in it.
 
     """
-    members = parse_object(data).get("keys")
+    members = document.get("keys")
     if not isinstance(members, list) or len(members) > KEYS_LIMIT:
         raise AuthenticationError(f"not a list of at most {KEYS_LIMIT} keys")
     keys: dict[str, PublicKey] = {}

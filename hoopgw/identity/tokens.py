@@ -1,0 +1,231 @@
+"""The gateway's own tokens: a principal, for one audience, for a short time.
+
+A log-in gives a token for `GATEWAY`; for each target the caller exchanges it for a narrower one,
+which lives minutes and is good for that target only. A token holds the whole chain: ``sub`` is the
+root, and ``act`` (RFC 8693) names who acts now, outermost, with the one before it inside. So the
+chain ``alice / planner`` is ``{"sub": alice, "act": {"sub": planner}}``.
+
+Verifying is pure and never waits: a data worker does it at log-in, with public keys that control
+told it. Whatever the token, the only exception is `AuthenticationError`.
+
+References: RFC 9068 (``at+jwt``), RFC 8693 section 4.1 (``act``), RFC 7800 (``cnf``).
+"""
+
+from __future__ import annotations
+
+import secrets
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from joserfc.jwk import OKPKey
+
+from hoopgw.errors import AuthenticationError, ConfigError
+from hoopgw.events import Hop, HopKind, Principal
+from hoopgw.identity.jose import Claims, KeySet, parse, read_key_set, sign, verify
+from hoopgw.identity.oidc import LEEWAY, TEXT_LIMIT, moment, text, texts
+
+GATEWAY: Final = "hoopgw"
+"""Audience of the token that a log-in gives: token endpoint and admin API."""
+TARGET_LIFETIME: Final = 300.0
+"""Seconds that a token for one target may be shown; the session it opens may live longer."""
+CHAIN_LIMIT: Final = 6
+_TYPE: Final = "at+jwt"
+_ALGORITHM: Final = "EdDSA"
+_KINDS: Final = typing.get_args(HopKind)
+
+
+def target_audience(target: str) -> str:
+    """Return the audience of tokens for one target."""
+    return f"{GATEWAY}:target:{target}"
+
+
+@frozen(kw_only=True)
+class GatewayToken:
+    """What a token of ours says."""
+
+    principal: Principal
+    """Its ``expires`` is when sessions end, which may be after ``expires`` of the token."""
+    audience: str
+    issued: float
+    expires: float
+    """Until when the token may be shown."""
+    id: str = field(factory=lambda: secrets.token_urlsafe(16))
+    confirmation: Mapping[str, Any] | None = None
+    """``cnf``: the thumbprint of the holder's key as ``jkt``, if the token is bound to one."""
+
+    @property
+    def thumbprint(self) -> str | None:
+        """The SHA-256 thumbprint (RFC 7638) of the holder's key, if the token is bound."""
+        return None if self.confirmation is None else str(self.confirmation.get("jkt"))
+
+
+@define(eq=False)
+class TokenSigner:
+    """Signs tokens. Lives in the control process, and nowhere else."""
+
+    _key: OKPKey = field(repr=False)
+    issuer: str
+
+    @property
+    def kid(self) -> str:
+        """The key's name: its RFC 7638 thumbprint."""
+        return self._key.thumbprint()
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The public key as a JWK Set, for `TokenVerifier`."""
+        return public_key_set([self._key])
+
+    def sign(self, token: GatewayToken) -> str:
+        """Return the token in compact form."""
+        principal = token.principal
+        root, *others = principal.chain
+        claims: dict[str, Any] = {
+            "iss": self.issuer,
+            "aud": token.audience,
+            **_hop_claims(root),
+            "sid": principal.session,
+            "iat": int(token.issued),
+            "exp": int(token.expires),
+            "jti": token.id,
+        }
+        if principal.expires > token.expires:
+            claims["session_exp"] = int(principal.expires)
+        actor: dict[str, Any] | None = None
+        for hop in others:
+            actor = _hop_claims(hop) | ({} if actor is None else {"act": actor})
+        if actor is not None:
+            claims["act"] = actor
+        if token.confirmation is not None:
+            claims["cnf"] = dict(token.confirmation)
+        return sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
+
+
+def public_key_set(keys: Iterable[OKPKey]) -> dict[str, Any]:
+    """Return a JWK Set with the public parts; for rotation, the old key and the new one."""
+    return {
+        "keys": [
+            {
+                **key.as_dict(private=False),
+                "kid": key.thumbprint(),
+                "use": "sig",
+                "alg": _ALGORITHM,
+            }
+            for key in keys
+        ]
+    }
+
+
+def _hop_claims(hop: Hop) -> dict[str, Any]:
+    return {"sub": hop.id, "name": hop.name, "kind": hop.kind, "groups": sorted(hop.groups)}
+
+
+def _key_set(jwks: Claims) -> KeySet:
+    try:
+        return read_key_set(jwks)
+    except AuthenticationError as error:
+        raise ConfigError(f"the gateway's token keys: {error}") from error
+
+
+@define(eq=False)
+class TokenVerifier:
+    """Verifies tokens with the gateway's public keys.
+
+    Args:
+        jwks: the JWK Set that `TokenSigner.jwks` gave; a `ConfigError` if no key in it is usable.
+        issuer: the gateway's URL.
+
+    """
+
+    _keys: KeySet = field(converter=_key_set, repr=False)
+    issuer: str
+
+    def verify(
+        self, token: str, audience: str, now: float, *, holder: str | None = None
+    ) -> Principal:
+        """Return whom a token stands for.
+
+        Args:
+            token: in compact form.
+            audience: `GATEWAY` or `target_audience`; the token must be for exactly this.
+            now: seconds since the epoch.
+            holder: thumbprint of the key that the caller has proved to hold (RFC 9449). A token
+                that is bound to a key is good with that key only.
+
+        Raises:
+            AuthenticationError: it is not good; the text is for the log.
+
+        """
+        read = self.read(token, audience, now)
+        if read.confirmation is not None and read.thumbprint != holder:
+            raise AuthenticationError("the token is bound to a key that the caller did not prove")
+        return read.principal
+
+    def read(self, token: str, audience: str, now: float) -> GatewayToken:
+        """Return all that a token says. The caller must check what it is bound to."""
+        parsed = parse(token)
+        if parsed.header.keys() != {"typ", "alg", "kid"} or parsed.header["typ"] != _TYPE:
+            raise AuthenticationError("the header is not of a gateway token")
+        key = self._keys.get(parsed.kid)
+        if key is None:
+            raise AuthenticationError("not signed by a key of this gateway")
+        verify(parsed, key, (_ALGORITHM,))
+        claims = parsed.claims
+        if claims.get("iss") != self.issuer:
+            raise AuthenticationError("iss is another gateway")
+        if claims.get("aud") != audience:
+            raise AuthenticationError("the token is for something else")
+        return _read(claims, audience, now)
+
+
+def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
+    issued, expires = moment(claims, "iat"), moment(claims, "exp")
+    ends = moment(claims, "session_exp") if "session_exp" in claims else expires
+    if expires <= now:  # no leeway: the clock that said it is ours
+        raise AuthenticationError("expired")
+    if issued - LEEWAY > now:
+        raise AuthenticationError("issued in the future")
+    if not issued < expires <= ends:
+        raise AuthenticationError("the moments are not in order")
+    confirmation = claims.get("cnf")
+    if confirmation is not None and (
+        not isinstance(confirmation, dict) or not isinstance(confirmation.get("jkt"), str)
+    ):
+        raise AuthenticationError("cnf names no thumbprint")
+    return GatewayToken(
+        principal=Principal(chain=_chain(claims), session=text(claims, "sid"), expires=ends),
+        audience=audience,
+        issued=issued,
+        expires=expires,
+        id=text(claims, "jti"),
+        confirmation=confirmation,
+    )
+
+
+def _chain(claims: Claims) -> tuple[Hop, ...]:
+    """Read root and actors; ``act`` has the last hop outermost."""
+    actors: list[Hop] = []
+    actor = claims.get("act")
+    while actor is not None:
+        if not isinstance(actor, dict) or len(actors) + 1 >= CHAIN_LIMIT:
+            raise AuthenticationError("act is not a chain as it should be")
+        actors.append(_hop(actor))
+        actor = actor.get("act")
+    return (_hop(claims), *reversed(actors))
+
+
+def _hop(claims: Claims) -> Hop:
+    kind = claims.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise AuthenticationError("kind is none that we know")
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= TEXT_LIMIT + 64:
+        raise AuthenticationError("sub is not text")
+    return Hop(
+        id=subject,
+        name=text(claims, "name"),
+        kind=typing.cast("HopKind", kind),
+        groups=texts(claims, "groups"),
+    )
