@@ -17,7 +17,6 @@ from typing import TypeVar
 from attrs import evolve
 
 from hoopgw import registry
-from hoopgw.config.address import Address
 from hoopgw.config.agent import (
     AGENT_REST,
     SOURCES,
@@ -43,6 +42,7 @@ from hoopgw.config.gateway import (
     TlsSettings,
 )
 from hoopgw.config.reader import TableReader, read_toml
+from hoopgw.transport import Address
 
 __all__ = [
     "AccountSettings",

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 import attrs
 from attrs import field, frozen
 
-from hoopgw.config.address import Address
 from hoopgw.config.gateway import a_name, an_https_url
+from hoopgw.transport import Address
 
 SOURCES: Final = frozenset({"file", "env", "systemd", "keyvault", "entra"})
 """Schemes of ``source``; the agent knows them, or a plug-in of the group ``hoopgw.secrets``."""

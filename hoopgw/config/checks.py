@@ -7,11 +7,12 @@ import re
 from collections.abc import Collection, Hashable, Iterable
 from typing import Final
 
-from hoopgw.config.address import Address, socket_path_problem
+from hoopgw.config.address import socket_path_problem
 from hoopgw.config.agent import SOURCES, AgentConfig, FloorRule
 from hoopgw.config.findings import Findings, listed
 from hoopgw.config.gateway import GatewayConfig, name_problem
 from hoopgw.spi import TargetSettings
+from hoopgw.transport import Address
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _DURABILITIES: Final = frozenset({"grouped", "strict"})
@@ -77,11 +78,11 @@ def _target(
 
 def _link(findings: Findings, config: GatewayConfig) -> None:
     link = config.link
-    if link.listen.is_unix and not link.agent_uids:
+    if link.listen.path and not link.agent_uids:
         findings.error(
             "link.agent_uids", "is missing", "name the numeric users of the agents, as [1001]"
         )
-    if not link.listen.is_unix and link.agent_uids:
+    if not link.listen.path and link.agent_uids:
         findings.error(
             "link.agent_uids", "has no meaning over TCP", "leave it out: agents show certificates"
         )
@@ -168,7 +169,7 @@ def warn_agent(config: AgentConfig, findings: Findings) -> None:
 
 
 def _is_near(address: Address) -> bool:
-    return address.is_unix or address.host in ("localhost", "::1") or address.host[:4] == "127."
+    return bool(address.path) or address.host in ("localhost", "::1") or address.host[:4] == "127."
 
 
 def _protocol(findings: Findings, where: str, name: str, installed: Collection[str]) -> None:

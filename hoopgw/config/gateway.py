@@ -12,9 +12,9 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import and_, ge, le
 
-from hoopgw.config.address import Address
 from hoopgw.identity.settings import IssuerSettings
 from hoopgw.spi import TargetSettings
+from hoopgw.transport import Address
 
 DAY: Final = 86_400.0
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")

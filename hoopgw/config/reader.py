@@ -23,8 +23,9 @@ from typing import Any, Final, TypeVar
 import attrs
 from attrs import define, field
 
-from hoopgw.config.address import Address
+from hoopgw.config.address import read_address
 from hoopgw.config.findings import Findings, listed, shown
+from hoopgw.transport import Address
 
 T = TypeVar("T")
 
@@ -275,7 +276,7 @@ def _path(value: Any, base: Path) -> Any:
 
 def _address(value: Any, base: Path) -> Any:
     text = _text(value, base)
-    return text if text is _MISSING else Address.parse(text, base)
+    return text if text is _MISSING else read_address(text, base)
 
 
 def _one_of(choices: tuple[Any, ...]) -> Callable[[Any, Path], Any]:

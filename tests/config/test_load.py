@@ -53,7 +53,7 @@ class GoodFileTests(FileCase):
         config = load(EXAMPLE, {"postgres"})
         self.assertEqual(config.name, "gw1")
         self.assertEqual(config.listeners[0].listen, Address("127.0.0.1", 6432))
-        self.assertEqual(config.link.listen, Address(path=Path("/run/hoopgw/link.sock")))
+        self.assertEqual(config.link.listen, Address(path="/run/hoopgw/link.sock"))
         self.assertEqual(config.link.agent_uids, {1001})
         self.assertEqual(config.identity.issuers[0].audiences, {"hoopgw"})
         agents = config.identity.issuers[0].agents
