@@ -1,0 +1,175 @@
+"""A PostgreSQL session's records, shown to a person.
+
+Statements with what was bound to them, decisions, the ends of reviews, and answers as tables, as
+the caller saw them (after masking). The recorded beginning of an answer is cut at any byte, and
+what it holds came from a target or a caller: nothing here trusts a length, everything shown is
+escaped (`hoopgw.terminal`), and a record that makes no sense becomes a note, never an exception.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from hoopgw.recording.records import (
+    AnyRecord,
+    Intent,
+    Result,
+    ReviewSettled,
+    SessionEnded,
+    SessionRefused,
+    SessionStarted,
+    TextDefined,
+)
+from hoopgw.spi import ReplayLine
+from hoopgw.terminal import printable, printable_bytes
+from hoopgw_postgres.replay_answer import answer_lines
+
+_VALUE_WIDTH: Final = 200
+"""Characters of one bound value that are shown."""
+_VALUES_SHOWN: Final = 50
+"""Bound values that are shown; the protocol allows 65,535."""
+
+
+def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
+    """Show a session's records, in their order.
+
+    Records that a later version added, or that are not in order, are shown as far as they are
+    understood: a replay must work on a damaged recording, and `hoopgw sessions verify` judges it.
+    """
+    texts: dict[int, bytes] = {}
+    for record in records:
+        if isinstance(record, TextDefined):
+            texts[record.number] = record.text
+        else:
+            yield from _lines(record, texts)
+
+
+def _lines(record: AnyRecord, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
+    match record:
+        case SessionStarted():
+            yield ReplayLine(at=record.at, kind="note", text=_started(record))
+        case SessionRefused():
+            yield ReplayLine(
+                at=record.at,
+                kind="error",
+                text=printable(
+                    f"refused {record.account}@{record.target} from {record.address}: "
+                    f"{record.reason}"
+                ),
+            )
+        case Intent():
+            yield from _intent(record, texts)
+        case ReviewSettled():
+            yield ReplayLine(at=record.at, kind="decision", text=_settled(record))
+        case Result():
+            yield from _result(record)
+        case SessionEnded():
+            yield ReplayLine(
+                at=record.at, kind="note", text=f"session ended: {printable(record.reason)}"
+            )
+
+
+def _started(record: SessionStarted) -> str:
+    chain = " / ".join(hop.name for hop in record.chain)
+    return printable(
+        f"{chain} opened {record.target} as {record.account} from {record.address}"
+        f" ({record.method}, agent {record.agent})"
+    )
+
+
+def _intent(record: Intent, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
+    text = texts.get(record.text) if isinstance(record.text, int) else record.text
+    if text is None:
+        shown = f"(text {record.text} is missing from the recording)"
+    else:
+        shown = printable_bytes(text, keep="\n\t").strip("\n")
+    yield ReplayLine(at=record.at, kind="input", text=shown)
+    bound = "".join(_bound(record.parameters))
+    if bound:
+        yield ReplayLine(at=record.at, kind="note", text=bound)
+    yield ReplayLine(at=record.at, kind="decision", text=_decision(record))
+
+
+def _decision(record: Intent) -> str:
+    words = {"allow": "allowed", "review": "held for review", "deny": "refused"}
+    text = f"{words.get(record.decision, record.decision)}: {record.action}"
+    if record.resources:
+        text += f" on {', '.join(record.resources)}"
+    if record.because:
+        text += f" [{', '.join(record.because)}]"
+    if record.reason:
+        text += f" - {record.reason}"
+    return printable(text)
+
+
+def _settled(record: ReviewSettled) -> str:
+    by = f" by {', '.join(record.voters)}" if record.voters else ""
+    return printable(f"review {record.request} {record.outcome}{by}")
+
+
+def _result(record: Result) -> Iterator[ReplayLine]:
+    kind = "error" if record.outcome.startswith("ERROR") else "output"
+    shown = answer_lines(record.output, complete=record.sent <= len(record.output))
+    text = "\n".join(shown)
+    if text:
+        yield ReplayLine(at=record.at, kind=kind, text=text)
+    facts = [printable(record.outcome), f"{record.rows} rows", f"{record.sent} bytes"]
+    if record.masked:
+        facts.append(f"{record.masked} values masked")
+    facts.append(f"{record.duration / 1e6:.1f} ms")
+    yield ReplayLine(at=record.at, kind="note", text=", ".join(facts))
+
+
+def _bound(parameters: bytes) -> Iterator[str]:
+    """Show what was bound: format codes, then values, as in a Bind message."""
+    if not parameters:
+        return
+    values = _bind_values(parameters)
+    if values is None:
+        yield f"bound: \\x{parameters[:_VALUE_WIDTH].hex()}"
+        return
+    yield "bound: "
+    shown = (
+        f"${number} = {_value(value, code)}"
+        for number, (value, code) in enumerate(values[:_VALUES_SHOWN], 1)
+    )
+    yield ", ".join(shown)
+    if len(values) > _VALUES_SHOWN:
+        yield f", and {len(values) - _VALUES_SHOWN} more"
+
+
+def _value(value: bytes | None, code: int) -> str:
+    if value is None:
+        return "NULL"
+    cut = value[:_VALUE_WIDTH]
+    more = "…" if len(value) > _VALUE_WIDTH else ""
+    if code:
+        return f"\\x{cut.hex()}{more}"
+    return f"'{printable_bytes(cut)}{more}'"
+
+
+def _bind_values(parameters: bytes) -> list[tuple[bytes | None, int]] | None:
+    """Read format codes and values from the middle of a Bind message, or None."""
+    try:
+        (count,) = struct.unpack_from("!H", parameters)
+        codes = struct.unpack_from(f"!{count}h", parameters, 2)
+        at = 2 + 2 * count
+        (number,) = struct.unpack_from("!H", parameters, at)
+        at += 2
+        values: list[tuple[bytes | None, int]] = []
+        for index in range(number):
+            (size,) = struct.unpack_from("!i", parameters, at)
+            at += 4
+            code = codes[index] if len(codes) > 1 else codes[0] if codes else 0
+            if size < 0:
+                values.append((None, code))
+                continue
+            if len(parameters) < at + size:
+                return None
+            values.append((parameters[at : at + size], code))
+            at += size
+    except (struct.error, IndexError):
+        return None
+    return values
