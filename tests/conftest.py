@@ -1,14 +1,61 @@
-"""What holds for every test: settings of hypothesis, and no process is left behind."""
+"""What holds for every test: hypothesis, a folder for litter, and no process left behind."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from tests.support import postgres
+from tests.support.processes import TOP, children_of
 
 # Both cores are shared by all tests, so how long one example takes says nothing.
 settings.register_profile(
-    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=100,
+    database=DirectoryBasedExampleDatabase(TOP / ".hypothesis" / "examples"),
 )
 settings.register_profile("thorough", parent=settings.get_profile("suite"), max_examples=5000)
 settings.load_profile(os.environ.get("HOOPGW_HYPOTHESIS", "suite"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folder_for_litter() -> Iterator[None]:
+    """Run in a folder of our own: trial's ``mktemp`` and core files go to where one stands."""
+    before = Path.cwd()
+    folder = tempfile.mkdtemp(prefix="hg-")
+    os.chdir(folder)
+    yield
+    os.chdir(before)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail when a module's tests leave a process running, by its id; shared servers may stay."""
+    before = set(children_of(os.getpid()))
+    yield
+    left = set(children_of(os.getpid())) - before - postgres.shared.pids
+    if left:
+        pytest.fail(f"{request.node.name} left processes: {[_named(pid) for pid in left]}")
+
+
+def _named(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return str(pid)
+    return f"{pid} {b' '.join(words)[:200].decode(errors='replace')}"
+
+
+def pytest_sessionfinish() -> None:
+    """Stop what was shared."""
+    postgres.shared.stop()

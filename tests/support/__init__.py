@@ -1,0 +1,1 @@
+"""What tests share: real servers, our own processes, throw-away certificates."""
