@@ -1,0 +1,108 @@
+#!/bin/sh
+# Make what `make demo` or `make test` needs, where it is missing:
+#   scripts/setup.sh demo    .venv with hoopgw and the demonstration's parts; no root, no apt
+#   scripts/setup.sh dev     .venv with everything for tests, and Debian's PostgreSQL 15
+# Run again it finds everything in place and takes no time.
+set -eu
+
+kind=${1:?usage: scripts/setup.sh demo|dev}
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+
+# What the tests run besides what comes from PyPI.
+packages="postgresql-15 postgresql-client-15 pgbouncer"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+can_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+# Install Debian packages without starting their services. $1: why, the rest: names.
+apt_install() {
+    why=$1; shift
+    can_install || fail "$why. Installing needs root and apt-get: sudo apt-get install $*"
+    say "installing $* ($why)"
+    as_root apt-get update -qq
+    had_policy=yes
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        had_policy=no
+        printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+        as_root chmod 755 /usr/sbin/policy-rc.d
+    fi
+    status=0
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >"$top/.apt.log" 2>&1 || status=$?
+    [ $had_policy = yes ] || as_root rm -f /usr/sbin/policy-rc.d
+    [ $status = 0 ] || { tail -n 20 "$top/.apt.log" >&2; fail "apt-get install failed"; }
+    rm -f "$top/.apt.log"
+}
+
+find_python() {
+    for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3.14 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or later is needed, and none was found; PYTHON=/path/to/it names one"
+}
+
+make_venv() {
+    [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 && return
+    python=$(find_python)
+    rm -rf .venv
+    say "making .venv with $python"
+    "$python" -m venv .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    # Debian keeps ensurepip in a package of its own.
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    apt_install "python$version cannot make virtual environments yet" "python$version-venv"
+    "$python" -m venv .venv || fail "$python -m venv failed"
+}
+
+# The editable install links modules one by one, so it is made again when their list changes.
+fingerprint() {
+    {
+        cat setup.cfg pyproject.toml
+        find hoopgw protocols plugins -type f ! -name '*.pyc' ! -name dropin.cache | LC_ALL=C sort
+        .venv/bin/python -V
+    } | sha256sum | cut -d' ' -f1
+}
+
+install_python() {
+    stamp=".venv/.hoopgw-$kind"
+    now=$(fingerprint)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
+    say "installing hoopgw[$kind] and what it needs into .venv (the first time takes minutes)"
+    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$kind]" ||
+        fail "pip could not install hoopgw[$kind]"
+    echo "$now" >"$stamp"
+}
+
+install_servers() {
+    missing=
+    [ -x /usr/lib/postgresql/15/bin/initdb ] || missing="postgresql-15"
+    command -v psql >/dev/null || missing="$missing postgresql-client-15"
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
+    [ -n "$missing" ] || return 0
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        # No cluster of the system's own: the tests make theirs, and stop them.
+        apt_install "the tests run real servers" postgresql-common
+        echo 'create_main_cluster = false' |
+            as_root tee -a /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    # shellcheck disable=SC2086 # several names
+    apt_install "the tests run real servers" $packages
+}
+
+make_venv
+install_python
+[ "$kind" != dev ] || install_servers
+say "ready"
