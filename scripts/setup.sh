@@ -81,7 +81,7 @@ install_python() {
     now=$(fingerprint)
     [ "$(cat "$stamp" 2>/dev/null)" = "$now" ] && return
     say "installing hoopgw[$kind] and what it needs into .venv (the first time takes minutes)"
-    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$kind]" ||
+    .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[$kind]" ||
         fail "pip could not install hoopgw[$kind]"
     echo "$now" >"$stamp"
 }
