@@ -1,0 +1,253 @@
+"""What the store keeps, as values, and the seam behind which a backend keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Literal, Protocol, TypeAlias
+
+from attrs import field, frozen
+
+from hoopgw.events import ContextValue, Principal
+from hoopgw.policy.decision import Remedy
+
+State: TypeAlias = Literal["requested", "approved", "denied", "expired", "withdrawn", "consumed"]
+
+OPEN_STATES: Final[tuple[State, ...]] = ("requested", "approved")
+"""The states that time still moves on."""
+
+
+@frozen(kw_only=True)
+class Request:
+    """A request for approval of one operation."""
+
+    id: str
+    join_key: bytes = field(repr=bytes.hex)
+    """The same for the same operation asked again; unique among those that wait."""
+    principal: Principal
+    session: str
+    """The gateway session whose operation is held."""
+    protocol: str
+    target: str
+    action: str
+    text: bytes = field(repr=False)
+    """The exact bytes, for the approver to read."""
+    digest: bytes = field(repr=bytes.hex)
+    """What the approval is bound to."""
+    context: Mapping[str, ContextValue]
+    remedies: tuple[Remedy, ...]
+    reason: str = ""
+    """Why the requester wants it, in the requester's words."""
+    state: State = "requested"
+    created: float
+    """Seconds since the epoch, as all times here."""
+    expires: float
+    """End of the wait for people."""
+    settled: float | None = None
+    usable_until: float | None = None
+    """End of an approval that was not used."""
+    note: str = ""
+    """How it ended, for the requester."""
+
+
+@frozen(kw_only=True)
+class Vote:
+    """What one person said to one request."""
+
+    request: str
+    person: str
+    """The voter's `hoopgw.events.Hop.id`."""
+    name: str
+    groups: frozenset[str]
+    """The voter's groups when voting."""
+    approve: bool
+    comment: str = ""
+    at: float
+
+
+@frozen(kw_only=True)
+class PasswordRow:
+    """A SCRAM-SHA-256 verifier (RFC 5803), and whom it logs in to what."""
+
+    handle: str
+    target: str
+    account: str
+    principal: Principal
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+    expires: float
+
+
+@frozen(kw_only=True)
+class AgentRow:
+    """An agent that was enrolled."""
+
+    name: str
+    serial: str
+    """Of its link certificate: lower-case hexadecimal, no leading zeros."""
+    previous: str = ""
+    """Serial that it renewed with: good too, because the answer may have been lost."""
+    enrolled: float
+    expires: float
+    """End of the certificate."""
+    revoked: float | None = None
+
+    def accepts(self, serial: str) -> bool:
+        """Whether a certificate with this serial number is this agent's."""
+        return self.revoked is None and serial != "" and serial in (self.serial, self.previous)
+
+
+@frozen(kw_only=True)
+class SessionHead:
+    """A session that lives now."""
+
+    id: str
+    worker: str
+    principal: Principal
+    target: str
+    protocol: str
+    account: str
+    address: str
+    opened: float
+
+
+class Change(Protocol):
+    """A transaction on requests and votes: what is read in it is locked until it ends."""
+
+    def request(self, request: str) -> Request | None:
+        """Return a request; None if there is none, or if its seal does not hold."""
+        ...
+
+    def waiting(self, join_key: bytes) -> Request | None:
+        """Return the request that the same operation may join."""
+        ...
+
+    def count_waiting(self, root: str | None = None) -> int:
+        """Count what waits for people: all, or what one root's chains asked."""
+        ...
+
+    def votes(self, request: str) -> Sequence[Vote]:
+        """Return the votes on a request whose seals hold."""
+        ...
+
+    def add_request(self, request: Request) -> None:
+        """Keep a new request."""
+        ...
+
+    def replace(self, old: Request, new: Request) -> bool:
+        """Move a request on, if it still is what was read; say whether it was."""
+        ...
+
+    def set_aside(self, request: str) -> None:
+        """Close a request whose seal does not hold, leaving the rest as it was found."""
+        ...
+
+    def put_vote(self, vote: Vote) -> None:
+        """Keep a person's vote, in place of an earlier one by the same person."""
+        ...
+
+
+class Store(Protocol):
+    """The store, as the control process uses it. Calls block for a disk write at most.
+
+    Each raises `hoopgw.errors.UnavailableError` if the store cannot be used.
+    """
+
+    @property
+    def tampered(self) -> int:
+        """How often a row was read whose seal did not hold."""
+        ...
+
+    def change(self) -> AbstractContextManager[Change]:
+        """Begin a transaction; it commits at the end of the block, and rolls back on an error."""
+        ...
+
+    def request(self, request: str) -> Request | None:
+        """Return a request; None if there is none, or if its seal does not hold."""
+        ...
+
+    def requests(self, states: Collection[State] | None, limit: int) -> Sequence[Request]:
+        """Return the newest requests in these states, newest first."""
+        ...
+
+    def due(self, now: float, limit: int) -> Sequence[str]:
+        """Return ids of open requests whose time is over."""
+        ...
+
+    def count_states(self) -> Mapping[str, int]:
+        """Count requests by state."""
+        ...
+
+    def votes(self, request: str) -> Sequence[Vote]:
+        """Return the votes on a request whose seals hold."""
+        ...
+
+    def keep_password(self, row: PasswordRow) -> None:
+        """Keep a session password's verifier."""
+        ...
+
+    def password(self, handle: str) -> PasswordRow | None:
+        """Return a session password's verifier. The caller looks at its end."""
+        ...
+
+    def forget_passwords(self, login: str) -> int:
+        """Drop the passwords of one log-in (`Principal.session`); return how many."""
+        ...
+
+    def use_once(self, purpose: str, jti: str, expires: float) -> bool:
+        """Whether this is the first use of ``jti``. Durable before it says so."""
+        ...
+
+    def agent(self, name: str) -> AgentRow | None:
+        """Return an agent; None if there is none, or if its seal does not hold."""
+        ...
+
+    def agents(self) -> Sequence[AgentRow]:
+        """Return all agents, by name."""
+        ...
+
+    def put_agent(self, row: AgentRow) -> None:
+        """Keep an agent, in place of an earlier row of the same name."""
+        ...
+
+    def add_join_token(self, token_hash: bytes, agent: str, expires: float) -> None:
+        """Keep a join token by its SHA-256."""
+        ...
+
+    def use_join_token(self, token_hash: bytes, agent: str, now: float) -> bool:
+        """Use a join token up: true once, if it is for this agent and not too old."""
+        ...
+
+    def open_session(self, head: SessionHead) -> None:
+        """Keep a live session."""
+        ...
+
+    def close_session(self, session: str) -> None:
+        """Drop a live session."""
+        ...
+
+    def drop_sessions(self, worker: str | None = None) -> None:
+        """Drop the live sessions of one worker, or all."""
+        ...
+
+    def session(self, session: str) -> SessionHead | None:
+        """Return a live session."""
+        ...
+
+    def sessions(self) -> Sequence[SessionHead]:
+        """Return all live sessions, newest first."""
+        ...
+
+    def purge(self, now: float, settled_before: float) -> None:
+        """Drop what has expired, and requests that were settled before a time."""
+        ...
+
+    def check_writable(self) -> None:
+        """Raise `hoopgw.errors.UnavailableError` if nothing can be written."""
+        ...
+
+    def close(self) -> None:
+        """Close the store."""
+        ...

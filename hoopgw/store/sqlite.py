@@ -1,0 +1,328 @@
+"""The store in SQLite: all SQL that it takes, and the seals on its rows.
+
+Two connections to one file: `_sure` syncs each commit to the disk before it returns, and carries
+everything that decides; `_quick` does not, and carries only the list of live sessions, which is
+rebuilt when workers come back. Writers in other threads or processes are kept apart by
+``BEGIN IMMEDIATE``; a request is moved on by one guarded UPDATE that names the state and the seal
+that were read, so of any number of racers one wins.
+
+Statements are put together from constants of this room alone; every value is bound.
+"""
+# ruff: noqa: S608  # see the last sentence above
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from hoopgw.errors import UnavailableError
+from hoopgw.store.migrate import migrate
+from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHead, State, Vote
+from hoopgw.store.seals import SealKey, Value
+from hoopgw.store.sqlite_rows import (
+    AGENTS,
+    HEADS,
+    JOIN_TOKENS,
+    PASSWORDS,
+    REQUESTS,
+    VOTES,
+    JoinTokenRow,
+    Table,
+)
+
+log = Logger()
+
+BUSY_TIMEOUT: Final = 2.0
+"""Seconds to wait for another writer, which can only be a tool of the operator."""
+
+V = TypeVar("V")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise UnavailableError(f"the store cannot be used: {error}") from error
+
+
+@define(eq=False)
+class SqliteStore:
+    """Implements `hoopgw.store.rows.Store` on one SQLite file. For use by one thread."""
+
+    _sure: sqlite3.Connection
+    _quick: sqlite3.Connection
+    _seals: SealKey
+    tampered: int = field(default=0, init=False)
+
+    @classmethod
+    def open(cls, path: Path, key: bytes) -> SqliteStore:
+        """Open the store, making or migrating it as needed.
+
+        Args:
+            path: of the database; readable by the owner only.
+            key: of the seals, 32 bytes, from outside the store.
+
+        Raises:
+            ConfigError: a newer hoopgw has written it.
+            UnavailableError: it cannot be opened.
+
+        """
+        with _errors():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            sure = _connect(path, "FULL")
+            migrate(sure, path)
+            return cls(sure, _connect(path, "NORMAL"), SealKey(key))
+
+    def close(self) -> None:
+        """Close both connections; the last one to close folds the write-ahead log in."""
+        with _errors():
+            self._quick.close()
+            self._sure.close()
+
+    def check_writable(self) -> None:
+        """Write what is there already."""
+        with _errors(), self._transaction():
+            version = self._sure.execute("PRAGMA user_version").fetchone()[0]
+            self._sure.execute(f"PRAGMA user_version = {int(version)}")
+
+    # Requests and votes.
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        """Begin a transaction that holds the one write lock there is."""
+        with _errors(), self._transaction():
+            yield _SqliteChange(self)
+
+    def request(self, request: str) -> Request | None:
+        """Read one request."""
+        return self._one(REQUESTS, "id = ?", request)
+
+    def requests(self, states: Collection[State] | None, limit: int) -> Sequence[Request]:
+        """Read the newest requests."""
+        wanted = () if states is None else tuple(states)
+        where = "true" if states is None else f"state IN ({_marks(wanted)})"
+        return self._genuine(REQUESTS, f"{where} ORDER BY created DESC LIMIT ?", *wanted, limit)
+
+    def due(self, now: float, limit: int) -> Sequence[str]:
+        """Read which open requests are over."""
+        rows = self._rows(
+            "SELECT id FROM requests WHERE (state = 'requested' AND expires <= ?1)"
+            " OR (state = 'approved' AND usable_until <= ?1) LIMIT ?2",
+            now,
+            limit,
+        )
+        return [str(row[0]) for row in rows]
+
+    def count_states(self) -> Mapping[str, int]:
+        """Count requests by state."""
+        return dict(self._rows("SELECT state, count(*) FROM requests GROUP BY state"))
+
+    def votes(self, request: str) -> Sequence[Vote]:
+        """Read the genuine votes on one request."""
+        return self._genuine(VOTES, "request = ? ORDER BY at, person", request)
+
+    # Log-ins.
+
+    def keep_password(self, row: PasswordRow) -> None:
+        """Insert a verifier."""
+        self._insert(PASSWORDS, row)
+
+    def password(self, handle: str) -> PasswordRow | None:
+        """Read a verifier."""
+        return self._one(PASSWORDS, "handle = ?", handle)
+
+    def forget_passwords(self, login: str) -> int:
+        """Delete by the log-in's id, which is inside the principal."""
+        return self._write(
+            "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?", login
+        )
+
+    def use_once(self, purpose: str, jti: str, expires: float) -> bool:
+        """Insert, or find it there."""
+        added = self._write(
+            "INSERT INTO used_jti (purpose, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            purpose,
+            jti,
+            expires,
+        )
+        return added == 1
+
+    # Agents.
+
+    def agent(self, name: str) -> AgentRow | None:
+        """Read one agent."""
+        return self._one(AGENTS, "name = ?", name)
+
+    def agents(self) -> Sequence[AgentRow]:
+        """Read all agents."""
+        return self._genuine(AGENTS, "true ORDER BY name")
+
+    def put_agent(self, row: AgentRow) -> None:
+        """Insert or replace."""
+        self._insert(AGENTS, row, replace=True)
+
+    def add_join_token(self, token_hash: bytes, agent: str, expires: float) -> None:
+        """Insert a token's hash."""
+        self._insert(JOIN_TOKENS, JoinTokenRow(hash=token_hash, agent=agent, expires=expires))
+
+    def use_join_token(self, token_hash: bytes, agent: str, now: float) -> bool:
+        """Mark it used, if it is genuine and still may be."""
+        with _errors(), self._transaction():
+            good = "hash = ? AND agent = ? AND expires > ? AND used IS NULL"
+            if self._one(JOIN_TOKENS, good, token_hash, agent, now) is None:
+                return False
+            used = "UPDATE join_tokens SET used = ? WHERE hash = ? AND used IS NULL"
+            return self._write(used, now, token_hash) == 1
+
+    # Live sessions.
+
+    def open_session(self, head: SessionHead) -> None:
+        """Insert or replace; a worker that comes back announces what it has."""
+        row = HEADS.row(head)
+        with _errors():
+            self._quick.execute(
+                f"INSERT OR REPLACE INTO sessions ({HEADS.names}) VALUES ({_marks(row)})", row
+            )
+
+    def close_session(self, session: str) -> None:
+        """Delete one."""
+        with _errors():
+            self._quick.execute("DELETE FROM sessions WHERE id = ?", (session,))
+
+    def drop_sessions(self, worker: str | None = None) -> None:
+        """Delete those of one worker, or all."""
+        with _errors():
+            self._quick.execute("DELETE FROM sessions WHERE ?1 IS NULL OR worker = ?1", (worker,))
+
+    def session(self, session: str) -> SessionHead | None:
+        """Read one."""
+        return self._one(HEADS, "id = ?", session)
+
+    def sessions(self) -> Sequence[SessionHead]:
+        """Read all; workers bound how many there are."""
+        return self._genuine(HEADS, "true ORDER BY opened DESC")
+
+    def purge(self, now: float, settled_before: float) -> None:
+        """Delete what nobody can use any more."""
+        with _errors(), self._transaction():
+            for table in ("used_jti", "session_passwords", "join_tokens"):
+                self._write(f"DELETE FROM {table} WHERE expires < ?", now)
+            self._write(
+                "DELETE FROM requests WHERE created < ? AND state NOT IN ('requested', 'approved')",
+                settled_before,
+            )
+
+    # What these share.
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._sure.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._sure.execute("ROLLBACK")
+            raise
+        self._sure.execute("COMMIT")
+
+    def _rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        with _errors():
+            return self._sure.execute(sql, values).fetchall()
+
+    def _write(self, sql: str, *values: Value) -> int:
+        with _errors():
+            return self._sure.execute(sql, values).rowcount
+
+    def _one(self, table: Table[V], where: str, *values: Value) -> V | None:
+        return next(iter(self._genuine(table, where, *values)), None)
+
+    def _genuine(self, table: Table[V], where: str, *values: Value) -> list[V]:
+        """Read the rows whose seals hold; report the others."""
+        rows = self._rows(f"SELECT {table.names} FROM {table.name} WHERE {where}", *values)
+        return [table.value(row) for row in rows if self._is_genuine(table, row)]
+
+    def _is_genuine(self, table: Table[V], row: tuple[Any, ...]) -> bool:
+        if not table.sealed or self._seals.holds(row[-1], table.name, *row[:-1]):
+            return True
+        self.tampered += 1
+        log.error("a row of {table} was tampered with", table=table.name, row=repr(row[0])[:80])
+        return False
+
+    def _insert(self, table: Table[V], value: V, *, replace: bool = False) -> None:
+        row = table.row(value)
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
+        self._write(
+            f"{verb} INTO {table.name} ({table.names}) VALUES ({_marks(row)}, ?)",
+            *row,
+            self._seals.seal(table.name, *row),
+        )
+
+
+@define(eq=False)
+class _SqliteChange:
+    """A transaction on requests and votes; see `Change`."""
+
+    _store: SqliteStore
+
+    def request(self, request: str) -> Request | None:
+        return self._store.request(request)
+
+    def waiting(self, join_key: bytes) -> Request | None:
+        return self._store._one(REQUESTS, "join_key = ? AND state = 'requested'", join_key)
+
+    def count_waiting(self, root: str | None = None) -> int:
+        rows = self._store._rows(
+            "SELECT count(*) FROM requests WHERE state = 'requested'"
+            " AND (?1 IS NULL OR json_extract(principal, '$.chain[0].id') = ?1)",
+            root,
+        )
+        return int(rows[0][0])
+
+    def votes(self, request: str) -> Sequence[Vote]:
+        return self._store.votes(request)
+
+    def add_request(self, request: Request) -> None:
+        self._store._insert(REQUESTS, request)
+
+    def replace(self, old: Request, new: Request) -> bool:
+        seals = self._store._seals
+        moved = self._store._write(
+            "UPDATE requests SET reason = ?, state = ?, settled = ?, usable_until = ?, note = ?,"
+            " seal = ? WHERE id = ? AND state = ? AND seal = ?",
+            new.reason,
+            new.state,
+            new.settled,
+            new.usable_until,
+            new.note,
+            seals.seal(REQUESTS.name, *REQUESTS.row(new)),
+            old.id,
+            old.state,
+            seals.seal(REQUESTS.name, *REQUESTS.row(old)),
+        )
+        return moved == 1
+
+    def set_aside(self, request: str) -> None:
+        self._store._write("UPDATE requests SET state = 'withdrawn' WHERE id = ?", request)
+
+    def put_vote(self, vote: Vote) -> None:
+        self._store._insert(VOTES, vote, replace=True)
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
