@@ -30,7 +30,7 @@ from typing import Any, Final, Literal
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.errors import AuthenticationError, HoopgwError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.dpop import ProvedKey
 from hoopgw.identity.issuers import Issuers
@@ -84,7 +84,7 @@ ErrorCode: typing.TypeAlias = Literal[
 ]
 
 
-class ExchangeError(Exception):
+class ExchangeError(HoopgwError):
     """A refusal, as RFC 6749 section 5.2 has it. The text is for the caller."""
 
     def __init__(self, code: ErrorCode, text: str) -> None:
@@ -139,6 +139,17 @@ class Exchange:
             ExchangeError: it is refused.
 
         """
+        try:
+            return await self._exchange(form, proved)
+        except AuthenticationError as error:
+            log.info("a token was refused: {why}", why=str(error))
+            raise ExchangeError("invalid_grant", "the subject token is not good") from error
+        except UnavailableError as error:
+            log.warn("a token could not be given: {why}", why=str(error))
+            text = "the issuer or the gateway's store cannot be reached"
+            raise ExchangeError("temporarily_unavailable", text) from error
+
+    async def _exchange(self, form: Mapping[str, str], proved: ProvedKey | None) -> dict[str, Any]:
         if unknown := form.keys() - _KNOWN:
             # scope, resource and actor_token narrow or change what is asked: not to be ignored.
             raise ExchangeError("invalid_request", f"not supported: {', '.join(sorted(unknown))}")
@@ -149,17 +160,9 @@ class Exchange:
             raise ExchangeError("invalid_request", "subject_token or its type is missing")
         if proved is not None and not self.used.use(proved.id, proved.expires):
             raise ExchangeError("invalid_dpop_proof", "the DPoP proof was used before")
-        try:
-            if unverified_issuer(parse(token)) != self.signer.issuer:
-                return await self._log_in(token, use, form, proved)
-            parent = self._parent(token, proved)
-        except AuthenticationError as error:
-            log.info("a token was refused: {why}", why=str(error))
-            raise ExchangeError("invalid_grant", "the subject token is not good") from error
-        except UnavailableError as error:
-            log.warn("a token could not be checked: {why}", why=str(error))
-            raise ExchangeError("temporarily_unavailable", "the issuer is not reachable") from error
-        return self._narrow(parent, form)
+        if unverified_issuer(parse(token)) != self.signer.issuer:
+            return await self._log_in(token, use, form, proved)
+        return self._narrow(self._parent(token, proved), form)
 
     async def _log_in(
         self, token: str, use: TokenUse, form: Mapping[str, str], proved: ProvedKey | None
