@@ -1,0 +1,227 @@
+"""Test cases for policies: what is asked, and what must come out.
+
+They stand beside the policies in ``*.cases.toml`` files; hoopgw-policy(7) describes the format.
+A case is judged by the same code as live operations, without their cache.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from attrs import frozen
+
+from hoopgw.errors import PolicyError
+from hoopgw.events import Access, ContextValue, Hop, HopKind, Operation, Principal, Resource
+from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
+from hoopgw.policy.explain import Explanation, explain, is_sight
+from hoopgw.policy.sets import PolicySet
+from hoopgw.policy.text import FILE_LIMIT
+
+_PARENTS_LIMIT: Final = 16
+"""Levels of resources."""
+
+Expected: TypeAlias = Literal["allow", "review", "deny", "clear", "masked", "hidden"]
+_Context: TypeAlias = dict[str, str | bool | int | list[str]]
+
+
+class _Hop(msgspec.Struct, forbid_unknown_fields=True):
+    kind: HopKind = "person"
+    groups: list[str] = []
+
+
+class _Resource(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    id: str | None = None
+    parents: list[str] = []
+    labels: list[str] = []
+
+
+class _Case(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    who: list[str]
+    action: str
+    on: list[str]
+    expect: Expected
+    context: _Context = {}
+    approvals: list[str] = []
+    now: datetime | int | None = None
+    mask: str | None = None
+    by: list[str] | None = None
+    reason: str | None = None
+    max_rows: int | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    hops: dict[str, _Hop]
+    resources: dict[str, _Resource]
+    cases: list[_Case]
+    context: _Context = {}
+
+
+@frozen(kw_only=True)
+class CaseResult:
+    """One case, and how it came out."""
+
+    file: str
+    name: str
+    problems: tuple[str, ...]
+    """What is not as expected; none if it passed."""
+    explanation: Explanation
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether all came out as expected."""
+        return not self.problems
+
+
+def run_cases(policies: PolicySet, directory: Path) -> tuple[CaseResult, ...]:
+    """Run all ``*.cases.toml`` files of a directory, sorted by name.
+
+    Raises:
+        PolicyError: one cannot be read or is not of the format; the text names the key.
+
+    """
+    return tuple(
+        result
+        for path in sorted(directory.glob("*.cases.toml"))
+        for result in _run_file(policies, path)
+    )
+
+
+def untested(policies: PolicySet, results: Iterable[CaseResult]) -> tuple[str, ...]:
+    """Return the ids of the policies that decided no case, in the set's order."""
+    tested = {name for result in results for name in result.explanation.outcome.because}
+    return tuple(rule.id for rule in policies.rules if rule.id not in tested)
+
+
+def _run_file(policies: PolicySet, path: Path) -> Iterator[CaseResult]:
+    file = _load(path)
+    for case in file.cases:
+        try:
+            principal, operation = _question(file, case)
+        except ValueError as error:
+            raise PolicyError(f"{path}: case {case.name!r}: {error}") from error
+        explanation = explain(
+            policies, principal, operation, _seconds(case.now), frozenset(case.approvals)
+        )
+        problems = tuple(_problems(case, explanation.outcome))
+        yield CaseResult(file=path.name, name=case.name, problems=problems, explanation=explanation)
+
+
+def _load(path: Path) -> _File:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise PolicyError(f"{path} is bigger than {FILE_LIMIT} bytes; split it")
+        return msgspec.convert(tomllib.loads(data.decode()), _File)
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # of tomllib, msgspec and UTF-8
+        raise PolicyError(f"{path} is not a file of test cases: {error}") from error
+
+
+def _seconds(now: datetime | int | None) -> int:
+    if isinstance(now, datetime):
+        return int(now.timestamp())
+    return now or 0
+
+
+def _question(file: _File, case: _Case) -> tuple[Principal, Operation]:
+    """Make what the policy is asked.
+
+    Raises:
+        ValueError: the case names what the file does not define.
+
+    """
+    if not case.who or not case.on:
+        raise ValueError("`who` and `on` must name at least one")
+    accesses = tuple(
+        Access(action=case.action, resource=_resource(file.resources, name, 0)) for name in case.on
+    )
+    context = case.context if is_sight(accesses) else {**file.context, **case.context}
+    operation = Operation(
+        protocol="",
+        target="",
+        action=case.action,
+        accesses=accesses,
+        text="",
+        context={name: _value(value) for name, value in context.items()},
+        digest=b"",
+    )
+    chain = tuple(_hop(file.hops, name) for name in case.who)
+    return Principal(chain=chain, session="", expires=0.0), operation
+
+
+def _value(value: str | bool | int | list[str]) -> ContextValue:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _hop(hops: Mapping[str, _Hop], name: str) -> Hop:
+    if name not in hops:
+        raise ValueError(f"there is no [hops.{name}]")
+    hop = hops[name]
+    return Hop(id=name, name=name, kind=hop.kind, groups=frozenset(hop.groups))
+
+
+def _resource(resources: Mapping[str, _Resource], name: str, level: int) -> Resource:
+    if name not in resources:
+        raise ValueError(f"there is no [resources.{name}]")
+    if level > _PARENTS_LIMIT:
+        raise ValueError(f"[resources.{name}] lies in itself")
+    found = resources[name]
+    return Resource(
+        type=found.type,
+        id=name if found.id is None else found.id,
+        parents=tuple(_resource(resources, parent, level + 1) for parent in found.parents),
+        labels=frozenset(found.labels),
+    )
+
+
+def _problems(case: _Case, outcome: Verdict | Sight | Hidden) -> Iterator[str]:
+    if isinstance(outcome, Verdict) and outcome.errors:
+        yield f"the policy erred: {'; '.join(outcome.errors)}"
+    got = _name(outcome)
+    if got != case.expect:
+        yield f"expected {case.expect}, got {got}: {_reason(outcome) or 'by ' + _by(outcome)}"
+        return
+    if case.by is not None and set(case.by) != set(outcome.because):
+        yield f"expected by {', '.join(sorted(case.by)) or 'nothing'}, got {_by(outcome)}"
+    if case.reason is not None and case.reason not in _reason(outcome):
+        yield f"expected the reason to have {case.reason!r}, got {_reason(outcome)!r}"
+    mask = outcome.mask if isinstance(outcome, Sight) else None
+    if case.mask != mask and (case.mask is not None or case.expect == "masked"):
+        yield f"expected mask {case.mask}, got {mask}"
+    decision = outcome.decision if isinstance(outcome, Verdict) else None
+    rows = None if decision is None or isinstance(decision, Deny) else decision.max_rows
+    if case.max_rows is not None and case.max_rows != rows:
+        yield f"expected {case.max_rows} rows at most, got {rows}"
+
+
+def _name(outcome: Verdict | Sight | Hidden) -> Expected:
+    match outcome:
+        case Sight(mask=mask):
+            return "clear" if mask is None else "masked"
+        case Hidden():
+            return "hidden"
+        case Verdict(decision=Allow()):
+            return "allow"
+        case Verdict(decision=Review()):
+            return "review"
+    return "deny"
+
+
+def _by(outcome: Verdict | Sight | Hidden) -> str:
+    return ", ".join(outcome.because) or "no policy"
+
+
+def _reason(outcome: Verdict | Sight | Hidden) -> str:
+    match outcome:
+        case Hidden(reason=reason) | Verdict(decision=Deny(reason=reason)):
+            return reason
+    return ""

@@ -1,0 +1,164 @@
+"""Why a verdict is what it is, hop by hop, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from hoopgw.events import Access, Operation, Principal
+from hoopgw.policy.annotations import Rule
+from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
+from hoopgw.policy.judging import judge, judge_sights
+from hoopgw.policy.lint import SEE
+from hoopgw.policy.questions import Answer, Inquiry, ask
+from hoopgw.policy.sets import PolicySet
+
+
+@frozen(kw_only=True)
+class Step:
+    """One question: one hop, one access."""
+
+    hop: str
+    kind: str
+    action: str
+    resource: str
+    is_allowed: bool
+    permits: tuple[str, ...]
+    """The permits that hold, whether or not a forbid overrides them."""
+    forbids: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        begin = f"{self.hop} ({self.kind}), {self.action} {self.resource}: "
+        if self.errors:
+            return begin + f"refused, as the policy erred: {'; '.join(self.errors)}"
+        if self.is_allowed:
+            return begin + f"allowed by {', '.join(self.permits)}"
+        if not self.permits:
+            missing = "no permit holds"
+            return (
+                begin
+                + f"refused, as {missing}"
+                + (f", and by {', '.join(self.forbids)}" if self.forbids else "")
+            )
+        return (
+            begin + f"permitted by {', '.join(self.permits)}, but refused by "
+            f"{', '.join(self.forbids)}"
+        )
+
+
+@frozen(kw_only=True)
+class Explanation:
+    """A verdict, and each step to it."""
+
+    outcome: Verdict | Sight | Hidden
+    """A `Sight` or `Hidden` if the question was one field's ``see``."""
+    steps: tuple[Step, ...]
+    rules: tuple[Rule, ...]
+    """The rules that the steps name, in the set's order, with the places of their texts."""
+
+    def lines(self) -> Iterator[str]:
+        """Say it in words, for a terminal."""
+        yield f"outcome: {_words(self.outcome)}"
+        for step in self.steps:
+            yield f"  {step}"
+        for rule in self.rules:
+            yield f"  {rule.id} is the {rule.effect} at {rule.file}:{rule.line}"
+
+
+def explain(
+    policies: PolicySet,
+    principal: Principal,
+    operation: Operation,
+    now: int,
+    approvals: frozenset[str] = frozenset(),
+) -> Explanation:
+    """Explain what the policy says of an operation, or of seeing one field.
+
+    Args:
+        policies: the set that is asked.
+        principal: who would ask.
+        operation: what for; its text and digest do not matter.
+        now: seconds since the epoch.
+        approvals: rules whose approval is taken as given.
+
+    """
+    inquiry = Inquiry(
+        chain=principal.chain,
+        accesses=operation.accesses,
+        context=operation.context,
+        approvals=approvals,
+        now=now,
+    )
+    outcome: Verdict | Sight | Hidden = judge(policies, inquiry)
+    if is_sight(operation.accesses):
+        outcome = judge_sights(policies, inquiry)[0].sight
+    try:
+        answers = ask(policies.all, policies.schema, inquiry)
+        permits = ask(policies.permits, policies.schema, inquiry)
+    except Exception as error:  # it is the explanation: the verdict above refused for it
+        step = _erring(principal, operation.accesses[0], f"{type(error).__name__}: {error}")
+        return Explanation(outcome=outcome, steps=(step,), rules=())
+    named = {rule.id: rule for answer in (*answers, *permits) for rule in answer.rules}
+    return Explanation(
+        outcome=outcome,
+        steps=tuple(_step(answer, permit) for answer, permit in zip(answers, permits, strict=True)),
+        rules=tuple(sorted(named.values(), key=lambda rule: rule.order)),
+    )
+
+
+def is_sight(accesses: tuple[Access, ...]) -> bool:
+    """Whether one field's ``see`` is asked for, which is answered by a mask, not a review."""
+    return len(accesses) == 1 and accesses[0].action.rpartition("::")[2] == SEE
+
+
+def _step(answer: Answer, permit: Answer) -> Step:
+    return Step(
+        hop=answer.hop.name,
+        kind=answer.hop.kind,
+        action=answer.access.action.rpartition("::")[2],
+        resource=answer.access.resource.id,
+        is_allowed=answer.is_allowed,
+        permits=tuple(rule.id for rule in permit.rules),
+        forbids=tuple(rule.id for rule in answer.rules if rule.effect == "forbid"),
+        errors=(*answer.errors, *permit.errors),
+    )
+
+
+def _erring(principal: Principal, access: Access, error: str) -> Step:
+    return Step(
+        hop=principal.root.name,
+        kind=principal.root.kind,
+        action=access.action.rpartition("::")[2],
+        resource=access.resource.id,
+        is_allowed=False,
+        permits=(),
+        forbids=(),
+        errors=(error,),
+    )
+
+
+def _words(outcome: Verdict | Sight | Hidden) -> str:
+    match outcome:
+        case Sight(mask=mask):
+            return "shown in clear" if mask is None else f"shown with mask {mask}"
+        case Hidden(reason=reason):
+            return f"hidden: {reason}"
+        case Verdict(decision=decision):
+            return _decision_words(decision)
+
+
+def _decision_words(decision: Decision) -> str:
+    match decision:
+        case Allow(max_rows=rows):
+            return "allowed" if rows is None else f"allowed, {rows} rows at most"
+        case Deny(reason=reason):
+            return f"refused: {reason}"
+        case Review(remedies=remedies):
+            asked = "; ".join(
+                f"{remedy.needed} of {', '.join(sorted(remedy.groups))} ({remedy.rule})"
+                for remedy in remedies
+            )
+            return f"held until approved by {asked}"

@@ -1,0 +1,227 @@
+"""A set of policies: parsed, validated and linted once, then only asked.
+
+Three handles are kept of one set. *All* decides. *Standing* lacks the curable forbids: on a
+refusal Cedar names only the forbids, so this one says whether a permit was there at all before a
+remedy is offered. *Permits* serves explanations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import cedarpy
+from attrs import define, field, frozen
+from cedarpy import pst
+
+from hoopgw.errors import PolicyError
+from hoopgw.policy.annotations import MASKS, Rule, apply_annotations
+from hoopgw.policy.lint import Finding, Level, approvals_named, is_about_see, lint, reads_now
+from hoopgw.policy.schema import Schema
+from hoopgw.policy.text import (
+    BrokenTextError,
+    SourceFile,
+    Statement,
+    read_directory,
+    statements,
+    version_of,
+)
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHOWN_LIMIT: Final = 20
+"""Findings in the text of one error."""
+
+
+@frozen(eq=False)
+class Compiled:
+    """A parsed set, and which rule Cedar means by ``policy7``."""
+
+    handle: cedarpy.PolicySet = field(repr=False)
+    rules: Mapping[str, Rule] = field(repr=False)
+
+    @classmethod
+    def of(cls, rules: Collection[Rule]) -> Compiled:
+        """Parse the texts of rules whose ids are unique."""
+        by_id = {rule.id: rule for rule in rules}
+        handle = cedarpy.PolicySet.from_str(
+            "\n".join(rule.text for rule in rules), release_gil=True
+        )
+        return cls(
+            handle,
+            {
+                name: by_id[policy.annotations["id"]]
+                for name, policy in handle.to_pst().static_policies.items()
+            },
+        )
+
+
+@frozen(kw_only=True, eq=False)
+class PolicySet:
+    """A valid set of policies. `hoopgw.policy.judging` asks it."""
+
+    version: str
+    schema: Schema = field(repr=False)
+    all: Compiled = field(repr=False)
+    standing: Compiled = field(repr=False)
+    permits: Compiled = field(repr=False)
+    reads_now: bool
+    """Whether an answer may depend on the time."""
+    warnings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def load(
+        cls, directory: Path, schemas: Mapping[str, str], kinds: Collection[str] = MASKS
+    ) -> PolicySet:
+        """Load all ``*.cedar`` files of a directory.
+
+        May take a second for a thousand policies, most of it without Python's lock: a reload
+        belongs into a thread.
+
+        Args:
+            directory: where the files are; files below it are not read.
+            schemas: a protocol's name to its Cedar schema.
+            kinds: the masks that ``@mask`` may name.
+
+        Raises:
+            PolicyError: with each error's file, line and fix.
+
+        """
+        return cls.from_files(read_directory(directory), Schema.load(schemas), kinds)
+
+    @classmethod
+    def from_files(
+        cls, files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = MASKS
+    ) -> PolicySet:
+        """Make a set of texts that were read already.
+
+        Raises:
+            PolicyError: as `load`.
+
+        """
+        made, findings = examine(files, schema, kinds)
+        if made is None:
+            errors = [str(finding) for finding in findings if finding.level == "error"]
+            if len(errors) > _SHOWN_LIMIT:
+                errors[_SHOWN_LIMIT:] = [f"and {len(errors) - _SHOWN_LIMIT} more errors"]
+            raise PolicyError("\n".join(errors))
+        return made
+
+    @property
+    def rules(self) -> Collection[Rule]:
+        """All policies that are in force. A template is not, until it is linked."""
+        return self.all.rules.values()
+
+
+def examine(
+    files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = MASKS
+) -> tuple[PolicySet | None, tuple[Finding, ...]]:
+    """Return the set, or None if there are errors, and everything found on the way."""
+    examination = _Examination(schema, kinds)
+    for file in files:
+        try:
+            for statement in statements(file):
+                examination.add(statement)
+        except BrokenTextError as error:
+            examination.report(file.name, error.line, str(error))
+    examination.check_references()
+    if not examination.has_errors:
+        examination.validate()
+    findings = tuple(examination.findings)
+    if examination.has_errors:
+        return None, findings
+    rules, policies = examination.rules.values(), examination.policies
+    made = PolicySet(
+        version=version_of(files),
+        schema=schema,
+        all=Compiled.of(rules),
+        standing=Compiled.of([rule for rule in rules if not rule.is_curable]),
+        permits=Compiled.of([rule for rule in rules if rule.effect == "permit"]),
+        reads_now=any(map(reads_now, policies)),
+        warnings=findings,
+    )
+    return made, findings
+
+
+@define(eq=False)
+class _Examination:
+    """Statements on their way to a set."""
+
+    schema: Schema
+    kinds: Collection[str]
+    rules: dict[str, Rule] = field(factory=dict, init=False)
+    policies: list[pst.Template] = field(factory=list, init=False)
+    findings: list[Finding] = field(factory=list, init=False)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.level == "error" for finding in self.findings)
+
+    def report(self, file: str, line: int, text: str, level: Level = "error") -> None:
+        """Add a finding."""
+        self.findings.append(Finding(level=level, file=file, line=line, text=text))
+
+    def add(self, statement: Statement) -> None:
+        """Parse one policy, read its annotations and lint it."""
+        report = partial(self.report, statement.file, statement.line)
+        try:
+            parsed = cedarpy.PolicySet.from_str(statement.text).to_pst()
+        except ValueError as error:
+            report(f"this does not parse: {error}")
+            return
+        found = [*parsed.static_policies.values(), *parsed.templates.values()]
+        if len(found) != 1:
+            report("this is not one policy; end each with a semicolon")
+            return
+        name = found[0].annotations.get("id", "")
+        if not _ID.fullmatch(name):
+            report('give it an @id("name") of letters, digits, ".", "_" and "-" (64 at most)')
+        elif name in self.rules:
+            twin = self.rules[name]
+            report(f"@id {name!r} is taken by {twin.file}:{twin.line}; give it another")
+        else:
+            self._add(name, found[0], statement)
+
+    def _add(self, name: str, policy: pst.Template, statement: Statement) -> None:
+        plain = Rule(
+            id=name,
+            effect=policy.effect,
+            file=statement.file,
+            line=statement.line,
+            order=len(self.rules),
+            text=statement.text,
+        )
+        rule, problems = apply_annotations(
+            plain, policy.annotations, is_about_see(policy), self.kinds
+        )
+        for problem in problems:
+            self.report(rule.file, rule.line, problem)
+        for level, text in lint(rule, policy, self.schema.attributes):
+            self.report(rule.file, rule.line, text, level)
+        self.rules[name] = rule
+        self.policies.append(policy)
+
+    def check_references(self) -> None:
+        """Find approvals asked for that nobody could be asked to give."""
+        curable = {rule.id for rule in self.rules.values() if rule.groups}
+        for rule, policy in zip(self.rules.values(), self.policies, strict=True):
+            for name in sorted(approvals_named(policy) - curable):
+                self.report(
+                    rule.file,
+                    rule.line,
+                    f"context.approvals never contains {name!r}: no policy with an @approval has "
+                    "that @id",
+                )
+
+    def validate(self) -> None:
+        """Let Cedar validate the whole, in its strict mode."""
+        text = "\n".join(rule.text for rule in self.rules.values())
+        result = cedarpy.validate_policies(text, self.schema.handle, release_gil=True)
+        for error in result.errors:
+            rule = self.rules.get(result.id_annotations_by_policy_id.get(error.policy_id, ""))
+            said = re.sub(r"^for policy `policy[0-9]+`, ", "", error.error)
+            self.report(rule.file if rule else "policies", rule.line if rule else 1, said)
+        if not result.validation_passed and not result.errors:
+            self.report("policies", 1, "Cedar does not validate this, and does not say why")
