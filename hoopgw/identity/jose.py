@@ -207,16 +207,17 @@ def read_key_set(document: Claims) -> KeySet:
     if not isinstance(members, list) or len(members) > KEYS_LIMIT:
         raise AuthenticationError(f"not a list of at most {KEYS_LIMIT} keys")
     keys: dict[str, PublicKey] = {}
-    spellings: dict[str, object] = {}
+    first: dict[str, Claims] = {}
+    doubted: set[str] = set()
     for member in members:
         key = _parse_key(member) if isinstance(member, dict) else None
-        if key is None:
-            continue
-        kid: str = member["kid"]
-        if spellings.setdefault(kid, member) == member:
+        if key is not None:
+            kid: str = member["kid"]
             keys[kid] = key
-        else:
-            keys.pop(kid, None)
+            if first.setdefault(kid, member) != member:
+                doubted.add(kid)
+    for kid in doubted:
+        del keys[kid]
     if not keys:
         raise AuthenticationError("no usable key in the set")
     return keys

@@ -121,7 +121,8 @@ class IssuerKeys:
         self._running = None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.callback(None)
+            if not waiter.called:  # one that went before may have cancelled it
+                waiter.callback(None)
 
     def _load_failed(self, failure: Failure) -> None:
         """Keep what we have. Discovery is done again next time: the keys may have moved."""
