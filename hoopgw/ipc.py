@@ -114,7 +114,7 @@ class Peer(Protocol):
                 kind, number, name, body = msgspec.msgpack.decode(
                     frame, type=tuple[int, int, str, Body]
                 )
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 self._abort(str(error))
                 return
             self._received(kind, number, name, body)

@@ -82,6 +82,8 @@ class Intent(Record, frozen=True, tag="intent"):
     because: list[str]
     policy: str
     reason: str = ""
+    parameters_size: int = 0
+    """Bytes that were bound, where ``parameters`` is only their beginning."""
 
 
 class ReviewSettled(Record, frozen=True, tag="review.settled"):
@@ -135,4 +137,7 @@ def decode(data: bytes) -> AnyRecord:
         msgspec.MsgspecError: they are no record.
 
     """
-    return _DECODER.decode(data)
+    try:
+        return _DECODER.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these through
+        raise msgspec.DecodeError(str(error)) from error
