@@ -95,18 +95,23 @@ class Operation:
     """What an approval is bound to: `operation_digest` over all that will be sent."""
 
 
-_DOMAIN: Final = b"hoopgw/operation/v1\0"
+DIGEST_DOMAIN: Final = b"hoopgw/operation/v1\0"
+"""Begins what is hashed, so that the digest means nothing elsewhere."""
+
+
+def encode_part(name: str, value: bytes) -> bytes:
+    """Encode a named byte string; each half is prefixed by its length (8 bytes, big-endian)."""
+    encoded = name.encode()
+    return len(encoded).to_bytes(8, "big") + encoded + len(value).to_bytes(8, "big") + value
 
 
 def operation_digest(parts: Iterable[tuple[str, bytes]]) -> bytes:
     """Return SHA-256 over a canonical encoding of named byte strings.
 
-    Each name and value is prefixed by its length (8 bytes, big-endian), so no two different lists
-    encode alike; the domain keeps the digest from meaning anything elsewhere.
+    No two different lists encode alike. Who needs it often keeps the state after the parts that do
+    not change, and goes on with `encode_part`.
     """
-    state = hashlib.sha256(_DOMAIN)
+    state = hashlib.sha256(DIGEST_DOMAIN)
     for name, value in parts:
-        encoded = name.encode()
-        state.update(len(encoded).to_bytes(8, "big") + encoded)
-        state.update(len(value).to_bytes(8, "big") + value)
+        state.update(encode_part(name, value))
     return state.digest()

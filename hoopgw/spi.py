@@ -197,7 +197,13 @@ class Sessions(Protocol):
     """The live sessions of this worker: counted, limited, and cut when their time is over."""
 
     def opened(
-        self, session: str, principal: Principal, target: str, cut: Callable[[str], None]
+        self,
+        session: str,
+        principal: Principal,
+        target: str,
+        cut: Callable[[str], None],
+        account: str = "",
+        address: str = "",
     ) -> None:
         """Announce a session. ``cut`` is called with a reason at expiry, revocation or shutdown.
 
@@ -207,7 +213,7 @@ class Sessions(Protocol):
         """
         ...
 
-    def closed(self, session: str) -> None:
+    def closed(self, session: str, reason: str = "") -> None:
         """Announce its end; harmless if it is not known."""
         ...
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -394,9 +393,3 @@ def certificate_hash(der: bytes) -> bytes:
     algorithm = x509.load_der_x509_certificate(der).signature_hash_algorithm
     name = "sha256" if algorithm is None or algorithm.name in ("md5", "sha1") else algorithm.name
     return hashlib.new(name, der).digest()
-
-
-def server_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Prepare the gateway's TLS context for PostgreSQL: ALPN for direct TLS."""
-    context.set_alpn_protocols(["postgresql"])
-    return context

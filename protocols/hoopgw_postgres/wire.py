@@ -251,9 +251,14 @@ def report(
     *,
     detail: str | None = None,
     hint: str | None = None,
+    position: int = 0,
 ) -> bytes:
-    """Encode an ErrorResponse (``E``) or NoticeResponse (``N``)."""
+    """Encode an ErrorResponse (``E``) or NoticeResponse (``N``).
+
+    ``position`` counts characters of the statement from 1; 0 says nothing.
+    """
     fields = {"S": severity, "V": severity, "C": code, "M": text, "D": detail, "H": hint}
+    fields["P"] = str(position) if position else None
     body = b"".join(
         name.encode() + value.replace("\0", "").encode() + b"\0"
         for name, value in fields.items()

@@ -1,0 +1,55 @@
+"""End with the supervisor, however it ends.
+
+The supervisor holds the other end of its children's standard input. When that closes, it is gone,
+even by SIGKILL, and a child that lived on would hold ports, spools and sockets that the next
+supervisor's children need.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+log = Logger()
+
+VARIABLE: Final = "HOOPGW_LIFELINE"
+"""Environment variable that says that standard input is the supervisor's."""
+
+
+def hold(reactor: Any) -> None:
+    """Stop the reactor when the supervisor is gone; nothing if there is none."""
+    if os.environ.get(VARIABLE) == "1":
+        os.set_blocking(0, False)
+        reactor.addReader(_Lifeline(reactor))
+
+
+@implementer(IReadDescriptor)
+class _Lifeline:
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def fileno(self) -> int:
+        return 0
+
+    def logPrefix(self) -> str:
+        return "lifeline"
+
+    def doRead(self) -> None:
+        try:
+            ended = os.read(0, 1024) == b""
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            self._reactor.removeReader(self)
+            log.warn("the supervisor is gone, so this process stops")
+            self._reactor.stop()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nothing is held: the reactor stops."""

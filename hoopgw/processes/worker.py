@@ -1,0 +1,279 @@
+"""A data worker: ``python -m hoopgw.processes.worker --config FILE [--name NAME]``.
+
+It accepts callers, decides from compiled policy, and relays. It holds the key that signs tickets
+and the one that masks, no other; it does not open the store, and keeps no credential of a target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import secrets
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw import config, registry
+from hoopgw.control.client import ControlClient
+from hoopgw.control.desk import ReviewDesk
+from hoopgw.control.live import SessionRegistry
+from hoopgw.control.logins import ControlLogins
+from hoopgw.errors import HoopgwError, PolicyError
+from hoopgw.identity.keyfiles import load_certificate, load_secret, load_signing_key
+from hoopgw.ipc import Body
+from hoopgw.link.gateway import LinkHub
+from hoopgw.link.tickets import TicketSigner
+from hoopgw.link.tls import listener_context
+from hoopgw.logs import start_logging
+from hoopgw.policy.engine import PolicyDirectory
+from hoopgw.processes import lifeline
+from hoopgw.recording.client import SpoolRecorder
+from hoopgw.spi import GatewayContext, ProtocolSpec, TargetSettings
+from hoopgw.transport import listen
+
+log = Logger()
+
+REFUSED: Final = 2
+"""Exit status when the configuration cannot be used: starting again would not help."""
+_TELL_EVERY: Final = 5.0
+_POLICY_EVERY: Final = 2.0
+"""Seconds between two looks at the policy's folder."""
+
+
+@define(eq=False)
+class Worker:
+    """All parts of a data worker, wired.
+
+    Args:
+        settings: the gateway's configuration.
+        name: of this worker; no two live ones share it.
+        reactor: where it runs.
+
+    """
+
+    settings: config.GatewayConfig
+    name: str
+    reactor: Any
+    protocols: Mapping[str, ProtocolSpec] = field(init=False)
+    policy: PolicyDirectory = field(init=False)
+    recorder: SpoolRecorder = field(init=False)
+    control: ControlClient = field(init=False)
+    reviews: ReviewDesk = field(init=False)
+    sessions: SessionRegistry = field(init=False)
+    link: LinkHub = field(init=False)
+    _ports: list[Any] = field(factory=list, init=False)
+    _loops: list[LoopingCall] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings, reactor, paths = self.settings, self.reactor, self.settings.paths
+        used = dict.fromkeys(target.protocol for target in settings.targets)
+        used |= dict.fromkeys(listener.protocol for listener in settings.listeners)
+        self.protocols = registry.load(used)
+        for target in settings.targets:
+            self.protocols[target.protocol].check_target(target)
+        schemas = {name: spec.cedar_schema for name, spec in self.protocols.items()}
+        self.policy = PolicyDirectory.open(settings.policy.directory, schemas, time.time)
+        recorder_socket = UNIXClientEndpoint(reactor, str(paths.recorder_socket))
+        self.recorder = SpoolRecorder(
+            paths.spool,
+            self.name,
+            reactor,
+            lambda peer: connectProtocol(recorder_socket, peer),
+        )
+        self.control = ControlClient(
+            UNIXClientEndpoint(reactor, str(paths.control_socket)),
+            reactor,
+            random.random,
+            self.name,
+        )
+        self.reviews = ReviewDesk(self.control, reactor)
+        self.sessions = SessionRegistry(
+            self.control,
+            reactor,
+            {target.name: target.protocol for target in settings.targets},
+            settings.limits.sessions,
+            settings.limits.sessions_per_principal,
+        )
+        self.link = LinkHub(
+            reactor=reactor,
+            clock=reactor,
+            signer=TicketSigner(load_signing_key(paths.ticket_key), time.time),
+            ca=load_certificate(paths.link_ca_certificate),
+            agents={target.name: target.agent for target in settings.targets},
+            check_certificate=self._is_enrolled,
+            agent_uids=settings.link.agent_uids,
+            changed=self._tell_agents,
+        )
+        self.control.on_tell("reload", lambda _body: self._look_at_policy())
+        self.control.on_connected(self._tell_agents)
+
+    def start(self) -> None:
+        """Start every part, and listen last.
+
+        Raises:
+            HoopgwError, OSError: it cannot.
+
+        """
+        self.recorder.start()
+        self.control.start()
+        self.reviews.start()
+        settings, paths = self.settings, self.settings.paths
+        tls = None
+        if not settings.link.listen.path:
+            tls = listener_context(
+                paths.link_certificate, paths.link_key, paths.link_ca_certificate
+            )
+        self._ports.append(self.link.listen(settings.link.listen, tls))
+        for listener in settings.listeners:
+            spec = self.protocols[listener.protocol]
+            factory = spec.make_factory(self._context(listener))
+            port = listen(self.reactor, listener.listen, factory)
+            self._ports.append(port)
+            log.info(
+                "listening for {protocol} on {where}", protocol=spec.name, where=str(port.getHost())
+            )
+        self._every(_TELL_EVERY, self._tell)
+        self._every(_POLICY_EVERY, self._look_at_policy)
+        log.info("worker {name} is ready", name=self.name)
+
+    def stop(self) -> Deferred[Any]:
+        """End every session with a word to its client, then every part."""
+        for loop in self._loops:
+            loop.stop()
+        closing = [port.stopListening() for port in self._ports]
+        self.sessions.cut_all()
+        self.reviews.stop()
+        self.link.stop()
+        self.recorder.stop()
+        closing.append(self.control.stop())
+        return DeferredList(closing, consumeErrors=True)
+
+    def _context(self, listener: config.ListenerSettings) -> GatewayContext:
+        paths, tls = self.settings.paths, self.settings.tls
+        certificate = tls.certificate or paths.gateway_certificate
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, tls.key or paths.gateway_key)
+        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+        targets: dict[str, TargetSettings] = {
+            target.name: target
+            for target in self.settings.targets
+            if target.protocol == listener.protocol
+        }
+        return GatewayContext(
+            reactor=self.reactor,
+            clock=self.reactor,
+            targets=targets,
+            listener=listener.options,
+            tls=context,
+            certificate=first.public_bytes(Encoding.DER),
+            policy=self.policy,
+            recorder=self.recorder,
+            reviews=self.reviews,
+            link=self.link,
+            logins=ControlLogins(self.control, self.reactor),
+            sessions=self.sessions,
+            mask_key=load_secret(paths.mask_key),
+            new_session=new_session,
+        )
+
+    async def _is_enrolled(self, name: str, serial: str) -> bool:
+        answer = await self.control.call("agent_certificate", name=name, serial=serial)
+        return answer.get("ok") is True
+
+    def _every(self, seconds: float, call: Any) -> None:
+        loop = LoopingCall(call)
+        loop.clock = self.reactor
+        loop.start(seconds, now=False)
+        self._loops.append(loop)
+
+    def _tell_agents(self) -> None:
+        self.control.tell("agent_status", agents=self.link.status())
+
+    def _tell(self) -> None:
+        self._tell_agents()
+        status = self.recorder.status()
+        values: Body = {
+            "live_sessions": len(self.sessions),
+            "recorder_lag_bytes": status.lag,
+            "recorder_ready": int(status.ready),
+            "records_total": status.records,
+            "records_refused_total": status.refused,
+            "policy_problem": int(self.policy.problem is not None),
+        }
+        self.control.tell("metrics", values=values)
+
+    def _look_at_policy(self) -> None:
+        """Read the policy's files in a thread, and put them in force if they changed."""
+        reading = deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self.policy.read)
+        reading.addCallbacks(self.policy.adopt, self._policy_refused)
+        reading.addErrback(lambda failure: log.failure("reading the policy failed", failure))
+
+    def _policy_refused(self, failure: Failure) -> None:
+        failure.trap(PolicyError)
+        error = failure.value
+        assert isinstance(error, PolicyError)
+        self.policy.refuse(error)
+
+
+def new_session() -> str:
+    """Return a session id: milliseconds since the epoch, so that ids sort, and 64 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+def main() -> int:
+    """Run until stopped; returns the exit status."""
+    parser = argparse.ArgumentParser(description="A data worker of a hoopgw gateway.")
+    parser.add_argument("--config", type=Path, required=True, help="hoopgw.toml")
+    parser.add_argument("--name", default="worker1", help="unique among live workers")
+    options = parser.parse_args()
+    start_logging("worker")
+    from hoopgw.transport.reactor import DirectReactor, install
+
+    install()
+    from twisted.internet import reactor
+
+    assert isinstance(reactor, DirectReactor)
+    return run(options.config, options.name, reactor)
+
+
+def run(path: Path, name: str, reactor: Any) -> int:
+    """Run a worker on a reactor until that stops; returns the exit status."""
+    os.umask(0o077)
+    try:
+        worker = Worker(config.load(path), name, reactor)
+        worker.start()
+    except HoopgwError as error:
+        log.error("the worker cannot start: {error}", error=error)
+        return REFUSED
+    except OSError as error:
+        log.error("the worker cannot start: {error}", error=error)
+        return 1
+    lifeline.hold(reactor)
+    reactor.addSystemEventTrigger("before", "shutdown", worker.stop)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # What lives now lives for ever; without it, full collections take a third of their time.
+    gc.collect()
+    gc.freeze()
+    reactor.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The life of a session: what all protocols' client legs share."""

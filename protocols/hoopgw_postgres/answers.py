@@ -1,0 +1,460 @@
+"""What comes back from the target: counted, masked, recorded, passed on.
+
+Every byte that a client gets from a target goes through `Answers.received`. It walks over message
+headers, forwards untouched runs as one write, and looks into a message only where it must: to mask
+rows, to replace the error that stands in for a refusal, to keep statements and settings in step,
+and to withhold texts of errors once masked columns are touched. Rows that nothing is done to may be
+of any size: they stream through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from hoopgw.errors import ProtocolViolationError
+from hoopgw_postgres import wire
+from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
+from hoopgw_postgres.judge import Judged
+
+WHOLE_LIMIT: Final = 16 * 2**20
+"""Bytes of a message that must be seen whole: a row to mask, an error, a description."""
+
+SHOWN_PARAMETERS: Final = frozenset(
+    {
+        "DateStyle",
+        "IntervalStyle",
+        "TimeZone",
+        "application_name",
+        "client_encoding",
+        "default_transaction_read_only",
+        "in_hot_standby",
+        "integer_datetimes",
+        "is_superuser",
+        "scram_iterations",
+        "search_path",
+        "server_encoding",
+        "server_version",
+        "session_authorization",
+        "standard_conforming_strings",
+    }
+)
+"""ParameterStatus names that are passed on: all that PostgreSQL 18 reports."""
+_PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+"""Settings that change what bytes mean: a session in which they differ ends."""
+
+_TEXT_KEPT: Final = ("08", "0A", "25", "26", "34", "40", "42", "53", "55", "57")
+"""Classes of SQLSTATE whose primary text holds names, but no data."""
+
+_ROWS: Final = (0x44, 0x64)
+"""DataRow and CopyData."""
+
+
+class Masks(Protocol):
+    """Says how the answers of one session are masked. Only sessions that need it have one."""
+
+    def for_rows(self, description: bytes, formats: tuple[int, ...] | None) -> Masker | None:
+        """Return what masks the rows of a RowDescription (its body); None if nothing is masked.
+
+        ``formats`` are those of the Bind, or None for those in the description.
+        """
+        ...
+
+    def for_copy(self, judged: Judged) -> Masker | None:
+        """Return what masks the rows of a COPY TO STDOUT."""
+        ...
+
+
+class Answers:
+    """One session's stream from the target to the client.
+
+    Args:
+        flow: shared with the client's side.
+        send: writes to the client.
+        masks: None if nothing is masked for this principal here.
+        finished: called with each operation whose answer is whole.
+        exceeded: called when an operation has shown as many rows as it may.
+
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        send: Callable[[bytes | memoryview], None],
+        masks: Masks | None,
+        finished: Callable[[Running], None],
+        exceeded: Callable[[], None],
+    ) -> None:
+        self._flow = flow
+        self._send = send
+        self._masks = masks
+        self._finished = finished
+        self._exceeded = exceeded
+        self._tail = bytearray()
+        self._need = 0  # bytes that the tail must have before it is worth a look
+        self._skip = 0  # bytes left of a row that streams through
+        self._injected: list[bytes] = []
+        self._mark = 0  # bytes of this chunk that an operation has been credited with
+        self.told_fatal = False
+        """Whether the target itself said why it ends the connection."""
+
+    def inject(self, message: bytes) -> None:
+        """Send a message of our own, as soon as no other is in its middle."""
+        if self._skip:
+            self._injected.append(message)
+        else:
+            self._send(message)
+
+    def received(self, data: memoryview) -> None:
+        """Take what the target sent.
+
+        Raises:
+            ProtocolViolationError: the target broke the protocol, or cannot be masked.
+
+        """
+        if self._skip:
+            data = self._skipped(data)
+        if self._tail:
+            self._tail += data
+            if len(self._tail) < self._need:
+                return
+            data, self._tail = memoryview(self._tail), bytearray()
+        if len(data):
+            self._walk(data)
+
+    def _skipped(self, data: memoryview) -> memoryview:
+        count = min(self._skip, len(data))
+        self._skip -= count
+        running = self._running()
+        if running is not None:
+            running.keep(data[:count])
+        self._send(data[:count])
+        if not self._skip:
+            injected, self._injected = self._injected, []
+            for message in injected:
+                self._send(message)
+        return data[count:]
+
+    def _walk(self, data: memoryview) -> None:  # noqa: C901  # one pass: calls would cost more
+        size = len(data)
+        start = at = self._mark = 0  # start: first byte that is not sent yet
+        while size - at >= 5:
+            kind = data[at]
+            end = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
+            if end < at + 5:
+                raise ProtocolViolationError("the target sent an impossible length")
+            if kind in _ROWS:
+                running = self._row_owner()
+                if running.plain:
+                    at = self._plain_rows(data, at, running)
+                    if at > size:
+                        self._skip, at = at - size, size
+                    continue
+                if end > size:
+                    break
+                if start < at:
+                    self._send(data[start:at])
+                at = start = self._special_rows(data, at, running)
+                continue
+            if end > size:
+                break
+            instead = _CONTROL.get(kind, Answers._unknown)(self, data, at, end)
+            if instead is not None:
+                if start < at:
+                    self._send(data[start:at])
+                if instead:
+                    self._send(instead)
+                start = end
+            at = end
+        if at < size:
+            self._keep_tail(data, at)
+        self._credit(data, at)
+        if start < at:
+            self._send(data[start:at])
+
+    def _keep_tail(self, data: memoryview, at: int) -> None:
+        self._tail += data[at:]
+        if len(self._tail) >= 5:
+            self._need = 1 + int.from_bytes(self._tail[1:5], "big")
+            if self._need > WHOLE_LIMIT:
+                raise ProtocolViolationError("a row or message is too long to be looked at")
+        else:
+            self._need = 5
+
+    # Rows
+
+    def _row_owner(self) -> Running:
+        running = self._running()
+        if running is None:
+            raise ProtocolViolationError("the target sent rows that nobody asked for")
+        head = self._flow.pending[0]
+        if self._masks is not None and head.step is Step.EXECUTE and not running.looked:
+            running.looked = True
+            portal = head.portal
+            if portal is None or portal.prepared.description is None:
+                raise ProtocolViolationError("rows came before their description")
+            running.masker = self._masks.for_rows(
+                portal.prepared.description, portal.result_formats
+            )
+        return running
+
+    def _plain_rows(self, data: memoryview, at: int, running: Running) -> int:
+        """Walk over rows that pass as they are; may end past the data."""
+        kind, size, rows = data[at], len(data), 0
+        while True:
+            length = int.from_bytes(data[at + 1 : at + 5], "big")
+            if length < 4:
+                raise ProtocolViolationError("the target sent an impossible length")
+            at += 1 + length
+            rows += 1
+            if size - at < 5 or data[at] != kind:
+                break
+        running.rows += rows
+        return at
+
+    def _special_rows(self, data: memoryview, at: int, running: Running) -> int:
+        """Mask, count or drop the whole rows from ``at`` on; return where they end."""
+        self._credit(data, at)
+        first, kind, size, rows = at, data[at], len(data), 0
+        room = None if running.max_rows is None else running.max_rows - running.rows
+        stop = at
+        while size - at >= 5 and data[at] == kind:
+            end = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
+            if end > size or end < at + 5:
+                break
+            at = end
+            rows += 1
+            if room is None or rows <= room:
+                stop = at
+        shown = rows if room is None else min(rows, room)
+        if not running.over and stop > first:
+            chunk = data[first:stop]
+            if running.masker is not None:
+                masked = running.masker.mask_rows(chunk)
+                running.masked += masked[2]
+                chunk = memoryview(masked[0])
+            running.keep(chunk)
+            self._send(chunk)
+        running.rows += shown
+        if shown < rows and not running.over:
+            running.over = True
+            self._exceeded()
+        self._mark = at
+        return at
+
+    def _running(self) -> Running | None:
+        pending = self._flow.pending
+        return pending[0].running if pending else None
+
+    def _credit(self, data: memoryview, end: int) -> None:
+        """Credit what passes to the operation that it answers."""
+        if self._mark < end:
+            running = self._running()
+            if running is not None:
+                running.keep(data[self._mark : end])
+            self._mark = end
+
+    # Other messages: each returns None to pass the message, or what to send instead
+
+    def _unknown(self, data: memoryview, at: int, end: int) -> bytes | None:
+        raise ProtocolViolationError(f"the target sent an unexpected message {data[at]:#x}")
+
+    def _head(self, *steps: Step) -> Work:
+        pending = self._flow.pending
+        if not pending or pending[0].step not in steps:
+            raise ProtocolViolationError("the target answered something else than was asked")
+        return pending[0]
+
+    def _pass(self, data: memoryview, at: int, end: int) -> bytes | None:
+        return None
+
+    def _row_description(self, data: memoryview, at: int, end: int) -> bytes | None:
+        head = self._head(Step.QUERY, Step.DESCRIBE)
+        if head.step is Step.QUERY:
+            if head.running is not None and self._masks is not None:
+                head.running.masker = self._masks.for_rows(bytes(data[at + 5 : end]), None)
+            return None
+        if head.prepared is not None:
+            head.prepared.description = bytes(data[at + 5 : end])
+        self._flow.pending.popleft()
+        return b"" if head.own else None
+
+    def _no_data(self, data: memoryview, at: int, end: int) -> bytes | None:
+        head = self._head(Step.DESCRIBE)
+        if head.prepared is not None:
+            head.prepared.description = b""
+        self._flow.pending.popleft()
+        return b"" if head.own else None
+
+    def _parameter_description(self, data: memoryview, at: int, end: int) -> bytes | None:
+        return b"" if self._head(Step.DESCRIBE).own else None
+
+    def _parse_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
+        work = self._head(Step.PARSE)
+        self._flow.pending.popleft()
+        self._flow.dropped(work)
+        if work.prepared is not None:
+            self._flow.statements[work.name] = work.prepared
+        return None
+
+    def _bind_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
+        work = self._head(Step.BIND)
+        self._flow.pending.popleft()
+        self._flow.dropped(work)
+        if work.portal is not None:
+            self._flow.portals[work.name] = work.portal
+        return None
+
+    def _close_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
+        work = self._head(Step.CLOSE)
+        self._flow.pending.popleft()
+        if work.prepared is not None:
+            self._flow.statements.pop(work.name, None)
+        return None
+
+    def _complete(self, data: memoryview, at: int, end: int) -> bytes | None:
+        """CommandComplete, EmptyQueryResponse or PortalSuspended."""
+        head = self._head(Step.QUERY, Step.EXECUTE)
+        running = head.running
+        if running is None:
+            raise ProtocolViolationError("the target ran what was refused")
+        tag = bytes(data[at + 5 : end - 1]).decode("utf-8", "replace")
+        instead = None
+        if running.over:
+            instead = self._rows_exceeded(running)
+        else:
+            running.outcome = tag or ("SUSPENDED" if data[at] == 0x73 else "EMPTY")
+        running.masker = None
+        if head.step is Step.EXECUTE:
+            self._credit(data, end if instead is None else at)
+            self._flow.pending.popleft()
+            self._finished(running)
+        return instead
+
+    def _rows_exceeded(self, running: Running) -> bytes:
+        running.outcome = "ERROR 54000"
+        return wire.report(
+            b"E",
+            "ERROR",
+            "54000",
+            f"the policy shows at most {running.max_rows} rows of this statement",
+            hint="Add a LIMIT.",
+        )
+
+    def _error(self, data: memoryview, at: int, end: int) -> bytes | None:
+        flow, pending = self._flow, self._flow.pending
+        fields = wire.parse_report(data[at + 5 : end])
+        if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+            self.told_fatal = True
+        instead = self._withheld(b"E", fields)
+        flow.copying_in = False
+        if not pending:
+            return instead
+        head = pending[0]
+        if head.refusal:
+            instead = head.refusal
+        running = head.running
+        if running is not None:
+            running.masker = None
+            if running.over:
+                instead = self._rows_exceeded(running)
+            else:
+                running.outcome = f"ERROR {fields.get('C', '')}"
+        if head.step is not Step.QUERY and head.step is not Step.SYNC:
+            self._credit(data, end if instead is None else at)
+            self._drop_until_sync()
+        return instead
+
+    def _drop_until_sync(self) -> None:
+        """Forget what the target skips after an error, as it does itself."""
+        pending = self._flow.pending
+        while pending and pending[0].step is not Step.SYNC:
+            work = pending.popleft()
+            self._flow.dropped(work)
+            if work.running is not None:
+                work.running.outcome = work.running.outcome or "SKIPPED"
+                self._finished(work.running)
+
+    def _ready_for_query(self, data: memoryview, at: int, end: int) -> bytes | None:
+        head = self._head(Step.QUERY, Step.SYNC)
+        flow = self._flow
+        self._credit(data, end)
+        flow.pending.popleft()
+        flow.status = bytes(data[at + 5 : end])
+        flow.copying_in = False
+        if head.running is not None:
+            self._finished(head.running)
+        if flow.status == b"I":
+            flow.tainted = False
+            flow.portals.clear()
+        if not flow.pending:
+            flow.touched = False
+        return None
+
+    def _copy_in(self, data: memoryview, at: int, end: int) -> bytes | None:
+        head = self._head(Step.QUERY, Step.EXECUTE)
+        flow = self._flow
+        flow.copying_in = True
+        if head.step is Step.EXECUTE:
+            # The server ignores a Sync that was sent before the data (copyfromparse.c).
+            while len(flow.pending) > 1 and flow.pending[1].step is Step.SYNC:
+                del flow.pending[1]
+        return None
+
+    def _copy_out(self, data: memoryview, at: int, end: int) -> bytes | None:
+        head = self._head(Step.QUERY, Step.EXECUTE)
+        if head.running is not None and self._masks is not None:
+            head.running.looked = True
+            head.running.masker = self._masks.for_copy(head.running.judged)
+        return None
+
+    def _parameter_status(self, data: memoryview, at: int, end: int) -> bytes | None:
+        parts = bytes(data[at + 5 : end]).split(b"\0")
+        name, value = parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
+        if _PINNED.get(name, value) != value:
+            raise ProtocolViolationError(f"{name} was changed to {value}")
+        return None if name in SHOWN_PARAMETERS else b""
+
+    def _notice(self, data: memoryview, at: int, end: int) -> bytes | None:
+        return self._withheld(b"N", wire.parse_report(data[at + 5 : end]))
+
+    def _notification(self, data: memoryview, at: int, end: int) -> bytes | None:
+        if self._masks is None:
+            return None
+        # Another session may put anything into the payload.
+        channel = data[at + 9 : end].tobytes().split(b"\0")[0]
+        return wire.message(b"A", bytes(data[at + 5 : at + 9]) + channel + b"\0\0")
+
+    def _withheld(self, kind: bytes, fields: dict[str, str]) -> bytes | None:
+        """Withhold texts that may hold a masked value."""
+        if self._masks is None or not self._flow.tainted:
+            return None
+        code = fields.get("C", "XX000")
+        text = fields.get("M", "")
+        if not code.startswith(_TEXT_KEPT):
+            text = "hoopgw withholds this text: the transaction touches masked columns"
+        return wire.report(kind, fields.get("S", "ERROR"), code, text)
+
+
+_CONTROL: Final = {
+    ord(letter): call
+    for letter, call in {
+        "1": Answers._parse_complete,
+        "2": Answers._bind_complete,
+        "3": Answers._close_complete,
+        "A": Answers._notification,
+        "C": Answers._complete,
+        "E": Answers._error,
+        "G": Answers._copy_in,
+        "H": Answers._copy_out,
+        "I": Answers._complete,
+        "N": Answers._notice,
+        "S": Answers._parameter_status,
+        "T": Answers._row_description,
+        "Z": Answers._ready_for_query,
+        "c": Answers._pass,
+        "n": Answers._no_data,
+        "s": Answers._complete,
+        "t": Answers._parameter_description,
+    }.items()
+}

@@ -1,0 +1,274 @@
+"""What one session may do: text to decision, with what was learnt kept.
+
+A text's facts come from the parser processes, or from a cache that all sessions share: facts depend
+on the text alone. Literals that follow a comparison change no fact, so a text that differs from a
+known one in those alone is known too (`shape`). Decisions are kept for the session, and forgotten
+when the policy changes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
+from attrs import evolve, field, frozen
+
+from hoopgw.errors import UnavailableError
+from hoopgw.events import Access, ContextValue, Principal
+from hoopgw.policy.decision import Allow, Decision, Deny, Review
+from hoopgw.spi import Policy
+from hoopgw_postgres.operations import Place, operation
+from hoopgw_postgres.statements import Facts
+
+FACTS_LIMIT: Final = 10_000
+"""Texts whose facts a worker keeps."""
+FACTS_TEXT_LIMIT: Final = 16_384
+"""Bytes of the longest text that is kept."""
+_DECISIONS_LIMIT: Final = 2_000
+
+
+@frozen
+class Objection:
+    """Why masking does not let a statement run."""
+
+    reason: str
+    hint: str = ""
+
+
+class Masking(Protocol):
+    """What the session's masks say about a statement."""
+
+    def objection(self, facts: Facts) -> Objection | None:
+        """Return why it must not run, if so."""
+        ...
+
+    def touches(self, facts: Facts) -> bool:
+        """Whether it reads or writes a relation with masked columns."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Judged:
+    """A text, judged for one session."""
+
+    facts: Facts
+    action: str
+    accesses: tuple[Access, ...]
+    resources: list[str]
+    context: Mapping[str, ContextValue]
+    decision: Decision
+    because: list[str]
+    policy: str
+    code: str = "42501"
+    """SQLSTATE, if it is denied."""
+    hint: str = ""
+    position: int = 0
+    touches: bool = False
+    """A relation with masked columns."""
+    executes: tuple[str, ...] = ()
+    """Prepared statements that SQL's EXECUTE in it names."""
+    names: bool = False
+    """It changes settings, prepared statements or cursors."""
+    executed: bytes = field(default=b"", repr=False)
+    """The texts of what it executes; a part of the digest."""
+
+    def together(self, other: Judged) -> Judged:
+        """Judge this and what it executes as one: the stricter decision, all accesses."""
+        stricter = other if _rank(other.decision) > _rank(self.decision) else self
+        decision = stricter.decision
+        if isinstance(self.decision, Review) and isinstance(other.decision, Review):
+            remedies = dict.fromkeys((*self.decision.remedies, *other.decision.remedies))
+            limit = _smaller(self.decision.max_rows, other.decision.max_rows)
+            decision = Review(remedies=tuple(remedies), max_rows=limit)
+        elif not isinstance(decision, Deny) and not isinstance(other.decision, Deny):
+            assert not isinstance(self.decision, Deny)
+            limit = _smaller(self.decision.max_rows, other.decision.max_rows)
+            decision = evolve(decision, max_rows=limit)
+        return evolve(
+            self,
+            decision=decision,
+            code=stricter.code,
+            hint=stricter.hint,
+            accesses=tuple(dict.fromkeys((*self.accesses, *other.accesses))),
+            resources=list(dict.fromkeys((*self.resources, *other.resources))),
+            because=list(dict.fromkeys((*self.because, *other.because))),
+            touches=self.touches or other.touches,
+            names=self.names or other.names,
+            executes=(),
+        )
+
+
+def _rank(decision: Decision) -> int:
+    return (Allow, Review, Deny).index(type(decision))
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
+
+
+class FactsCache:
+    """Facts of texts, for all sessions of a worker.
+
+    Args:
+        classify: asks a parser; fails with `UnavailableError`.
+
+    """
+
+    def __init__(self, classify: Callable[[bytes], Awaitable[Facts]]) -> None:
+        self._classify = classify
+        self._kept: OrderedDict[bytes, Facts] = OrderedDict()
+
+    def known(self, key: bytes) -> Facts | None:
+        """Return the facts that are kept for a text or shape."""
+        facts = self._kept.get(key)
+        if facts is not None:
+            self._kept.move_to_end(key)
+        return facts
+
+    async def find(self, text: bytes, key: bytes) -> Facts:
+        """Return the facts of a text, and keep them.
+
+        Raises:
+            UnavailableError: no parser could say.
+
+        """
+        facts = self.known(key)
+        if facts is None:
+            facts = await self._classify(text)
+            if len(key) <= FACTS_TEXT_LIMIT and not facts.error:
+                self._kept[key] = facts
+                if len(self._kept) > FACTS_LIMIT:
+                    self._kept.popitem(last=False)
+        return facts
+
+
+class Judge:
+    """Judges the texts of one session.
+
+    Args:
+        principal: who asks.
+        place: where.
+        policy: what decides.
+        facts: the worker's.
+        masking: None if nothing is masked in this session.
+
+    """
+
+    def __init__(
+        self,
+        principal: Principal,
+        place: Place,
+        policy: Policy,
+        facts: FactsCache,
+        masking: Masking | None,
+    ) -> None:
+        self.principal = principal
+        self._place = place
+        self._policy = policy
+        self._facts = facts
+        self._masking = masking
+        self._version = policy.version
+        self._decided: dict[tuple[bytes, bool], Judged] = {}
+
+    def known(self, text: bytes, in_transaction: bool) -> Judged | None:
+        """Return the judgement on a text, if it is known without asking anybody."""
+        if self._policy.version != self._version:
+            self._version = self._policy.version
+            self._decided.clear()
+        judged = self._decided.get((text, in_transaction))
+        if judged is not None:
+            return judged
+        return None
+
+    async def judge(self, text: bytes, in_transaction: bool) -> Judged:
+        """Judge a text."""
+        judged = self.known(text, in_transaction)
+        if judged is not None:
+            return judged
+        key = text
+        try:
+            facts = await self._facts.find(text, key)
+        except UnavailableError as error:
+            return self.refused("57P03", f"the statement could not be judged: {error}")
+        version = self._policy.version
+        judged = self._judge_facts(facts, text, in_transaction)
+        if len(key) <= FACTS_TEXT_LIMIT and judged.policy == version and judged.code != "57P03":
+            if len(self._decided) >= _DECISIONS_LIMIT:
+                self._decided.clear()
+            self._decided[key, in_transaction] = judged
+        return judged
+
+    def refused(self, code: str, reason: str) -> Judged:
+        """Return a refusal that no policy made."""
+        return self._denied(Facts(), reason, code)
+
+    def search_path_changed(self, schemas: tuple[str, ...]) -> None:
+        """Count names without schema as names in these schemas, too; never in fewer than before."""
+        self._place.schemas = tuple(dict.fromkeys((*self._place.schemas, *schemas)))
+        self._decided.clear()
+
+    def _judge_facts(self, facts: Facts, text: bytes, in_transaction: bool) -> Judged:
+        if facts.error:
+            return evolve(self._denied(facts, facts.error, "42601"), position=facts.position)
+        if not facts.understood:
+            return self._denied(facts, "hoopgw does not understand this statement", "0A000")
+        if _moves_search_path_unseen(facts):
+            return self._denied(facts, "search_path may only be set to a literal", "42501")
+        if self._masking is not None:
+            objection = self._masking.objection(facts)
+            if objection is not None:
+                denied = self._denied(facts, objection.reason, "42501")
+                return evolve(denied, hint=objection.hint)
+        asked = operation(self._place, facts, text, in_transaction=in_transaction)
+        verdict = self._policy.decide(self.principal, asked)
+        return Judged(
+            facts=facts,
+            action=asked.action,
+            accesses=asked.accesses,
+            resources=list(dict.fromkeys(access.resource.id for access in asked.accesses)),
+            context=asked.context,
+            decision=verdict.decision,
+            because=list(verdict.because),
+            policy=verdict.policy,
+            touches=self._masking is not None and self._masking.touches(facts),
+            executes=tuple(s.name for s in facts.statements if s.kind == "execute"),
+            names=_changes_names(facts),
+        )
+
+    def _denied(self, facts: Facts, reason: str, code: str) -> Judged:
+        place = self._place.resource
+        return Judged(
+            facts=facts,
+            action=", ".join(dict.fromkeys(s.kind for s in facts.statements)) or "unknown",
+            accesses=(Access(action="Postgres::other", resource=place),),
+            resources=[place.id],
+            context={},
+            decision=Deny(reason=reason),
+            because=[],
+            policy=self._policy.version,
+            code=code,
+        )
+
+
+_NAMING: Final = frozenset({"prepare", "deallocate", "discard", "declare", "set"})
+
+
+def _changes_names(facts: Facts) -> bool:
+    return any(s.kind in _NAMING or s.settings or s.kinds & _NAMING for s in facts.statements)
+
+
+def _moves_search_path_unseen(facts: Facts) -> bool:
+    """Whether ``set_config`` sets the search path to what only the server will know."""
+    return any(
+        setting.name == "search_path" and setting.value is None and s.node != "VariableSetStmt"
+        for s in facts.statements
+        for setting in s.settings
+    )
+
+
+def schemas_of(value: str) -> tuple[str, ...]:
+    """Split the value of search_path."""
+    return tuple(
+        name.strip().strip('"') for name in value.split(",") if name.strip() not in ("", '"$user"')
+    )

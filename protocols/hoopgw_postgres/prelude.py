@@ -1,0 +1,109 @@
+"""What the gateway itself asks of a target before a client's first statement.
+
+One simple query on the fresh session; its answer is small, and nothing of it reaches the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from hoopgw.errors import LinkError
+from hoopgw_postgres import wire
+
+PATIENCE: Final = 10.0
+"""Seconds."""
+ANSWER_LIMIT: Final = 4 * 2**20
+"""Bytes; a catalogue with more than this about classified columns is not believed."""
+
+Row = tuple[bytes | None, ...]
+
+
+class Prelude:
+    """Runs queries on a target that nobody else uses yet.
+
+    Args:
+        transport: the target's; paused.
+        clock: for deadlines.
+
+    """
+
+    def __init__(self, transport: Any, clock: IReactorTime) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._buffer = bytearray()
+        self._sets: list[list[Row]] = []
+        self._error = ""
+        self._done: Deferred[list[list[Row]]] | None = None
+        transport.protocol = self
+
+    async def ask(self, text: bytes) -> list[list[Row]]:
+        """Run a simple query; return the rows of each result, in text format.
+
+        Raises:
+            LinkError: the target refused it, broke off, or took too long.
+
+        """
+        self._sets, self._error = [], ""
+        self._done = Deferred()
+        self._done.addTimeout(PATIENCE, self._clock, _too_slow)
+        self._transport.write(wire.query(text))
+        self._transport.resumeProducing()
+        try:
+            return await self._done
+        finally:
+            self._transport.pauseProducing()
+
+    def dataReceived(self, data: memoryview) -> None:
+        """Take what the target sent."""
+        self._buffer += data
+        if len(self._buffer) > ANSWER_LIMIT:
+            self._fail("the target's catalogue is too large")
+        buffer = self._buffer
+        while len(buffer) >= 5:
+            end = 1 + int.from_bytes(buffer[1:5], "big")
+            if len(buffer) < end:
+                return
+            kind, body = buffer[0:1], bytes(buffer[5:end])
+            del buffer[:end]
+            self._message(bytes(kind), body)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Fail what waits."""
+        self._fail("the target ended the connection")
+
+    def _message(self, kind: bytes, body: bytes) -> None:
+        if kind == b"T":
+            self._sets.append([])
+        elif kind == b"D" and self._sets:
+            self._sets[-1].append(tuple(_values(body)))
+        elif kind == b"E":
+            self._error = wire.parse_report(body).get("M", "no reason given")
+        elif kind == b"Z":
+            if self._error:
+                self._fail(f"the target refused to say what it holds: {self._error}")
+            elif self._done is not None and not self._done.called:
+                self._done.callback(self._sets)
+
+    def _fail(self, reason: str) -> None:
+        if self._done is not None and not self._done.called:
+            self._done.errback(LinkError(reason))
+
+
+def _values(body: bytes) -> Sequence[bytes | None]:
+    values: list[bytes | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2], "big")):
+        length = int.from_bytes(body[at : at + 4], "big", signed=True)
+        at += 4
+        values.append(None if length < 0 else body[at : at + length])
+        at += max(length, 0)
+    return values
+
+
+def _too_slow(_result: object, patience: float) -> object:
+    raise LinkError(f"the target did not answer in {patience:.0f} s")
