@@ -1,0 +1,1 @@
+"""Masks: what stands in an answer in place of a value that the principal may not see."""
