@@ -45,7 +45,8 @@ class AccountSettings:
 
     source: str = field(validator=_a_source, repr=False)
     """A reference to the credential."""
-    auth: Literal["password", "cert"] = "password"
+    auth: Literal["password", "token", "cert", "peer"] = "password"
+    """What the credential is, for the protocol. ``token``: of Entra ID, fetched for each session."""
 
 
 @frozen(kw_only=True)
@@ -55,12 +56,23 @@ class AgentTargetSettings:
     name: str = field(validator=a_name)
     protocol: str = field(validator=a_name)
     address: Address
-    tls: Literal["verify-full", "disable"] = "verify-full"
+    tls: Literal["verify-full", "verify-ca", "require", "disable"] | None = None
+    """As in PostgreSQL's ``sslmode``; if not given, the protocol's default, the strictest."""
     ca: Path | None = None
     """PEM file to trust for the target's TLS, instead of the system's."""
     accounts: Mapping[str, AccountSettings] = field(factory=dict)
     options: Mapping[str, Any] = field(factory=dict)
     """What only the protocol understands."""
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """All that is for the protocol: for ``options`` of `hoopgw.spi.AgentTarget`."""
+        options: dict[str, Any] = dict(self.options)
+        if self.tls is not None:
+            options["tls"] = self.tls
+        if self.ca is not None:
+            options["ca"] = str(self.ca)
+        return options | {"auth": {name: a.auth for name, a in self.accounts.items()}}
 
 
 @frozen(kw_only=True)

@@ -55,6 +55,15 @@ class AgentFileTests(FileCase):
         self.assertEqual(target.address, Address("127.0.0.1", 5432))
         self.assertEqual((target.tls, target.ca), ("disable", folder / "pg.crt"))
         self.assertEqual(target.options, {"schemas": ["public"]})
+        self.assertEqual(
+            target.all_options,
+            {
+                "schemas": ["public"],
+                "tls": "disable",
+                "ca": str(folder / "pg.crt"),
+                "auth": {"reader": "password", "owner": "cert"},
+            },
+        )
         self.assertEqual(target.accounts["reader"].source, "file:reader.password")
         self.assertEqual(target.accounts["owner"].auth, "cert")
         self.assertEqual(config.floor[0].accounts, {"reader"})

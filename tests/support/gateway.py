@@ -1,0 +1,397 @@
+"""A whole gateway for tests: state, configuration, all its processes, and an enrolled agent.
+
+Everything is real: `twistd hoopgw` with its recorder, control and worker, `twistd hoopgw-agent`,
+TLS, enrolment with a join token. Only the issuer is left out: tokens for principals are signed
+with the gateway's own key, as control would after a log-in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psycopg
+import requests
+from attrs import define, field, frozen
+
+from hoopgw import config
+from hoopgw.events import Hop, Principal
+from hoopgw.identity.keyfiles import create_state, load_signing_key
+from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
+from hoopgw.link.enrolment_api import JoinToken
+from tests.support.postgres import Server
+from tests.support.processes import Processes, Running, free_port, python_environment
+
+AGENT: Final = "local"
+READER: Final = "app_reader"
+WRITER: Final = "app_writer"
+_START: Final = 60.0
+
+POLICY: Final = """
+@id("developers")
+permit (principal in Hoopgw::Group::"developers", action, resource);
+
+// An agent may do what its root may: the root is asked too.
+@id("agents-inherit")
+permit (principal is Hoopgw::Agent, action, resource);
+
+@id("readers")
+permit (principal in Hoopgw::Group::"readers",
+  action in [Postgres::Action::"connect", Postgres::Action::"read", Postgres::Action::"transaction"],
+  resource);
+
+@id("mask-card") @mask("last4")
+forbid (principal, action == Postgres::Action::"see", resource)
+when { resource.labels.contains("pii.card") };
+
+@id("approve-truncate") @approval("dba") @approval_ttl("15m")
+forbid (principal, action == Postgres::Action::"truncate", resource)
+unless { context.approvals.contains("approve-truncate") };
+
+@id("no-do") @deny("anonymous code blocks are not allowed here")
+forbid (principal, action == Postgres::Action::"do", resource);
+"""
+"""Enough to see every kind of verdict; tests that need more bring their own."""
+
+
+@frozen(kw_only=True)
+class RigTarget:
+    """A database behind the gateway."""
+
+    name: str
+    server: Server
+    database: str
+    passwords: Mapping[str, str] = field(repr=False)
+    """Account to its password: only the agent gets them."""
+    labels: Mapping[str, list[str]] = field(factory=dict)
+    environment: str = "test"
+    durability: Literal["grouped", "strict"] = "grouped"
+    tls: bool = False
+    """Whether the agent speaks TLS to the server."""
+
+    @classmethod
+    def make(cls, name: str, server: Server, *statements: str, **options: Any) -> RigTarget:
+        """Make a database with two accounts that may do everything with its tables.
+
+        Args:
+            name: of the target.
+            server: where.
+            statements: make the database's content.
+            options: for the class.
+
+        """
+        passwords = {}
+        with server.connect() as connection:
+            for account in (READER, WRITER):
+                password = secrets.token_hex(12)
+                for verb in ("CREATE", "ALTER"):
+                    try:
+                        statement = f"{verb} ROLE {account} LOGIN PASSWORD '{password}'"
+                        connection.execute(statement.encode())
+                    except psycopg.errors.DuplicateObject:
+                        continue
+                    break
+                passwords[account] = password
+        everything = "ALL ON ALL {} IN SCHEMA public TO " + f"{READER}, {WRITER}"
+        database = server.new_database(
+            *statements,
+            f"GRANT ALL ON SCHEMA public TO {READER}, {WRITER}",
+            f"GRANT {everything.format('TABLES')}",
+            f"GRANT {everything.format('SEQUENCES')}",
+        )
+        return cls(name=name, server=server, database=database, passwords=passwords, **options)
+
+
+@define(eq=False, kw_only=True)
+class GatewayRig:
+    """A running gateway with one agent."""
+
+    folder: Path
+    targets: Mapping[str, RigTarget]
+    port: int
+    """Where PostgreSQL clients connect."""
+    settings: config.GatewayConfig
+    processes: Processes
+    gateway: Running
+    agent: Running | None = None
+
+    @property
+    def ca(self) -> Path:
+        """What clients trust."""
+        return self.settings.paths.ca_certificate
+
+    def token(
+        self,
+        target: str | None,
+        *,
+        name: str = "alice",
+        groups: Iterable[str] = ("developers",),
+        agent: str | None = None,
+        lifetime: float = 600.0,
+        session: str | None = None,
+    ) -> str:
+        """Return a token for a target, or for the gateway itself (None), as after a log-in.
+
+        Args:
+            target: whom it is shown to.
+            name: the person's.
+            groups: the person's.
+            agent: an AI agent that acts for the person.
+            lifetime: seconds until its sessions end.
+            session: the log-in's id, if a test must know it.
+
+        """
+        chain = [Hop(id=f"corp|{name}", name=name, kind="person", groups=frozenset(groups))]
+        if agent is not None:
+            chain.append(Hop(id=f"corp|{agent}", name=agent, kind="agent"))
+        now = time.time()
+        signer = TokenSigner(
+            load_signing_key(self.settings.paths.token_key), self.settings.control.url
+        )
+        return signer.sign(
+            GatewayToken(
+                principal=Principal(
+                    chain=tuple(chain),
+                    session=session or f"login-{name}-{secrets.token_hex(4)}",
+                    expires=now + lifetime,
+                ),
+                audience=GATEWAY if target is None else target_audience(target),
+                issued=now - 1,
+                expires=now + min(lifetime, 300.0),
+            )
+        )
+
+    def options(
+        self, target: str, account: str = WRITER, *, token: str | None = None, **who: Any
+    ) -> dict[str, Any]:
+        """Return what libpq needs to reach a target through the gateway."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "dbname": target,
+            "user": account,
+            "password": token if token is not None else self.token(target, **who),
+            "sslmode": "verify-full",
+            "sslrootcert": str(self.ca),
+            "connect_timeout": 20,
+        }
+
+    def connect(
+        self, target: str, account: str = WRITER, *, autocommit: bool = True, **who: Any
+    ) -> psycopg.Connection[Any]:
+        """Connect through the gateway with psycopg."""
+        return psycopg.connect(autocommit=autocommit, **self.options(target, account, **who))
+
+    def environment(self, target: str, account: str = WRITER, **who: Any) -> dict[str, str]:
+        """Return the environment in which psql reaches a target through the gateway."""
+        options = self.options(target, account, **who)
+        names = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
+        given = {names.get(k, f"PG{k.upper()}"): str(v) for k, v in options.items()}
+        return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder), **given}
+
+    def api(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        name: str = "root",
+        groups: Iterable[str] = ("admins",),
+    ) -> Any:
+        """Call the admin API as a person, an administrator if not told otherwise.
+
+        Raises:
+            requests.HTTPError: it refused.
+
+        """
+        answer = requests.request(
+            method,
+            f"{self.settings.control.url}{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {self.token(None, name=name, groups=groups)}"},
+            verify=str(self.ca),
+            timeout=20,
+        )
+        if not answer.ok:
+            raise requests.HTTPError(f"{answer.status_code}: {answer.text}", response=answer)
+        return answer.json()
+
+    def start_agent(self) -> None:
+        """Start the agent, which is enrolled, and wait until the gateway sees it."""
+        path = self.folder / "agent.toml"
+        self.agent = self.processes.start_python(
+            "agent", *twistd("hoopgw-agent", path), env=python_environment()
+        )
+        self.agent.wait_until("its connection", self._agent_is_there, _START)
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Return what the gateway says of its agents."""
+        found: list[dict[str, Any]] = self.api("GET", "/v1/agents")["agents"]
+        return found
+
+    def stop(self) -> None:
+        """Stop everything, and remove it."""
+        try:
+            self.processes.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            for target in self.targets.values():
+                if target.server.running.process.poll() is None:
+                    target.server.drop_database(target.database)
+
+    def _agent_is_there(self) -> bool:
+        return any(a["name"] == AGENT and a["connected"] and a["idle"] for a in self.agents())
+
+    def _enrol_agent(self) -> None:
+        token = self.api("POST", "/v1/join-tokens", {"agent": AGENT})["token"]
+        JoinToken.decode(token)
+        running = self.processes.start_python(
+            "join",
+            *("-m", "hoopgw.cli", "agent", "join", "--config", self.folder / "agent.toml", token),
+        )
+        if running.process.wait(_START) != 0:
+            raise running.error("could not enrol")
+
+
+def start(
+    *targets: RigTarget,
+    policy: str = POLICY,
+    extra: str = "",
+    floor: Literal["any", "read-only"] = "any",
+    agent: bool = True,
+) -> GatewayRig:
+    """Start a gateway with these targets.
+
+    Args:
+        targets: what it reaches.
+        policy: Cedar.
+        extra: more lines for ``hoopgw.toml``.
+        floor: what the agent allows both accounts.
+        agent: whether its agent is enrolled and started too.
+
+    """
+    folder = Path(tempfile.mkdtemp(prefix="hg-gw-"))
+    ports = {name: free_port() for name in ("control", "postgres", "link")}
+    (folder / "policies").mkdir()
+    (folder / "policies" / "test.cedar").write_text(policy)
+    (folder / "hoopgw.toml").write_text(_gateway_toml(ports, targets, extra))
+    (folder / "agent.toml").write_text(_agent_toml(folder, ports, targets, floor))
+    settings = config.load(folder / "hoopgw.toml")
+    create_state(settings.paths, settings.tls.names, datetime.now(UTC))
+    processes = Processes(folder)
+    gateway = processes.start_python("gateway", *twistd("hoopgw", settings.path))
+    rig = GatewayRig(
+        folder=folder,
+        targets={target.name: target for target in targets},
+        port=ports["postgres"],
+        settings=settings,
+        processes=processes,
+        gateway=gateway,
+    )
+    try:
+        gateway.wait_for_line("worker worker1 is ready", _START)
+        gateway.wait_for_port(ports["control"], _START)
+        if agent:
+            rig._enrol_agent()
+            rig.start_agent()
+    except BaseException:
+        rig.stop()
+        raise
+    return rig
+
+
+def twistd(service: str, path: Path) -> list[str]:
+    """Return what runs one of our services in the foreground, with this interpreter."""
+    return ["-m", "twisted", *_TWISTD, service, "--config", str(path)]
+
+
+_TWISTD: Final = ("--log-format=text",)
+
+
+def _gateway_toml(ports: Mapping[str, int], targets: Iterable[RigTarget], extra: str) -> str:
+    tables = "".join(
+        f"""
+[[targets]]
+name = "{target.name}"
+protocol = "postgres"
+agent = "{AGENT}"
+environment = "{target.environment}"
+durability = "{target.durability}"
+[targets.labels]
+{_labels(target.labels)}
+"""
+        for target in targets
+    )
+    return f"""
+state = "state"
+name = "test"
+{extra}
+[control]
+listen = "127.0.0.1:{ports["control"]}"
+url = "https://127.0.0.1:{ports["control"]}"
+admins = ["admins"]
+auditors = ["auditors"]
+[[listeners]]
+protocol = "postgres"
+listen = "127.0.0.1:{ports["postgres"]}"
+[link]
+listen = "127.0.0.1:{ports["link"]}"
+[policy]
+directory = "policies"
+{tables}"""
+
+
+def _labels(labels: Mapping[str, list[str]]) -> str:
+    return "\n".join(f"{json.dumps(name)} = {json.dumps(given)}" for name, given in labels.items())
+
+
+def _agent_toml(
+    folder: Path, ports: Mapping[str, int], targets: Iterable[RigTarget], floor: str
+) -> str:
+    text = f"""
+state = "agent-state"
+name = "{AGENT}"
+[gateway]
+link = "127.0.0.1:{ports["link"]}"
+url = "https://127.0.0.1:{ports["control"]}"
+ca = "state/keys/ca.crt"
+"""
+    secrets_folder = folder / "credentials"
+    secrets_folder.mkdir(mode=0o700)
+    for target in targets:
+        ca = ""
+        if target.tls and target.server.authority is not None:
+            ca = f'ca = "{target.server.authority.write(folder / f"{target.name}.crt")}"'
+        text += f"""
+[[targets]]
+name = "{target.name}"
+protocol = "postgres"
+address = "127.0.0.1:{target.server.port}"
+tls = "{"verify-full" if target.tls else "disable"}"
+database = "{target.database}"
+{ca}
+"""
+        for account, password in target.passwords.items():
+            path = secrets_folder / f"{target.name}.{account}"
+            path.touch(mode=0o600)
+            path.write_text(password)
+            text += f'[targets.accounts.{account}]\nsource = "file:{path}"\n'
+        text += f"""[[floor]]
+targets = ["{target.name}"]
+accounts = {json.dumps(list(target.passwords))}
+mode = "{floor}"
+"""
+    return text
+
+
+PSQL_15: Final = "/usr/lib/postgresql/15/bin/psql"
+PYTHON: Final = sys.executable
