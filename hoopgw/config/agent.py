@@ -46,7 +46,7 @@ class AccountSettings:
     source: str = field(validator=_a_source, repr=False)
     """A reference to the credential."""
     auth: Literal["password", "token", "cert", "peer"] = "password"
-    """What the credential is, for the protocol. ``token``: of Entra ID, fetched for each session."""
+    """What the credential is, for the protocol; a ``token`` is fetched for each session."""
 
 
 @frozen(kw_only=True)

@@ -46,7 +46,8 @@ permit (principal is Hoopgw::Agent, action, resource);
 
 @id("readers")
 permit (principal in Hoopgw::Group::"readers",
-  action in [Postgres::Action::"connect", Postgres::Action::"read", Postgres::Action::"transaction"],
+  action in [Postgres::Action::"connect", Postgres::Action::"read",
+    Postgres::Action::"transaction", Postgres::Action::"set"],
   resource);
 
 @id("mask-card") @mask("last4")
@@ -311,10 +312,8 @@ def start(
 
 def twistd(service: str, path: Path) -> list[str]:
     """Return what runs one of our services in the foreground, with this interpreter."""
-    return ["-m", "twisted", *_TWISTD, service, "--config", str(path)]
-
-
-_TWISTD: Final = ("--log-format=text",)
+    program = "from twisted.scripts.twistd import run; run()"
+    return ["-c", program, "--nodaemon", "--pidfile=", service, "--config", str(path)]
 
 
 def _gateway_toml(ports: Mapping[str, int], targets: Iterable[RigTarget], extra: str) -> str:
