@@ -24,8 +24,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from hoopgw.errors import AuthenticationError
 from hoopgw.identity.dpop import ALGORITHMS, ProvedKey, check_proof
-from hoopgw.identity.exchange import GRANT, Exchange, ExchangeError
+from hoopgw.identity.exchange import Exchange, ExchangeError
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.urns import GRANT
 
 log = Logger()
 

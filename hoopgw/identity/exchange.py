@@ -45,15 +45,11 @@ from hoopgw.identity.tokens import (
     TokenVerifier,
     target_audience,
 )
+from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, ID_TOKEN, JWT, SESSION_PASSWORD
 from hoopgw.spi import SessionPassword
 
 log = Logger()
 
-GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a URN
-ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105  # a URN
-JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
-SESSION_PASSWORD: Final = "urn:hoopgw:token-type:session-password"  # noqa: S105  # a URN
 _USES: Final = {
     ACCESS_TOKEN: TokenUse.ACCESS,
     JWT: TokenUse.ACCESS,

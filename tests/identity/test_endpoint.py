@@ -20,10 +20,10 @@ from zope.interface import implementer
 
 from hoopgw.identity.dpop import make_proof
 from hoopgw.identity.endpoint import BODY_LIMIT, token_resource
-from hoopgw.identity.exchange import ACCESS_TOKEN, GRANT
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey
 from hoopgw.identity.tokens import GATEWAY, TokenVerifier
+from hoopgw.identity.urns import ACCESS_TOKEN, GRANT
 from tests.identity.forge import NOW, rsa_key, settings, token
 from tests.identity.test_exchange import URL, ExchangeTestCase
 

@@ -10,19 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.dpop import ProvedKey, check_proof, make_proof
-from hoopgw.identity.exchange import (
-    ACCESS_TOKEN,
-    GRANT,
-    ID_TOKEN,
-    JWT,
-    SESSION_PASSWORD,
-    Exchange,
-    ExchangeError,
-)
+from hoopgw.identity.exchange import Exchange, ExchangeError
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey, parse
 from hoopgw.identity.passwords import split_user
 from hoopgw.identity.tokens import GATEWAY, TokenSigner, TokenVerifier, target_audience
+from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, ID_TOKEN, JWT, SESSION_PASSWORD
 from tests.identity.forge import CLIENT, NOW, claims, rsa_key, run, settings, token
 from tests.identity.memory import Passwords, Used
 from tests.identity.test_oidc import FixedKeys
