@@ -60,7 +60,7 @@ class CedarPolicy:
 
     def decide(self, principal: Principal, operation: Operation) -> Verdict:
         """Judge an operation; a microsecond or two if the like of it was judged before."""
-        now = int(self._time())
+        second = self._second()
         context = operation.context
         values = tuple(context.values())
         key = (
@@ -69,30 +69,30 @@ class CedarPolicy:
             tuple(context),
             values,
             tuple(map(type, values)),
-            self._second(now),
+            second,
         )
         try:
             found = self._verdicts.get(key)
         except TypeError:  # a context value that cannot be hashed is refused by `judge`
-            return self._judge(principal, operation, now)
+            return self._judge(principal, operation, second)
         if found is None:
-            found = self._judge(principal, operation, now)
+            found = self._judge(principal, operation, second)
             if not found.errors:
                 self._verdicts.put(key, found)
         return found
 
-    def _second(self, now: int) -> int:
-        """Return the part of a key that the time is."""
-        return now if self.policies.reads_now else 0
+    def _second(self) -> int:
+        """Return the part of a key that the time is: no policy sees less than a second pass."""
+        return int(self._time()) if self.policies.reads_now else 0
 
-    def _judge(self, principal: Principal, operation: Operation, now: int) -> Verdict:
+    def _judge(self, principal: Principal, operation: Operation, second: int) -> Verdict:
         verdict = judge(
             self.policies,
             Inquiry(
                 chain=principal.chain,
                 accesses=operation.accesses,
                 context=operation.context,
-                now=now,
+                now=second or int(self._time()),
             ),
         )
         if verdict.errors:
@@ -106,8 +106,7 @@ class CedarPolicy:
     def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
         """Say how each field is shown, by its id."""
         chain = principal.chain
-        now = int(self._time())
-        second = self._second(now)
+        second = self._second()
         judged: dict[Resource, Sight | Hidden] = {}
         missing: dict[Resource, None] = {}
         for each in fields:
@@ -117,16 +116,16 @@ class CedarPolicy:
             else:
                 judged[each] = found
         if missing:
-            judged.update(self._judge_sights(chain, tuple(missing), now))
+            judged.update(self._judge_sights(chain, tuple(missing), second))
         shown = {each.id: sight for each, sight in judged.items()}
         if len(shown) != len(judged):
             _hide_doubles(shown, judged)
         return shown
 
     def _judge_sights(
-        self, chain: tuple[Hop, ...], fields: Sequence[Resource], now: int
+        self, chain: tuple[Hop, ...], fields: Sequence[Resource], second: int
     ) -> Iterator[tuple[Resource, Sight | Hidden]]:
-        second = self._second(now)
+        now = second or int(self._time())
         for part in in_batches(fields, len(chain)):
             inquiry = Inquiry(chain=chain, accesses=tuple(map(see_of, part)), now=now)
             for each, found in zip(part, judge_sights(self.policies, inquiry), strict=True):

@@ -218,9 +218,12 @@ class _Examination:
     def validate(self) -> None:
         """Let Cedar validate the whole, in its strict mode."""
         text = "\n".join(rule.text for rule in self.rules.values())
+        parsed = cedarpy.policies_to_pst(text)
         result = cedarpy.validate_policies(text, self.schema.handle, release_gil=True)
         for error in result.errors:
-            rule = self.rules.get(result.id_annotations_by_policy_id.get(error.policy_id, ""))
+            # Cedar names no @id for a template, so it is taken from the tree of the same text.
+            found = {**parsed.static_policies, **parsed.templates}.get(error.policy_id)
+            rule = self.rules[found.annotations["id"]] if found else None
             said = re.sub(r"^for policy `policy[0-9]+`, ", "", error.error)
             self.report(rule.file if rule else "policies", rule.line if rule else 1, said)
         if not result.validation_passed and not result.errors:
