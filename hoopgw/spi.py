@@ -266,6 +266,10 @@ class GatewayContext:
 class TargetLeg(Protocol):
     """A protocol's side of the agent."""
 
+    def check(self, target: AgentTarget) -> None:
+        """Check the protocol's part of a target when the agent starts; raises `ConfigError`."""
+        ...
+
     async def open(self, target: AgentTarget, account: str, wishes: Mapping[str, Any]) -> Opened:
         """Connect to the target and log in with the account's credential.
 

@@ -140,6 +140,9 @@ class EchoLeg:
     rest: bytes = b""
     facts: dict[str, Any] = field(factory=lambda: {"greeting": "hello"})
 
+    def check(self, target: AgentTarget) -> None:
+        """Take any."""
+
     async def open(self, target: AgentTarget, account: str, wishes: Mapping[str, Any]) -> Opened:
         self.asked.append((account, wishes))
         assert await target.accounts[account]() == b"s3cret"

@@ -1,0 +1,100 @@
+"""TLS from the agent to a PostgreSQL server: contexts, and what a certificate binds to.
+
+``verify-full`` is what a target on TCP gets unless its configuration says otherwise; ``require``
+encrypts and verifies nothing, so it must be asked for by name, and takes SCRAM only when that is
+bound to the certificate that was shown.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import Final, Literal, TypeAlias
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+
+from hoopgw.errors import LinkError
+
+Mode: TypeAlias = Literal["verify-full", "verify-ca", "require", "disable"]
+MODES: Final = ("verify-full", "verify-ca", "require", "disable")
+
+
+@define(eq=False)
+class Contexts:
+    """TLS contexts by mode and trust. Made once each: reading the system's store takes 10 ms."""
+
+    _made: dict[tuple[Mode, str, int], ssl.SSLContext] = field(factory=dict, init=False)
+
+    def get(self, mode: Mode, ca: str | None, client: bytes | None) -> ssl.SSLContext:
+        """Return a context; with a client's certificate and key (PEM) it is made anew each time.
+
+        Raises:
+            LinkError: the CA file or the client's certificate cannot be used.
+
+        """
+        try:
+            if client is not None:
+                context = _make(mode, ca)
+                _load(context, client)
+                return context
+            changed = os.stat(ca).st_mtime_ns if ca is not None else 0
+            key = mode, ca or "", changed
+            if key not in self._made:
+                self._made = {k: v for k, v in self._made.items() if k[1] != key[1] or not ca}
+                self._made[key] = _make(mode, ca)
+            return self._made[key]
+        except (OSError, ssl.SSLError) as error:
+            # Not "from error": OpenSSL may quote the file.
+            raise LinkError(f"the agent's TLS is set up wrongly ({type(error).__name__})") from None
+
+
+def end_point(certificate: bytes | None) -> bytes | None:
+    """Return the ``tls-server-end-point`` binding of a certificate (DER), if it has one.
+
+    RFC 5929, section 4.1: the certificate's hash by its own signature's algorithm, with SHA-256 in
+    place of MD5 and SHA-1. Some signatures (Ed25519) name no hash, and have no such binding.
+    """
+    if certificate is None:
+        return None
+    try:
+        algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if algorithm is None:
+        return None
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    digest = hashes.Hash(algorithm)
+    digest.update(certificate)
+    return digest.finalize()
+
+
+def _make(mode: Mode, ca: str | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = mode == "verify-full"
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    elif ca is not None:
+        context.load_verify_locations(ca)
+    else:
+        context.load_default_certs()
+    return context
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give a context a certificate and key from memory: `ssl` reads only from files."""
+    descriptor = os.memfd_create("client", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_password)
+    finally:
+        os.close(descriptor)
+
+
+def _no_password() -> bytes:
+    """Answer OpenSSL, which would ask the terminal for the password of an encrypted key."""
+    return b""
