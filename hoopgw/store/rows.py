@@ -13,6 +13,7 @@ from hoopgw.policy.decision import Remedy
 
 State: TypeAlias = Literal["requested", "approved", "denied", "expired", "withdrawn", "consumed"]
 
+WAITING: Final[tuple[State, ...]] = ("requested",)
 OPEN_STATES: Final[tuple[State, ...]] = ("requested", "approved")
 """The states that time still moves on."""
 
@@ -192,8 +193,12 @@ class Store(Protocol):
         """Return a session password's verifier. The caller looks at its end."""
         ...
 
-    def forget_passwords(self, login: str) -> int:
-        """Drop the passwords of one log-in (`Principal.session`); return how many."""
+    def revoke_login(self, login: str, expires: float) -> None:
+        """End a log-in (`Principal.session`) for good: its passwords go, it is remembered."""
+        ...
+
+    def is_revoked(self, login: str) -> bool:
+        """Whether a log-in was ended before its time."""
         ...
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:

@@ -139,11 +139,23 @@ class SqliteStore:
         """Read a verifier."""
         return self._one(PASSWORDS, "handle = ?", handle)
 
-    def forget_passwords(self, login: str) -> int:
-        """Delete by the log-in's id, which is inside the principal."""
-        return self._write(
-            "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?", login
-        )
+    def revoke_login(self, login: str, expires: float) -> None:
+        """Remember the log-in until it would have ended, and delete its passwords."""
+        with _errors(), self._transaction():
+            self._write(
+                "INSERT INTO revoked_logins (login, expires) VALUES (?, ?)"
+                " ON CONFLICT (login) DO UPDATE SET expires = max(expires, excluded.expires)",
+                login,
+                expires,
+            )
+            self._write(
+                "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
+                login,
+            )
+
+    def is_revoked(self, login: str) -> bool:
+        """Look the log-in up."""
+        return bool(self._rows("SELECT 1 FROM revoked_logins WHERE login = ?", login))
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
         """Insert, or find it there."""
@@ -213,7 +225,7 @@ class SqliteStore:
     def purge(self, now: float, settled_before: float) -> None:
         """Delete what nobody can use any more."""
         with _errors(), self._transaction():
-            for table in ("used_jti", "session_passwords", "join_tokens"):
+            for table in ("used_jti", "session_passwords", "join_tokens", "revoked_logins"):
                 self._write(f"DELETE FROM {table} WHERE expires < ?", now)
             self._write(
                 "DELETE FROM requests WHERE created < ? AND state NOT IN ('requested', 'approved')",

@@ -63,6 +63,12 @@ CREATE TABLE used_jti (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_jti_expires ON used_jti (expires);
 
+-- Log-ins that were ended before their time, kept until they would have ended by themselves.
+CREATE TABLE revoked_logins (
+    login   TEXT PRIMARY KEY,
+    expires REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE agents (
     name     TEXT PRIMARY KEY,
     serial   TEXT NOT NULL,

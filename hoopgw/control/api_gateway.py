@@ -1,0 +1,122 @@
+"""The rest of ``/v1``: who one is, targets, agents, log-ins, and why policy says what it says.
+
+======  =======================  ===========================================================
+GET     me                       the caller, with groups and rights
+GET     targets                  what is configured, and whether its agent is connected
+GET     agents                   administrators and auditors
+POST    agents/NAME/revoke       administrators
+POST    join-tokens              ``{agent}``, administrators: ``{agent, token, expires}``
+POST    logins/SID/revoke        administrators; anybody their own, also as ``logins/mine``
+POST    policy/explain           ``{target, protocol?, action?, accesses, context?, chain?}``
+======  =======================  ===========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import define
+
+from hoopgw.control.arguments import only, text
+from hoopgw.control.callers import Caller, Callers
+from hoopgw.control.enrolment import Enrolment
+from hoopgw.control.fleet import Fleet
+from hoopgw.control.questions import Questions
+from hoopgw.control.views import agent_view, principal_view, target_view
+from hoopgw.control.web import ApiError, Call, Route
+from hoopgw.errors import AuthenticationError
+from hoopgw.spi import TargetSettings
+from hoopgw.store.rows import Store
+
+REVOKED_FOR: Final = 86_400.0 * 2
+"""Seconds that a revoked log-in is remembered: longer than any log-in lasts."""
+
+
+@define(eq=False)
+class GatewayRoutes:
+    """Serves them."""
+
+    _callers: Callers
+    _store: Store
+    _fleet: Fleet
+    _enrolment: Enrolment
+    _targets: Mapping[str, TargetSettings]
+    _questions: Questions
+    _now: Callable[[], float]
+
+    def routes(self) -> list[Route]:
+        """Return the routes below ``/v1``."""
+        return [
+            Route("GET", "me", self._me),
+            Route("GET", "targets", self._list_targets),
+            Route("GET", "agents", self._list_agents),
+            Route("POST", "agents/*/revoke", self._revoke_agent),
+            Route("POST", "join-tokens", self._join_token),
+            Route("POST", "logins/*/revoke", self._revoke_login),
+            Route("POST", "policy/explain", self._explain),
+        ]
+
+    def _me(self, call: Call) -> dict[str, Any]:
+        caller = self._callers.identify(call)
+        return {
+            **principal_view(caller.principal),
+            "groups": sorted(caller.principal.root.groups),
+            "login": caller.principal.session,
+            "expires": caller.principal.expires,
+            "admin": caller.is_admin,
+            "auditor": caller.oversees,
+        }
+
+    def _list_targets(self, call: Call) -> dict[str, Any]:
+        self._callers.identify(call)
+        agents = self._fleet.agents()
+        return {"targets": [target_view(target, agents) for target in self._targets.values()]}
+
+    def _list_agents(self, call: Call) -> dict[str, Any]:
+        caller = self._callers.identify(call)
+        if not caller.oversees:
+            raise ApiError(403, "refused", "only administrators and auditors see agents")
+        rows = {row.name: row for row in self._store.agents()}
+        status = self._fleet.agents()
+        names = sorted(rows.keys() | status.keys())
+        return {"agents": [agent_view(rows.get(name), status.get(name)) for name in names]}
+
+    def _revoke_agent(self, call: Call) -> dict[str, Any]:
+        self._admin(call)
+        only(call.body)
+        if not self._enrolment.revoke(call.path[0]):
+            raise ApiError(404, "not_found", "no such agent is enrolled")
+        return {"agent": call.path[0], "revoked": True}
+
+    def _join_token(self, call: Call) -> dict[str, Any]:
+        self._admin(call)
+        only(call.body, "agent")
+        try:
+            token, expires = self._enrolment.make_token(text(call.body, "agent"))
+        except AuthenticationError as error:
+            raise ApiError(400, "invalid_request", str(error)) from error
+        return {"agent": token.name, "token": token.encode(), "expires": expires}
+
+    def _revoke_login(self, call: Call) -> dict[str, Any]:
+        caller = self._callers.identify(call)
+        only(call.body)
+        mine = caller.principal.session
+        login = mine if call.path[0] == "mine" else call.path[0]
+        if login != mine and not caller.is_admin:
+            raise ApiError(403, "refused", "only administrators revoke the log-ins of others")
+        if len(login) > 256:
+            raise ApiError(400, "invalid_request", "no log-in is called so")
+        self._store.revoke_login(login, self._now() + REVOKED_FOR)
+        self._fleet.tell_all("cut", {"login": login, "reason": "the log-in was revoked"})
+        return {"login": login, "revoked": True}
+
+    async def _explain(self, call: Call) -> dict[str, Any]:
+        caller = self._callers.identify(call)
+        return await self._questions.explain(call.body, caller)
+
+    def _admin(self, call: Call) -> Caller:
+        caller = self._callers.identify(call)
+        if not caller.is_admin:
+            raise ApiError(403, "refused", "only administrators may do this")
+        return caller

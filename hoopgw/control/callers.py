@@ -1,0 +1,85 @@
+"""Who calls the admin API: a gateway token, proved with its key if it is bound to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, frozen
+
+from hoopgw.control.web import ApiError, Call
+from hoopgw.errors import AuthenticationError
+from hoopgw.events import Principal
+from hoopgw.identity.dpop import ProvedKey, check_proof
+from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.tokens import GATEWAY, TokenVerifier
+from hoopgw.reviews.rules import is_person
+from hoopgw.store.rows import Store
+
+_SCHEMES: Final = ("bearer", "dpop")
+_FAILED_COST: Final = 10.0
+
+
+@frozen
+class Caller:
+    """Someone who calls, and what the configuration lets them do."""
+
+    principal: Principal
+    is_admin: bool
+    """May end sessions and enrol agents. Not: approve more than others may."""
+    oversees: bool
+    """May see every session and request."""
+
+
+@define(eq=False)
+class Callers:
+    """Tells who calls."""
+
+    _verifier: TokenVerifier
+    _store: Store
+    _now: Callable[[], float]
+    _url: str
+    """Of the gateway, without a slash at the end."""
+    _admins: frozenset[str]
+    _auditors: frozenset[str]
+    _rate: RateLimit
+
+    def identify(self, call: Call) -> Caller:
+        """Say who calls.
+
+        Raises:
+            ApiError: nobody that we know.
+
+        """
+        if not self._rate.charge(call.address, 1.0, self._now()):
+            raise ApiError(429, "slow_down", "too many requests from this address")
+        try:
+            principal = self._verified(call)
+        except AuthenticationError as error:
+            self._rate.charge(call.address, _FAILED_COST, self._now())
+            raise ApiError(401, "invalid_token", f"the token is not good: {error}") from error
+        # Only a person counts as a member of these groups: an agent of an administrator is none.
+        groups = principal.root.groups if is_person(principal) else frozenset()
+        is_admin = bool(groups & self._admins)
+        return Caller(principal, is_admin, is_admin or bool(groups & self._auditors))
+
+    def _verified(self, call: Call) -> Principal:
+        scheme, _, token = (call.header("authorization") or "").partition(" ")
+        if scheme.lower() not in _SCHEMES or not token.strip():
+            raise AuthenticationError("there is no bearer token")
+        token = token.strip()
+        proved = self._proved(call, token)
+        holder = None if proved is None else proved.thumbprint
+        principal = self._verifier.verify(token, GATEWAY, self._now(), holder=holder)
+        # Kept only once the token is good, so that strangers cannot fill the store.
+        if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):
+            raise AuthenticationError("the DPoP proof was used before")
+        if self._store.is_revoked(principal.session):
+            raise AuthenticationError("the log-in was revoked")
+        return principal
+
+    def _proved(self, call: Call, token: str) -> ProvedKey | None:
+        proof = call.header("dpop")
+        if proof is None:
+            return None
+        return check_proof(proof, call.method, self._url + call.url_path, self._now(), token)

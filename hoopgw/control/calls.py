@@ -1,0 +1,209 @@
+"""What data workers may call, over ``run/control.sock``, and what they are told.
+
+One `WorkerCalls` for each connection. Bodies come from our own processes; still, what is malformed
+is refused with a text and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from hoopgw.control.attendance import GONE, Attendance
+from hoopgw.control.fleet import Fleet
+from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.identity.tokens import TokenSigner
+from hoopgw.ipc import Body, Handler, Peer
+from hoopgw.reviews.docket import Ask, Docket
+from hoopgw.reviews.rules import groups_asked
+from hoopgw.store.coding import context_from_dict, remedies_from_list
+from hoopgw.store.rows import Request, SessionHead, Store, Vote
+from hoopgw.wire_values import principal_from_dict, principal_to_dict
+
+log = Logger()
+
+ALIVE_LIMIT: Final = 10_000
+"""Requests in one heartbeat."""
+
+
+def settled_body(request: Request, votes: tuple[Vote, ...] | list[Vote]) -> Body:
+    """Return how a request ended, as it is told to workers."""
+    return {
+        "request": request.id,
+        "outcome": request.state,
+        "voters": [vote.person for vote in votes],
+        "reason": request.note,
+    }
+
+
+@define(eq=False)
+class WorkerCalls:
+    """Serves one connection."""
+
+    _store: Store
+    _docket: Docket
+    _attendance: Attendance
+    _fleet: Fleet
+    _signer: TokenSigner
+    _now: Callable[[], float]
+    worker: str = field(default="", init=False)
+    """Its name, once it has greeted."""
+    peer: Peer | None = field(default=None, init=False)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return what may be called, by name."""
+        return {
+            "hello": self._hello,
+            "session_password": self._checked(self._session_password),
+            "review_ask": self._checked(self._review_ask),
+            "review_alive": self._checked(self._review_alive),
+            "review_consume": self._checked(self._review_consume),
+            "review_withdraw": self._checked(self._review_withdraw),
+            "session_opened": self._checked(self._session_opened),
+            "session_closed": self._checked(self._session_closed),
+            "agent_certificate": self._checked(self._agent_certificate),
+            "agent_status": self._checked(self._agent_status),
+            "metrics": self._checked(self._metrics),
+        }
+
+    def lost(self) -> None:
+        """Take it that the worker is gone: nobody waits there, no session lives there."""
+        for request in self._attendance.lost(self):
+            self._docket.withdraw(request, GONE)
+        if self.worker and self._fleet.left(self):
+            self._store.drop_sessions(self.worker)
+
+    def tell(self, name: str, body: Body) -> None:
+        """Tell the worker."""
+        if self.peer is not None:
+            self.peer.tell(name, **body)
+
+    def _checked(self, handler: Handler) -> Handler:
+        """Refuse calls before the greeting, and bodies that are not as they should be."""
+
+        def handle(body: Body) -> Any:
+            if not self.worker:
+                raise UnavailableError("say hello first")
+            try:
+                return handler(body)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise UnavailableError(f"a malformed call: {type(error).__name__}") from error
+
+        return handle
+
+    def _hello(self, body: Body) -> Body:
+        worker = body.get("worker")
+        if not isinstance(worker, str) or not 0 < len(worker) <= 64:
+            raise UnavailableError("a worker must say its name")
+        self.worker = worker
+        # What an earlier connection of the same name announced is announced again.
+        self._store.drop_sessions(worker)
+        self._fleet.joined(self)
+        log.info("worker {worker} is connected", worker=worker)
+        return {"token_keys": self._signer.jwks, "issuer": self._signer.issuer}
+
+    def _session_password(self, body: Body) -> Body:
+        row = self._store.password(str(body["handle"]))
+        if row is None or row.expires <= self._now() or row.principal.expires <= self._now():
+            raise AuthenticationError("there is no such session password")
+        return {
+            "target": row.target,
+            "account": row.account,
+            "principal": principal_to_dict(row.principal),
+            "salt": row.salt,
+            "iterations": row.iterations,
+            "stored_key": row.stored_key,
+            "server_key": row.server_key,
+        }
+
+    def _review_ask(self, body: Body) -> Body:
+        request = self._docket.file(
+            Ask(
+                principal=principal_from_dict(body["principal"]),
+                session=str(body["session"]),
+                protocol=str(body["protocol"]),
+                target=str(body["target"]),
+                action=str(body["action"]),
+                text=bytes(body["text"]),
+                digest=bytes(body["digest"]),
+                context=context_from_dict(body["context"]),
+                remedies=remedies_from_list(body["remedies"]),
+                reason=str(body.get("reason") or ""),
+            )
+        )
+        self._attendance.seen(request.id, self)
+        log.info("request {id} waits for approval", id=request.id, target=request.target)
+        return {
+            "request": request.id,
+            "groups": groups_asked(request.remedies),
+            "expires": request.expires,
+        }
+
+    def _review_alive(self, body: Body) -> Body:
+        """Note who waits; say what was settled while the worker could not be told."""
+        settled = []
+        for name in list(body["requests"])[:ALIVE_LIMIT]:
+            request = self._store.request(str(name))
+            if request is None:
+                settled.append(_unknown(str(name)))
+            elif request.state == "requested":
+                self._attendance.seen(request.id, self)
+            else:
+                settled.append(settled_body(request, list(self._store.votes(request.id))))
+        return {"settled": settled}
+
+    def _review_consume(self, body: Body) -> Body:
+        ok = self._docket.consume(str(body["request"]), bytes(body["digest"]))
+        return {"ok": ok}
+
+    def _review_withdraw(self, body: Body) -> Body:
+        request = str(body["request"])
+        if self._attendance.left(request, self):
+            self._docket.withdraw(request, GONE)
+        return {}
+
+    def _session_opened(self, body: Body) -> Body:
+        principal = principal_from_dict(body["principal"])
+        head = SessionHead(
+            id=str(body["session"]),
+            worker=self.worker,
+            principal=principal,
+            target=str(body["target"]),
+            protocol=str(body["protocol"]),
+            account=str(body.get("account") or ""),
+            address=str(body.get("address") or ""),
+            opened=float(body.get("opened") or self._now()),
+        )
+        self._store.open_session(head)
+        if self._store.is_revoked(principal.session):
+            self.tell("cut", {"session": head.id, "reason": "the log-in was revoked"})
+        return {}
+
+    def _session_closed(self, body: Body) -> Body:
+        self._store.close_session(str(body["session"]))
+        return {}
+
+    def _agent_certificate(self, body: Body) -> Body:
+        row = self._store.agent(str(body["name"]))
+        serial = body["serial"]
+        text = f"{serial:x}" if isinstance(serial, int) else str(serial).lower().lstrip("0")
+        ok = row is not None and row.accepts(text) and row.expires > self._now()
+        if not ok:
+            log.warn("agent {agent} is not enrolled with that certificate", agent=str(body["name"]))
+        return {"ok": ok}
+
+    def _agent_status(self, body: Body) -> Body:
+        self._fleet.report_agents(self, body["agents"])
+        return {}
+
+    def _metrics(self, body: Body) -> Body:
+        self._fleet.report_counters(self, body["values"])
+        return {}
+
+
+def _unknown(request: str) -> Body:
+    reason = "control does not know this request any more"
+    return {"request": request, "outcome": "withdrawn", "voters": [], "reason": reason}

@@ -1,0 +1,142 @@
+"""A data worker's connection to the control process, made again whenever it is lost.
+
+The worker goes on without it, as far as that is safe: cached keys verify tokens, live sessions
+live; nothing that needs a person's approval runs. When the connection is back, every part that
+keeps state there is called (`ControlClient.on_connected`) and announces what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import UnavailableError
+from hoopgw.ipc import CALL_TIMEOUT, Body, Handler, Peer
+
+log = Logger()
+
+FIRST_DELAY: Final = 0.1
+"""Seconds before the first attempt to reconnect; jitter comes on top."""
+LAST_DELAY: Final = 3.0
+"""Seconds between attempts, at most, before jitter."""
+
+Connected = Callable[[], None]
+
+
+@define(eq=False)
+class ControlClient:
+    """Calls the control process, and takes what it tells. `start` it once."""
+
+    _endpoint: IStreamClientEndpoint
+    _clock: IReactorTime
+    _jitter: Callable[[], float]
+    """Gives numbers in [0, 1), so that workers do not come back all at once."""
+    worker: str
+    """This worker's name, as in the spool."""
+    issuer: str = field(default="", init=False)
+    token_keys: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
+    """JWK Set of the gateway's token keys, as last told."""
+    _peer: Peer | None = field(default=None, init=False)
+    _service: ClientService | None = field(default=None, init=False)
+    _handlers: dict[str, Handler] = field(factory=dict, init=False)
+    _connected: list[Connected] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.on_tell("token_keys", self._take_keys)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether control has greeted us on the present connection."""
+        return self._peer is not None
+
+    def on_tell(self, name: str, handler: Callable[[Body], None]) -> None:
+        """Call ``handler`` with what control tells under a name."""
+
+        def handle(body: Body) -> Body:
+            handler(body)
+            return {}
+
+        self._handlers[name] = handle
+
+    def on_connected(self, announce: Connected) -> None:
+        """Call ``announce`` each time that the connection is up, now too if it is."""
+        self._connected.append(announce)
+        if self.is_connected:
+            announce()
+
+    def start(self) -> None:
+        """Connect, and keep connected."""
+        policy = backoffPolicy(FIRST_DELAY, LAST_DELAY, 1.6, self._jitter)
+        factory = PeerFactory(self._make_peer)
+        self._service = ClientService(self._endpoint, factory, policy, self._clock)
+        self._service.startService()
+
+    def stop(self) -> Deferred[None]:
+        """Disconnect; the Deferred fires when the connection is gone."""
+        service, self._service = self._service, None
+        if service is None:
+            return maybeDeferred(lambda: None)
+        return maybeDeferred(service.stopService).addCallback(lambda _none: None)
+
+    def call(self, name: str, timeout: float = CALL_TIMEOUT, /, **body: Any) -> Deferred[Body]:
+        """Call control; fails as `hoopgw.ipc.Peer.call` does."""
+        if self._peer is None:
+            return fail(UnavailableError("the control process is not connected"))
+        return self._peer.call(name, timeout, **body)
+
+    def tell(self, name: str, /, **body: Any) -> None:
+        """Tell control; nothing happens while it is not connected."""
+        if self._peer is not None:
+            self._peer.tell(name, **body)
+
+    def _make_peer(self) -> Peer:
+        return Peer(self._handlers, self._clock, self._greet, self._lost)
+
+    def _greet(self, peer: Peer) -> None:
+        greeting = peer.call("hello", worker=self.worker)
+        greeting.addCallback(lambda answer: self._greeted(peer, answer))
+        greeting.addErrback(lambda failure: self._not_greeted(peer, failure))
+
+    def _greeted(self, peer: Peer, answer: Body) -> None:
+        self.issuer = str(answer["issuer"])
+        self._take_keys(answer["token_keys"])
+        self._peer = peer
+        log.info("connected to control as {worker}", worker=self.worker)
+        for announce in self._connected:
+            try:
+                announce()
+            except Exception:  # one part's fault must not keep the others from announcing
+                log.failure("announcing to control failed")
+
+    def _not_greeted(self, peer: Peer, failure: Failure) -> None:
+        log.warn("control did not greet: {reason}", reason=failure.getErrorMessage())
+        peer.close()
+
+    def _lost(self, peer: Peer) -> None:
+        if self._peer is peer:
+            self._peer = None
+            log.warn("the connection to control is lost")
+
+    def _take_keys(self, keys: Mapping[str, Any]) -> None:
+        self.token_keys = keys
+
+
+class PeerFactory(Factory):
+    """Makes a peer for each connection."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], Peer]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: IAddress | None) -> Peer:
+        """Make one."""
+        return self._make()

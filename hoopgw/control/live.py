@@ -1,0 +1,148 @@
+"""The live sessions of a data worker: counted, limited, and cut when their time is over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from hoopgw.control.client import ControlClient
+from hoopgw.errors import UnavailableError
+from hoopgw.events import Principal
+from hoopgw.ipc import Body
+from hoopgw.wire_values import principal_to_dict
+
+log = Logger()
+
+EXPIRED: Final = "the log-in has expired"
+SHUTDOWN: Final = "the gateway is shutting down"
+
+
+@define(eq=False)
+class _Live:
+    """One session, from log-in to end."""
+
+    principal: Principal
+    target: str
+    account: str
+    address: str
+    opened: float
+    cut: Callable[[str], None] = field(repr=False)
+    timer: IDelayedCall | None = field(default=None, repr=False)
+    was_cut: bool = False
+
+
+@define(eq=False)
+class SessionRegistry:
+    """Implements `hoopgw.spi.Sessions`."""
+
+    _control: ControlClient
+    _clock: IReactorTime
+    _protocols: Mapping[str, str]
+    """Target to its protocol."""
+    limit: int
+    limit_per_principal: int
+    """For one root: what its agents open counts as its own."""
+    _live: dict[str, _Live] = field(factory=dict, init=False)
+    _by_root: Counter[str] = field(factory=Counter, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._control.on_tell("cut", self._told_to_cut)
+        self._control.on_connected(self._announce_all)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def opened(
+        self,
+        session: str,
+        principal: Principal,
+        target: str,
+        cut: Callable[[str], None],
+        account: str = "",
+        address: str = "",
+    ) -> None:
+        """Announce a session. ``cut`` is called, once at most, when it must end.
+
+        Raises:
+            UnavailableError: there are too many, or the log-in is over already.
+
+        """
+        if session in self._live:
+            raise ValueError(f"session {session} is open already")
+        root, left = principal.root.id, principal.expires - self._clock.seconds()
+        if left <= 0:
+            raise UnavailableError(EXPIRED)
+        if len(self._live) >= self.limit:
+            raise UnavailableError(f"the gateway has {self.limit} sessions already, its limit")
+        if self._by_root[root] >= self.limit_per_principal:
+            raise UnavailableError(
+                f"{principal.root.name} has {self.limit_per_principal} sessions already, the limit"
+            )
+        live = _Live(principal, target, account, address, self._clock.seconds(), cut)
+        live.timer = self._clock.callLater(left, self.cut, session, EXPIRED)
+        self._live[session] = live
+        self._by_root[root] += 1
+        self._announce(session, live)
+
+    def closed(self, session: str, reason: str = "") -> None:
+        """Announce its end; harmless if it is not known."""
+        live = self._live.pop(session, None)
+        if live is None:
+            return
+        if live.timer is not None and live.timer.active():
+            live.timer.cancel()
+        root = live.principal.root.id
+        self._by_root[root] -= 1
+        if not self._by_root[root]:
+            del self._by_root[root]
+        self._control.tell("session_closed", session=session, reason=reason)
+
+    def cut(self, session: str, reason: str) -> None:
+        """End a session; harmless if it is not known. It is counted until it says `closed`."""
+        live = self._live.get(session)
+        if live is None or live.was_cut:
+            return
+        live.was_cut = True
+        log.info("cutting session {session}: {reason}", session=session, reason=reason)
+        try:
+            live.cut(reason)
+        except Exception:  # others must be cut all the same
+            log.failure("cutting session {session} failed", session=session)
+
+    def cut_all(self, reason: str = SHUTDOWN) -> None:
+        """End all sessions."""
+        for session in list(self._live):
+            self.cut(session, reason)
+
+    def cut_login(self, login: str, reason: str) -> None:
+        """End all sessions of one log-in."""
+        for session, live in list(self._live.items()):
+            if live.principal.session == login:
+                self.cut(session, reason)
+
+    def _told_to_cut(self, body: Body) -> None:
+        if "login" in body:
+            self.cut_login(str(body["login"]), str(body["reason"]))
+        else:
+            self.cut(str(body["session"]), str(body["reason"]))
+
+    def _announce_all(self) -> None:
+        for session, live in self._live.items():
+            self._announce(session, live)
+
+    def _announce(self, session: str, live: _Live) -> None:
+        self._control.tell(
+            "session_opened",
+            session=session,
+            principal=principal_to_dict(live.principal),
+            target=live.target,
+            protocol=self._protocols.get(live.target, ""),
+            account=live.account,
+            address=live.address,
+            opened=live.opened,
+        )

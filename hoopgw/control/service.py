@@ -1,0 +1,277 @@
+"""The control process put together: one `ControlService` from one configuration.
+
+`ControlService.start` opens the store under a lock, serves ``run/control.sock`` and HTTPS, and
+keeps time for the docket. A part that fails in its turn is logged and tried again; only what makes
+starting impossible ends the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from hoopgw import registry
+from hoopgw.config import GatewayConfig
+from hoopgw.control.attendance import GONE, Attendance
+from hoopgw.control.calls import WorkerCalls, settled_body
+from hoopgw.control.enrolment import Enrolment
+from hoopgw.control.fleet import Fleet
+from hoopgw.control.health import Health
+from hoopgw.control.local import LocalCalls
+from hoopgw.control.peers import OwnPeers, listening_socket
+from hoopgw.control.recorder_watch import RecorderWatch
+from hoopgw.control.site import SiteParts, build_site
+from hoopgw.control.tls import ListenerTls
+from hoopgw.control.web import over_tls
+from hoopgw.errors import ConfigError, PluginError
+from hoopgw.identity.keyfiles import (
+    load_certificate,
+    load_private_key,
+    load_secret,
+    load_signing_key,
+)
+from hoopgw.identity.tokens import TokenSigner, public_key_set
+from hoopgw.ipc import Peer
+from hoopgw.reviews.docket import WAITING_LIMIT, Docket
+from hoopgw.spi import ProtocolSpec
+from hoopgw.store.rows import WAITING, Request, Vote
+from hoopgw.store.sqlite import SqliteStore
+
+log = Logger()
+
+SWEEP_EVERY: Final = 1.0
+"""Seconds between two looks at what time has ended."""
+TIDY_EVERY: Final = 3600.0
+"""Seconds between two purges of the store, and two looks at the certificate."""
+KEEP_SETTLED: Final = 30 * 86_400.0
+"""Seconds that settled requests stay in the store; the log keeps how they ended."""
+
+
+@define(eq=False)
+class ControlService:
+    """All parts of the control process.
+
+    Raises (when made):
+        ConfigError, UnavailableError: the state folder cannot be used.
+
+    """
+
+    config: GatewayConfig
+    _reactor: Any
+    _lock: int = field(init=False)
+    store: SqliteStore = field(init=False)
+    docket: Docket = field(init=False)
+    fleet: Fleet = field(init=False)
+    attendance: Attendance = field(init=False)
+    signer: TokenSigner = field(init=False)
+    enrolment: Enrolment = field(init=False)
+    recorder: RecorderWatch = field(init=False)
+    health: Health = field(init=False)
+    port: IListeningPort | None = field(default=None, init=False)
+    """The HTTPS listener, once started."""
+    _tls: ListenerTls = field(init=False)
+    _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
+    _socket_port: IListeningPort | None = field(default=None, init=False)
+    _loops: list[LoopingCall] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config, now = self.config, self._now
+        paths = config.paths
+        self._lock = lock(paths.state / "control.lock")
+        self.store = SqliteStore.open(paths.store, load_secret(paths.store_key))
+        self.fleet, self.attendance = Fleet(now), Attendance(now)
+        self.docket = Docket(self.store, now, self._settled)
+        self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
+        self._tls = ListenerTls(config, now, lambda: self.fleet.tell_all("certificate_renewed", {}))
+        self.enrolment = Enrolment(
+            self.store,
+            now,
+            self.signer.issuer,
+            self._tls.authority,
+            load_certificate(paths.link_ca_certificate),
+            load_private_key(paths.link_ca_key),
+            public_key_set([load_signing_key(paths.ticket_key)]),
+            self._agent_revoked,
+        )
+        self.recorder = RecorderWatch(
+            UNIXClientEndpoint(self._reactor, str(paths.recorder_socket)),
+            self._reactor,
+            random.random,
+        )
+        self.health = Health(self.store, self.recorder, self.fleet, config.targets, now)
+        self._protocols = load_protocols(config)
+
+    def start(self) -> None:
+        """Serve. What the store holds from before is taken up.
+
+        Raises:
+            ConfigError: an address or a socket cannot be used.
+
+        """
+        self.store.drop_sessions()
+        waiting = self.store.requests(WAITING, 2 * WAITING_LIMIT)
+        self.attendance.expect(request.id for request in waiting)
+        self._listen_socket()
+        self._listen_https()
+        self.recorder.start()
+        self._every(SWEEP_EVERY, self.sweep)
+        self._every(TIDY_EVERY, self.tidy)
+        log.info("control serves {url}", url=self.signer.issuer)
+
+    def stop(self) -> Deferred[Any]:
+        """Stop serving; the store stays as it is."""
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+        ports = [port for port in (self.port, self._socket_port) if port is not None]
+        stopping: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
+        stopping.append(self.recorder.stop())
+        return DeferredList(stopping, consumeErrors=True).addBoth(lambda _results: self._close())
+
+    def sweep(self) -> None:
+        """Move on what time has ended, and what nobody waits for."""
+        for request in self.attendance.silent():
+            self.docket.withdraw(request, GONE)
+        self.docket.expire()
+
+    def tidy(self) -> None:
+        """Drop what nobody needs, and renew the certificate in time."""
+        now = self._now()
+        self.store.purge(now, now - KEEP_SETTLED)
+        self._tls.look()
+
+    def _close(self) -> None:
+        self.store.close()
+        os.close(self._lock)
+
+    def _now(self) -> float:
+        seconds: float = self._reactor.seconds()
+        return seconds
+
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        """Call something again and again, whatever happens to it."""
+
+        def safely() -> None:
+            try:
+                work()
+            except Exception:
+                log.failure("{work} failed; it is tried again", work=work.__name__)
+
+        loop = LoopingCall(safely)
+        loop.clock = self._reactor
+        loop.start(seconds, now=False)
+        self._loops.append(loop)
+
+    def _settled(self, request: Request, votes: tuple[Vote, ...]) -> None:
+        """Tell whoever waits how a request ended."""
+        body = settled_body(request, votes)
+        for waiter in self.attendance.waiters(request.id):
+            if isinstance(waiter, WorkerCalls):
+                waiter.tell("review_settled", body)
+        self.attendance.forget(request.id)
+        log.info("request {id} is {state}", id=request.id, state=request.state)
+
+    def _agent_revoked(self, agent: str) -> None:
+        body = {"name": agent, "reason": "its enrolment was revoked"}
+        self.fleet.tell_all("agent_revoked", body)
+
+    def _listen_socket(self) -> None:
+        local = LocalCalls(self.enrolment, self.health, self.store, self.fleet).handlers()
+
+        def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
+            calls = WorkerCalls(
+                self.store, self.docket, self.attendance, self.fleet, self.signer, self._now
+            )
+
+            def connected(peer: Peer) -> None:
+                calls.peer = peer
+                ready(peer)
+
+            def gone(peer: Peer) -> None:
+                lost(peer)
+                calls.lost()
+
+            return Peer({**calls.handlers(), **local}, self._reactor, connected, gone)
+
+        listener = listening_socket(self.config.paths.control_socket)
+        try:
+            self._socket_port = self._reactor.adoptStreamPort(
+                listener.fileno(), listener.family, OwnPeers(make)
+            )
+        finally:
+            listener.close()  # the reactor has a duplicate
+
+    def _listen_https(self) -> None:
+        site = build_site(
+            SiteParts(
+                config=self.config,
+                store=self.store,
+                docket=self.docket,
+                fleet=self.fleet,
+                signer=self.signer,
+                enrolment=self.enrolment,
+                health=self.health,
+                protocols=self._protocols,
+                run_in_thread=self._run_in_thread,
+                now=self._now,
+                reactor=self._reactor,
+            )
+        )
+        address = self.config.control.listen
+        if address.path:
+            raise ConfigError("control.listen: expected host:port, as agents and callers dial it")
+        try:
+            self.port = self._reactor.listenTCP(
+                address.port, over_tls(site, self._tls), interface=address.host
+            )
+        except OSError as error:
+            raise ConfigError(f"control.listen: cannot listen at {address}: {error}") from error
+
+    def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, function, *arguments)
+
+
+def lock(path: Path) -> int:
+    """Take the state folder for this process; it is given back when the process ends, however.
+
+    Raises:
+        ConfigError: another control process has it.
+
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"{path.parent}: another control process uses this state") from error
+    return descriptor
+
+
+def load_protocols(config: GatewayConfig) -> dict[str, ProtocolSpec]:
+    """Return the protocols that are configured, for replay and for explaining policy.
+
+    Control works without them, so what does not load is left out: the workers refuse to start.
+    """
+    found: dict[str, ProtocolSpec] = {}
+    for name in sorted(config.protocols):
+        try:
+            found.update(registry.load([name]))
+        except PluginError as error:
+            log.error("{error}", error=error)
+    return found

@@ -1,0 +1,217 @@
+"""The tree of the HTTPS site: what is where, and made of what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from hoopgw import __version__
+from hoopgw.config import GatewayConfig
+from hoopgw.control.api_gateway import GatewayRoutes
+from hoopgw.control.api_requests import RequestRoutes, explain_refusal
+from hoopgw.control.api_sessions import InThread, SessionRoutes, explain_reading
+from hoopgw.control.callers import Callers
+from hoopgw.control.enrolment import CaResource, Enrolment, EnrolmentRoutes
+from hoopgw.control.fleet import Fleet
+from hoopgw.control.health import Health
+from hoopgw.control.metrics import GatewayCollector, MetricsResource
+from hoopgw.control.questions import Questions
+from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
+from hoopgw.identity.endpoint import token_resource
+from hoopgw.identity.exchange import Exchange
+from hoopgw.identity.fetch import make_fetch
+from hoopgw.identity.issuers import Issuer, Issuers
+from hoopgw.identity.keys import IssuerKeys
+from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.tokens import TokenSigner, TokenVerifier
+from hoopgw.recording.reader import LogReader
+from hoopgw.reviews.docket import Docket
+from hoopgw.spi import ProtocolSpec, SessionPassword
+from hoopgw.store.rows import PasswordRow, Store
+
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")
+"""Accounts for which passwords are made. The agent knows which there are; it refuses others."""
+_BURST: Final = 600.0
+_PER_SECOND: Final = 30.0
+"""What one address may ask of the admin API; a dashboard asks less than once a second."""
+_JOIN_BURST: Final = 60.0
+_JOIN_PER_SECOND: Final = 1.0
+
+
+@frozen(kw_only=True)
+class SiteParts:
+    """What the site is made of."""
+
+    config: GatewayConfig
+    store: Store
+    docket: Docket
+    fleet: Fleet
+    signer: TokenSigner
+    enrolment: Enrolment
+    health: Health
+    protocols: Mapping[str, ProtocolSpec]
+    run_in_thread: Callable[..., Deferred[Any]] = field(repr=False)
+    now: Callable[[], float]
+    reactor: Any
+
+
+def build_site(parts: SiteParts) -> ControlSite:
+    """Return the site."""
+    root = token_resource(_exchange(parts), parts.signer.issuer)
+    root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
+    root.putChild(b"readyz", HealthResource(parts.health.report))
+    collector = GatewayCollector(parts.store, parts.fleet, __version__)
+    root.putChild(b"metrics", MetricsResource(collector))
+    enrolling = EnrolmentRoutes(
+        parts.enrolment, RateLimit(_JOIN_BURST, _JOIN_PER_SECOND), parts.now
+    )
+    root.putChild(b"agents", AgentsResource(CaResource(parts.enrolment), enrolling))
+    root.putChild(b"v1", _api(parts))
+    return ControlSite(root, parts.reactor)
+
+
+class HealthResource(Resource):
+    """A report as JSON; 503 if it says that it is not ready."""
+
+    isLeaf = True
+
+    def __init__(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        Resource.__init__(self)
+        self._report = report
+
+    def render_GET(self, request: Request) -> int:
+        """Give the report."""
+        report = self._report()
+        send_json(request, 200 if report.get("ready", True) else 503, report)
+        return 1  # NOT_DONE_YET: it is answered
+
+
+class AgentsResource(Resource):
+    """``/agents``: the CA as a document, the rest as calls."""
+
+    def __init__(self, ca: CaResource, enrolling: EnrolmentRoutes) -> None:
+        Resource.__init__(self)
+        self._calls = JsonRoutes(enrolling.routes())
+        self.putChild(b"ca", ca)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """Give the calls their whole path back."""
+        assert request.postpath is not None
+        assert request.prepath is not None
+        request.postpath.insert(0, request.prepath.pop())
+        return self._calls
+
+
+def _api(parts: SiteParts) -> JsonRoutes:
+    config = parts.config
+    callers = Callers(
+        TokenVerifier(parts.signer.jwks, parts.signer.issuer),
+        parts.store,
+        parts.now,
+        parts.signer.issuer,
+        config.control.admins,
+        config.control.auditors,
+        RateLimit(_BURST, _PER_SECOND),
+    )
+    in_thread = InThread(parts.run_in_thread)
+    targets = {target.name: target for target in config.targets}
+    questions = Questions(
+        config.policy.directory,
+        {name: spec.cedar_schema for name, spec in parts.protocols.items()},
+        {target.name: target.protocol for target in config.targets},
+        in_thread,
+        parts.now,
+    )
+    return JsonRoutes(
+        [
+            *RequestRoutes(callers, parts.docket, parts.store).routes(),
+            *SessionRoutes(
+                callers,
+                parts.store,
+                parts.fleet,
+                LogReader(config.paths.log),
+                parts.protocols,
+                in_thread,
+            ).routes(),
+            *GatewayRoutes(
+                callers,
+                parts.store,
+                parts.fleet,
+                parts.enrolment,
+                targets,
+                questions,
+                parts.now,
+            ).routes(),
+        ],
+        _explain,
+    )
+
+
+def _explain(error: Exception) -> ApiError | None:
+    return explain_refusal(error) or explain_reading(error)
+
+
+def _exchange(parts: SiteParts) -> Exchange:
+    issuers = [
+        Issuer(settings, IssuerKeys(settings, make_fetch(settings, parts.reactor), parts.reactor))
+        for settings in parts.config.identity.issuers
+    ]
+    names = {target.name for target in parts.config.targets}
+
+    def is_target(target: str, account: str | None) -> bool:
+        return target in names and (account is None or _ACCOUNT.fullmatch(account) is not None)
+
+    return Exchange(
+        issuers=Issuers.of(issuers, parts.now),
+        signer=parts.signer,
+        verifier=TokenVerifier(parts.signer.jwks, parts.signer.issuer),
+        passwords=StoredPasswords(parts.store),
+        used=UsedOnce(parts.store),
+        is_target=is_target,
+        is_revoked=lambda principal: parts.store.is_revoked(principal.session),
+        now=parts.now,
+        lifetime=parts.config.identity.token_lifetime,
+    )
+
+
+@define(eq=False)
+class StoredPasswords:
+    """Session passwords in the store, for the token endpoint."""
+
+    _store: Store
+
+    def put(self, handle: str, password: SessionPassword, expires: float) -> bool:
+        """Keep one. Returns False, and keeps nothing, if the handle is taken."""
+        if self._store.password(handle) is not None:
+            return False
+        self._store.keep_password(
+            PasswordRow(
+                handle=handle,
+                target=password.target,
+                account=password.account,
+                principal=password.principal,
+                salt=password.salt,
+                iterations=password.iterations,
+                stored_key=password.stored_key,
+                server_key=password.server_key,
+                expires=expires,
+            )
+        )
+        return True
+
+
+@define(eq=False)
+class UsedOnce:
+    """What may be used once, for the token endpoint."""
+
+    _store: Store
+
+    def use(self, id: str, expires: float) -> bool:  # noqa: A002  # the endpoint's word for it
+        """Say whether this is the first use; remember it until ``expires``."""
+        return self._store.use_once("token", id, expires)

@@ -1,0 +1,190 @@
+"""What the store and the log hold, as the JSON that the admin API gives."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from attrs import asdict
+
+from hoopgw.control.fleet import AgentStatus
+from hoopgw.events import Principal
+from hoopgw.recording.index import SessionSummary
+from hoopgw.recording.records import AnyRecord, encode
+from hoopgw.reviews.rules import groups_asked, is_own, objection
+from hoopgw.spi import ReplayLine, TargetSettings
+from hoopgw.store.rows import AgentRow, Request, SessionHead, Vote
+
+SHORT: Final = 300
+"""Characters of an operation's text in a list."""
+_NANO: Final = 1e9
+
+
+def principal_view(principal: Principal) -> dict[str, Any]:
+    """Show a principal; groups are shown to the principal itself only, by ``/v1/me``."""
+    return {
+        "path": principal.path,
+        "chain": [{"id": hop.id, "name": hop.name, "kind": hop.kind} for hop in principal.chain],
+    }
+
+
+def request_view(
+    request: Request, votes: Iterable[Vote], caller: Principal, *, whole: bool
+) -> dict[str, Any]:
+    """Show a request to someone who may see it.
+
+    Args:
+        request: the one.
+        votes: on it.
+        caller: who looks.
+        whole: the exact text too, which may be long.
+
+    """
+    text = request.text.decode("utf-8", "backslashreplace")
+    against = objection(request, caller, approve=True)
+    view = {
+        "id": request.id,
+        "state": request.state,
+        "principal": principal_view(request.principal),
+        "session": request.session,
+        "protocol": request.protocol,
+        "target": request.target,
+        "action": request.action,
+        "text": text if whole or len(text) <= SHORT else text[:SHORT] + "…",
+        "digest": request.digest.hex(),
+        "reason": request.reason,
+        "groups": groups_asked(request.remedies),
+        "remedies": [
+            {
+                "rule": remedy.rule,
+                "groups": sorted(remedy.groups),
+                "needed": remedy.needed,
+                "prompt": remedy.prompt,
+            }
+            for remedy in request.remedies
+        ],
+        "created": request.created,
+        "expires": request.expires,
+        "settled": request.settled,
+        "note": request.note,
+        "own": is_own(request, caller),
+        "may_approve": request.state == "requested" and against is None,
+        "objection": against,
+        "votes": [
+            {
+                "person": vote.person,
+                "name": vote.name,
+                "approve": vote.approve,
+                "comment": vote.comment,
+                "at": vote.at,
+            }
+            for vote in votes
+        ],
+    }
+    if whole:
+        view["text_base64"] = base64.b64encode(request.text).decode()
+        view["context"] = dict(request.context)
+    return view
+
+
+def head_view(head: SessionHead) -> dict[str, Any]:
+    """Show a live session that the index may not know yet."""
+    return {
+        "id": head.id,
+        "live": True,
+        "path": head.principal.path,
+        "root": head.principal.root.id,
+        "login": head.principal.session,
+        "target": head.target,
+        "protocol": head.protocol,
+        "account": head.account,
+        "address": head.address,
+        "agent": "",
+        "started": head.opened,
+        "ended": None,
+        "reason": "",
+        "refused": False,
+        "operations": 0,
+        "denied": 0,
+        "held": 0,
+    }
+
+
+def summary_view(summary: SessionSummary, *, live: bool) -> dict[str, Any]:
+    """Show a session as the log's index knows it; times are seconds since the epoch."""
+    return {
+        "id": summary.id,
+        "live": live,
+        "path": summary.path,
+        "root": summary.root_id,
+        "login": summary.login,
+        "target": summary.target,
+        "protocol": summary.protocol,
+        "account": summary.account,
+        "address": summary.address,
+        "agent": summary.agent,
+        "started": None if summary.started is None else summary.started / _NANO,
+        "ended": None if summary.ended is None else summary.ended / _NANO,
+        "reason": summary.reason,
+        "refused": summary.refused,
+        "operations": summary.intents,
+        "denied": summary.denied,
+        "held": summary.held,
+    }
+
+
+def record_view(record: AnyRecord) -> dict[str, Any]:
+    """Show a record: its fields for people, and ``raw``, the very bytes, for programs."""
+    view: dict[str, Any] = {"kind": record.__struct_config__.tag}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if name == "chain":
+            value = [{n: getattr(hop, n) for n in hop.__struct_fields__} for hop in value]
+        elif isinstance(value, bytes):
+            value = value.hex() if name == "digest" else value.decode("utf-8", "backslashreplace")
+        view[name] = value
+    view["raw"] = base64.b64encode(encode(record)).decode()
+    return view
+
+
+def replay_view(lines: Iterable[ReplayLine]) -> list[dict[str, Any]]:
+    """Show the lines of a replay."""
+    return [{"at": line.at, "kind": line.kind, "text": line.text} for line in lines]
+
+
+def agent_view(row: AgentRow | None, status: AgentStatus | None) -> dict[str, Any]:
+    """Show an agent, enrolled or at least connected."""
+    assert row is not None or status is not None
+    return {
+        "name": row.name if row is not None else status.name if status is not None else "",
+        "enrolled": None if row is None else row.enrolled,
+        "expires": None if row is None else row.expires,
+        "serial": None if row is None else row.serial,
+        "revoked": None if row is None else row.revoked,
+        "connected": status is not None and status.connected,
+        "idle": 0 if status is None else status.idle,
+        "targets": [] if status is None else sorted(status.targets),
+    }
+
+
+def target_view(target: TargetSettings, agents: Mapping[str, AgentStatus]) -> dict[str, Any]:
+    """Show a target."""
+    agent = agents.get(target.agent)
+    return {
+        "name": target.name,
+        "protocol": target.protocol,
+        "environment": target.environment,
+        "agent": target.agent,
+        "connected": agent is not None and agent.connected,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return attrs values as JSON."""
+    return msgspec.to_builtins(asdict(value, value_serializer=_serialise))
+
+
+def _serialise(_instance: Any, _attribute: Any, value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
