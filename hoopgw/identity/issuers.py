@@ -85,6 +85,6 @@ class Issuers:
         if issuer is None:
             raise AuthenticationError("the issuer is not configured")
         settings = issuer.settings
-        check_header(parsed.header, settings)
+        check_header(parsed.header, settings, use)
         verify(parsed, await issuer.keys.find(parsed.kid), settings.algorithms)
         return check_claims(parsed.claims, settings, use, self._now(), nonce)

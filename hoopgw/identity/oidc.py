@@ -65,15 +65,22 @@ def unverified_issuer(token: SignedToken) -> str:
     return issuer
 
 
-def check_header(header: Claims, settings: IssuerSettings) -> None:
+def check_header(header: Claims, settings: IssuerSettings, use: TokenUse) -> None:
     """Check what can be checked before a key is looked for.
 
+    An ID token may come without ``typ``, as OpenID Connect does not ask for one (and npm's
+    oidc-provider sends none); what else could be mistaken for it then, a logout token, is told by
+    its ``events`` (see `check_claims`).
+
     Raises:
-        AuthenticationError: the type or the algorithm is not allowed for this issuer.
+        AuthenticationError: the type or the algorithm is not allowed for this issuer and use.
 
     """
     kind, algorithm = header.get("typ"), header.get("alg")
-    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in settings.types:
+    allowed = settings.types if use is TokenUse.ACCESS else settings.types - {"at+jwt"}
+    if (kind is not None or use is TokenUse.ACCESS) and (
+        not isinstance(kind, str) or kind.lower().removeprefix("application/") not in allowed
+    ):
         raise AuthenticationError(f"typ {str(kind)[:40]!r} is not allowed")
     if not isinstance(algorithm, str) or algorithm not in settings.algorithms:
         raise AuthenticationError(f"alg {str(algorithm)[:20]!r} is not allowed")
@@ -101,6 +108,8 @@ def check_claims(
     """
     if claims.get("iss") != settings.issuer:
         raise AuthenticationError("iss is another issuer")
+    if "events" in claims:
+        raise AuthenticationError("a security event or logout token")
     issued, expires = _check_times(claims, settings, now)
     client = _check_audience(claims, settings, use)
     if nonce is not None and claims.get("nonce") != nonce:

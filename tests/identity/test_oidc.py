@@ -246,6 +246,20 @@ class MappingTests(IssuersTestCase):
             with self.assertRaisesRegex(AuthenticationError, "nonce"):
                 self.authenticate(token(good | changes), TokenUse.ID, nonce=nonce)
 
+    def test_type_of_id_tokens(self) -> None:
+        """They may have none; an access token is none of them, and neither is a logout token."""
+        good = claims(aud=CLIENT, azp=None)
+        self.authenticate(token(good, typ=None), TokenUse.ID)
+        events = {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}
+        for text in (
+            token(good, typ="at+jwt"),
+            token(good, typ="logout+jwt"),
+            token(good, typ=""),
+            token(good | events, typ=None),
+        ):
+            with self.assertRaises(AuthenticationError):
+                self.authenticate(text, TokenUse.ID)
+
     def test_each_use_has_its_audience(self) -> None:
         """An access token is no ID token, nor the other way round."""
         with self.assertRaisesRegex(AuthenticationError, "aud"):
