@@ -1,0 +1,405 @@
+"""The worker's end of recording: `SpoolRecorder`, the `spi.Recorder` of the data path.
+
+A record is kept by one ``write`` to the worker's spool. Everything that is out of the ordinary (the
+recorder is gone, stopped or behind, the disk is full, a segment is at its end, the recorder sleeps)
+lowers one number, ``_bound``, below the spool's offset; so the ordinary way tests that number and
+nothing else. Who refuses does so before anything is written.
+
+What was put off has happened already, so it is written even while new operations are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field, frozen
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import RecorderError, UnavailableError
+from hoopgw.ipc import Body, Peer
+from hoopgw.recording.framing import RECORD_LIMIT
+from hoopgw.recording.records import Record, encode
+from hoopgw.recording.spool import SEGMENT_SIZE, SpoolWriteError, SpoolWriter
+
+log = Logger()
+
+FLUSH_AFTER: Final = 0.05
+"""Seconds that a record may be put off."""
+PUT_OFF_LIMIT: Final = 2**20
+"""Bytes that may be put off; a record that finds more waiting is refused."""
+LAG_LIMIT: Final = 64 * 2**20
+"""Bytes that the recorder may be behind before operations are refused."""
+_HARD_LIMIT: Final = 2 * LAG_LIMIT
+"""Bytes behind which not even what has happened already is written."""
+STALL_LIMIT: Final = 2.0
+"""Seconds without progress, while there is something to do, after which operations are refused."""
+_WATCH_EVERY: Final = 0.5
+_RECONNECT_FIRST: Final = 0.1
+_RECONNECT_LAST: Final = 1.0
+
+Connect: TypeAlias = Callable[[Peer], Deferred[Any]]
+"""Connects a protocol to the recorder's socket; fails if nobody listens."""
+
+
+@frozen(kw_only=True)
+class RecorderStatus:
+    """How recording stands, for metrics and ``/readyz``."""
+
+    ready: bool
+    reason: str
+    """Why not, if not."""
+    records: int
+    """Records that were kept since the start."""
+    lag: int
+    """Bytes that the recorder has yet to take and sync."""
+    waiting: int
+    """Bytes that are put off."""
+    refused: int
+    """Records that were refused."""
+
+
+@define(eq=False)
+class SpoolRecorder:
+    """Keeps records of one worker. Call `start` before anything, and `stop` at the end.
+
+    Args:
+        directory: the spool folder.
+        name: the worker's name; no two live workers share one.
+        clock: for flushing, deadlines and reconnection.
+        connect: connects to the recorder process.
+
+    """
+
+    _directory: Path
+    _name: str
+    _clock: IReactorTime
+    _connect: Connect
+    _writer: SpoolWriter = field(init=False)
+    _waiting: bytearray = field(factory=bytearray, init=False, repr=False)
+    _bound: int = field(default=-1, init=False)
+    """Below the spool's offset whenever `_prepare` has something to do before a write."""
+    _reason: str = field(default="recording has not started", init=False)
+    """Why operations are refused; empty if they are not."""
+    _fault: str = field(default="", init=False)
+    """What is wrong with the spool."""
+    _objection: str = field(default="the recorder has not said hello", init=False)
+    """Why the recorder does not accept, in its own words."""
+    _stalled: bool = field(default=False, init=False)
+    _stopped: bool = field(default=False, init=False)
+    _asleep: bool = field(default=True, init=False)
+    """Whether the recorder wants to be woken by the next write."""
+    _peer: Peer | None = field(default=None, init=False)
+    _bases: dict[bytes, int] = field(factory=dict, init=False)
+    """Segment to the bytes in all segments before it."""
+    _taken: int = field(default=0, init=False)
+    """Bytes that the recorder has synced, over all segments."""
+    _moved: tuple[int, float] = field(default=(0, 0.0), init=False)
+    """What `_taken` was when it last changed (or nothing was to do), and when."""
+    _flush_call: IDelayedCall | None = field(default=None, init=False)
+    _watch_call: IDelayedCall | None = field(default=None, init=False)
+    _reconnect_call: IDelayedCall | None = field(default=None, init=False)
+    _patience: float = field(default=_RECONNECT_FIRST, init=False)
+    _records: int = field(default=0, init=False)
+    _refused: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._writer = SpoolWriter(self._directory, self._name)
+
+    def start(self) -> None:
+        """Open the spool and connect to the recorder.
+
+        Raises:
+            RecorderError: the spool folder cannot be written.
+
+        """
+        self._roll()
+        self._moved = (0, self._clock.seconds())
+        self._watch_call = self._clock.callLater(_WATCH_EVERY, self._watch)
+        self._assess()
+        self._dial()
+
+    def stop(self) -> None:
+        """Write what was put off, and end. Every later record is refused."""
+        if self._waiting and not self._fault:
+            try:
+                self._put(self._waiting)
+            except RecorderError as error:
+                log.error("records that were put off are lost: {error}", error=error)
+        self._stopped = True
+        self._assess()
+        for call in (self._flush_call, self._watch_call, self._reconnect_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._writer.close()
+        if self._peer is not None:
+            self._peer.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a record would be taken now."""
+        return not self._reason and self._lag() < LAG_LIMIT
+
+    def status(self) -> RecorderStatus:
+        """Return how recording stands."""
+        return RecorderStatus(
+            ready=self.ready,
+            reason=self._reason or ("" if self.ready else "the recorder is behind"),
+            records=self._records,
+            lag=self._lag(),
+            waiting=len(self._waiting),
+            refused=self._refused,
+        )
+
+    def write(self, record: Record) -> None:
+        """Keep a record so that it survives this process, with all that was put off before it.
+
+        Raises:
+            RecorderError: it could not be kept, so what it describes must not happen; its sequence
+                number is still free.
+
+        """
+        if self._writer.offset >= self._bound:
+            self._prepare()
+        data = encode(record)
+        if len(data) > RECORD_LIMIT:
+            raise RecorderError("the operation is too long to be recorded")
+        if not self._waiting:
+            self._put(len(data).to_bytes(4, "big") + data)
+        else:
+            before = len(self._waiting)
+            self._waiting += len(data).to_bytes(4, "big")
+            self._waiting += data
+            try:
+                self._put(self._waiting)
+            except SpoolWriteError as error:
+                # Without this record; the others stay until they can be written.
+                del self._waiting[before - error.kept :]
+                raise
+        self._records += 1
+
+    def put_off(self, record: Record) -> None:
+        """Keep a record with the next `write`, or within 50 ms: for what has happened already.
+
+        Raises:
+            RecorderError: too much waits already, or recording has ended.
+
+        """
+        if len(self._waiting) > PUT_OFF_LIMIT or self._stopped:
+            self._refused += 1
+            raise RecorderError("too many records wait for the spool")
+        data = encode(record)
+        if len(data) > RECORD_LIMIT:
+            raise RecorderError("the result is too long to be recorded")
+        self._waiting += len(data).to_bytes(4, "big")
+        self._waiting += data
+        self._records += 1
+        if self._flush_call is None:
+            self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)
+
+    def sync(self) -> Deferred[None]:
+        """Fire when all that was written so far, and put off, survives a power loss.
+
+        Fails with `RecorderError` if the recorder does not say so in time.
+        """
+        try:
+            if self._waiting:
+                self._prepare()
+                self._put(self._waiting)
+        except RecorderError as error:
+            return fail(error)
+        if self._lag() == 0:
+            return succeed(None)
+        if self._peer is None:
+            return fail(RecorderError("the recorder is not connected"))
+        total = self._total()
+        call = self._peer.call("sync", spool=self._writer.identity, offset=self._writer.offset)
+        return call.addCallbacks(lambda _answer: self._synced(total), _not_synced)
+
+    # The way to the spool
+
+    def _put(self, frames: bytes | bytearray) -> None:
+        """Write frames; what waited is not waiting any more.
+
+        Raises:
+            SpoolWriteError: they could not be written; from now on the spool is out of order.
+
+        """
+        try:
+            self._writer.append(frames)
+        except SpoolWriteError as error:
+            self._refused += 1
+            self._fault = str(error)
+            self._assess()
+            if frames is self._waiting:
+                del self._waiting[: error.kept]
+            log.error("recording stops: {error}", error=error)
+            raise
+        if self._waiting:
+            self._waiting.clear()
+
+    def _prepare(self) -> None:
+        """Do what stands before the next write.
+
+        Raises:
+            RecorderError: it is refused.
+
+        """
+        reason = self._reason
+        if not reason and self._lag() >= LAG_LIMIT:
+            reason = "the recorder is behind"
+        if reason:
+            self._refused += 1
+            raise RecorderError(f"nothing can be recorded now: {reason}")
+        if self._writer.offset >= SEGMENT_SIZE:
+            self._roll()
+        self._wake()
+
+    def _roll(self) -> None:
+        """Go on in a new segment."""
+        before = self._total()
+        try:
+            self._writer.open_next()
+        except SpoolWriteError as error:
+            self._refused += 1
+            self._fault = str(error)
+            self._assess()
+            log.error("recording stops: {error}", error=error)
+            raise
+        self._bases[self._writer.identity] = before
+        self._rebound()
+
+    def _flush(self) -> None:
+        """Write what was put off, whether or not operations are refused."""
+        self._flush_call = None
+        if not self._waiting or self._fault or self._lag() >= _HARD_LIMIT:
+            return  # the watch tries again
+        try:
+            if self._writer.offset >= SEGMENT_SIZE:
+                self._roll()
+            self._put(self._waiting)
+        except RecorderError:
+            return  # it was logged, and the watch tries again
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._asleep and self._peer is not None:
+            self._asleep = False
+            self._rebound()
+            # It goes out with the reactor's next turn, so after the write that it announces.
+            self._peer.tell("wake")
+
+    def _total(self) -> int:
+        return self._bases.get(self._writer.identity, 0) + self._writer.offset
+
+    def _lag(self) -> int:
+        return max(self._total() - self._taken, 0)
+
+    def _rebound(self) -> None:
+        """Set the number that `write` tests."""
+        if self._reason or self._asleep:
+            self._bound = -1
+        else:
+            base = self._bases[self._writer.identity]
+            self._bound = min(SEGMENT_SIZE, LAG_LIMIT + self._taken - base)
+
+    def _assess(self) -> None:
+        """Find out whether operations are refused."""
+        if self._stopped:
+            reason = "recording has ended"
+        elif self._fault:
+            reason = self._fault
+        elif self._peer is None:
+            reason = "the recorder is not connected"
+        elif self._objection:
+            reason = self._objection
+        else:
+            reason = "the recorder makes no progress" if self._stalled else ""
+        if bool(reason) != bool(self._reason):
+            log.info("recording: {state}", state=reason or "ready")
+        self._reason = reason
+        self._rebound()
+
+    def _watch(self) -> None:
+        """Look whether the recorder makes progress, and whether a full disk has space again."""
+        self._watch_call = self._clock.callLater(_WATCH_EVERY, self._watch)
+        now = self._clock.seconds()
+        if self._lag() == 0 or self._taken != self._moved[0]:
+            self._moved = (self._taken, now)
+        self._stalled = now - self._moved[1] >= STALL_LIMIT
+        if self._fault:
+            self._mend()
+        self._assess()
+        if self._waiting and self._flush_call is None:
+            self._flush()
+
+    def _mend(self) -> None:
+        """Go on in a new segment, if there is space for more than its header."""
+        try:
+            self._writer.probe()
+            self._roll()
+        except SpoolWriteError:
+            return  # still full; the fault stands
+        self._fault = ""
+
+    # The connection
+
+    def _dial(self) -> None:
+        self._reconnect_call = None
+        handlers = {"progress": self._progress}
+        peer = Peer(handlers, self._clock, self._connected, self._lost)
+        self._connect(peer).addErrback(self._not_connected)
+
+    def _not_connected(self, failure: Failure) -> None:
+        log.debug("no recorder: {reason}", reason=failure.getErrorMessage())
+        self._redial()
+
+    def _redial(self) -> None:
+        if not self._stopped and self._reconnect_call is None:
+            self._reconnect_call = self._clock.callLater(self._patience, self._dial)
+            self._patience = min(2 * self._patience, _RECONNECT_LAST)
+
+    def _connected(self, peer: Peer) -> None:
+        if self._stopped:
+            peer.close()
+            return
+        self._peer, self._patience, self._asleep = peer, _RECONNECT_FIRST, True
+        self._objection = "the recorder has not said hello"
+        hello = peer.call("hello", worker=self._name)
+        hello.addCallbacks(lambda _answer: None, lambda _failure: peer.close())
+        self._assess()
+
+    def _lost(self, peer: Peer) -> None:
+        if peer is self._peer:
+            self._peer = None
+            self._assess()
+            self._redial()
+
+    def _progress(self, body: Body) -> Body:
+        """Take the recorder's word on how far it is."""
+        base = self._bases.get(body["spool"])
+        if base is not None:
+            self._taken = max(self._taken, base + int(body["offset"]))
+            # Segments come in order, so those before this one are done.
+            self._bases = {key: value for key, value in self._bases.items() if value >= base}
+        self._objection = str(body["objection"])
+        self._asleep = bool(body["idle"])
+        if self._lag() == 0 or self._taken != self._moved[0]:
+            self._moved, self._stalled = (self._taken, self._clock.seconds()), False
+        self._assess()
+        if self._asleep and self._lag():
+            self._wake()  # it fell asleep while we wrote
+        return {}
+
+    def _synced(self, total: int) -> None:
+        self._taken = max(self._taken, total)
+
+
+def _not_synced(failure: Failure) -> None:
+    failure.trap(UnavailableError, defer.TimeoutError)
+    raise RecorderError(f"the recorder did not sync: {failure.getErrorMessage()}")

@@ -1,0 +1,197 @@
+"""From the spools into the log: one transaction a turn. Knows files, but no reactor and no socket.
+
+Spools of one worker are read in the order in which it wrote them, so that a session's records are
+in order in the log. A spool whose writer is gone is read to its end and removed once the log has
+been synced; one that holds something else than records is set aside and kept for people to look
+at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from hoopgw.errors import HoopgwError
+from hoopgw.recording.framing import DamagedError
+from hoopgw.recording.index import SessionIndex
+from hoopgw.recording.log import LogWriter
+from hoopgw.recording.spool import SpoolTail, parse_name
+
+log = Logger()
+
+TURN_BYTES: Final = 8 * 2**20
+"""Bytes after which a turn ends, although there is more."""
+_FINISHED_LIMIT: Final = 1000
+
+
+class BrokenLogError(HoopgwError):
+    """Nothing may be appended to the log before it is opened anew."""
+
+
+@frozen
+class Turn:
+    """What one turn did."""
+
+    read: int
+    """Bytes that were read and committed."""
+    more: bool
+    """Whether the turn ended before the spools did."""
+
+
+@define(eq=False)
+class Intake:
+    """Reads spools and appends to the log.
+
+    Args:
+        directory: the spool folder.
+        log: where records go.
+        index: what is told of them afterwards.
+        positions: how far the log has each spool already.
+
+    """
+
+    _directory: Path
+    _log: LogWriter
+    _index: SessionIndex
+    _positions: dict[bytes, int]
+    _tails: dict[Path, SpoolTail] = field(factory=dict, init=False)
+    _finished: dict[bytes, int] = field(factory=dict, init=False)
+    """Spools that were removed, and where they ended; the oldest are forgotten."""
+    _ignored: set[str] = field(factory=set, init=False)
+    objections: dict[str, str] = field(factory=dict, init=False)
+    """Workers that wrote something that is no record, and what; they must start anew."""
+
+    def turn(self, over: Callable[[], bool] = lambda: False) -> Turn:
+        """Read what there is, until ``over`` says that it is time, and commit it.
+
+        Raises:
+            OSError: the log's disk is full or broken. Nothing was taken; try again later.
+            BrokenLogError: nothing was taken, and the log must be opened anew.
+
+        """
+        self._look()
+        self._log.roll({tail.identity: tail.committed for tail in self._tails.values()})
+        try:
+            taken, read, more = self._append_all(over)
+            self._log.commit()
+        except BaseException:
+            self._rollback()
+            raise
+        self._committed(taken)
+        return Turn(read, more)
+
+    def position(self, spool: bytes) -> int | None:
+        """Return how far the log has a spool for good; None if it is not known."""
+        for tail in self._tails.values():
+            if tail.identity == spool:
+                return tail.committed
+        return self._finished.get(spool)
+
+    def progress(self) -> Mapping[str, tuple[bytes, int]]:
+        """Return for each worker the newest spool that was begun, and how far the log has it."""
+        reached: dict[str, tuple[bytes, int]] = {}
+        for tail in self._in_order():
+            if tail.worker not in reached or tail.committed > tail.begin:
+                reached[tail.worker] = (tail.identity, tail.committed)
+        return reached
+
+    def close(self) -> None:
+        """Close the spools; they stay."""
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+
+    def _look(self) -> None:
+        """Open segments that are new in the folder."""
+        for entry in os.scandir(self._directory):
+            name = parse_name(entry.name)
+            path = self._directory / entry.name
+            if name is None or path in self._tails or entry.name in self._ignored:
+                continue
+            try:
+                tail = SpoolTail.open(path, *name)
+            except DamagedError as error:
+                self._ignored.add(entry.name)
+                log.error("ignoring the spool {name}: {error}", name=entry.name, error=error)
+                continue
+            tail.start(self._positions.pop(tail.identity, 0))
+            self._tails[path] = tail
+
+    def _in_order(self) -> list[SpoolTail]:
+        return sorted(self._tails.values(), key=lambda tail: (tail.worker, tail.number))
+
+    def _append_all(self, over: Callable[[], bool]) -> tuple[list[list[bytes]], int, bool]:
+        """Append what the spools hold to the log. Also gives its size, and if there is more."""
+        taken: list[list[bytes]] = []
+        read, blocked = 0, ""
+        for tail in self._in_order():
+            while tail.worker != blocked:
+                offset = tail.offset
+                cut = tail.read()
+                if cut.records:
+                    self._log.append(tail.identity, offset, cut.records)
+                    taken.append(cut.records)
+                    read += cut.taken
+                    if read >= TURN_BYTES or over():
+                        return taken, read, True
+                elif cut.fault is not None:
+                    tail.fault = cut.fault
+                    break
+                elif tail.ended:
+                    break  # it was read once more after its writer was gone
+                elif not tail.look_for_end():
+                    blocked = tail.worker  # what it wrote later is in later segments, if anywhere
+        return taken, read, False
+
+    def _rollback(self) -> None:
+        for tail in self._tails.values():
+            tail.rollback()
+        try:
+            self._log.rollback()
+        except OSError as error:
+            raise BrokenLogError(f"the log cannot be rolled back: {error.strerror}") from error
+
+    def _committed(self, taken: list[list[bytes]]) -> None:
+        leaf = self._index.leaves
+        for records in taken:
+            for record in records:
+                self._index.note_bytes(leaf, record)
+                leaf += 1
+        for path, tail in list(self._tails.items()):
+            tail.commit()
+            if tail.fault is not None:
+                del self._tails[path]
+                self._set_aside(tail, tail.fault)
+            elif tail.ended and tail.exhausted:
+                del self._tails[path]
+                self._remove(tail)
+
+    def _remove(self, tail: SpoolTail) -> None:
+        rest = tail.rest()
+        if rest:
+            log.warn(
+                "dropped the last {rest} bytes of {name}: the write of a record that never ended",
+                rest=rest,
+                name=tail.path.name,
+            )
+        tail.remove()
+        self._finished[tail.identity] = tail.committed
+        while len(self._finished) > _FINISHED_LIMIT:
+            del self._finished[next(iter(self._finished))]
+
+    def _set_aside(self, tail: SpoolTail, fault: str) -> None:
+        aside = tail.set_aside()
+        if not tail.ended:
+            self.objections[tail.worker] = "the recorder found this worker's spool damaged"
+        log.error(
+            "the spool {name} cannot be read from byte {offset} on: {fault}; it is kept as {aside}",
+            name=tail.path.name,
+            offset=tail.committed,
+            fault=fault,
+            aside=aside.name,
+        )

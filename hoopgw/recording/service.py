@@ -1,0 +1,336 @@
+"""The recorder process's life: turns, timers, and the socket to the workers.
+
+A *turn* reads the spools, appends, syncs, and tells the workers how far it came. While there is
+something to do, a turn begins every 20 ms; after some that found nothing, workers are told that
+the recorder is idle, and the next write wakes it. So what a worker wrote is synced well within 50
+ms, and an idle recorder only looks at its folder twenty times a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from attrs import define, field
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    IReactorUNIX,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from hoopgw.errors import RecorderError
+from hoopgw.ipc import Body, Peer
+from hoopgw.recording.framing import DamagedError
+from hoopgw.recording.index import SessionIndex
+from hoopgw.recording.intake import BrokenLogError, Intake
+from hoopgw.recording.log import LogWriter
+from hoopgw.recording.recovery import EvidenceError, open_log
+
+log = Logger()
+
+BUSY_EVERY: Final = 0.02
+"""Seconds from one turn to the next, while records come."""
+IDLE_EVERY: Final = 0.05
+"""Seconds between looks at the spools while nothing comes; a worker's ``wake`` comes first."""
+TURN_TIME: Final = 0.03
+"""Seconds after which a turn syncs what it has read, although there is more."""
+_IDLE_AFTER: Final = 5
+"""Turns without news after which the recorder is idle."""
+RETRY_EVERY: Final = 0.5
+"""Seconds until the log is tried again after the disk was full."""
+CHECKPOINT_EVERY: Final = 10.0
+CHECKPOINT_RECORDS: Final = 1000
+INDEX_EVERY: Final = 0.5
+_WISHES_LIMIT: Final = 100_000
+"""Calls of ``sync`` that may be under way."""
+_LAST_TURNS: Final = 100
+"""Turns that a stopping recorder makes at most, to take what is left."""
+
+Progress: TypeAlias = tuple[bytes, int, bool, str]
+"""Spool, offset, whether the recorder is idle, and its objection."""
+
+
+@define(eq=False)
+class _Wish:
+    """A worker waits until its spool is synced up to an offset."""
+
+    spool: bytes
+    offset: int
+    answer: Deferred[Body]
+
+
+@define(eq=False)
+class RecorderService(Service):
+    """Runs the recorder over a spool folder and a log folder.
+
+    Args:
+        spool_dir: where workers write.
+        log_dir: where the log is.
+        key: signs checkpoints.
+        origin: the log's name.
+        socket_path: where workers connect.
+        reactor: clock and sockets.
+        give_up: called when the recorder cannot go on; the process must end and be started anew.
+
+    """
+
+    _spool_dir: Path
+    _log_dir: Path
+    _key: Ed25519PrivateKey = field(repr=False)
+    _origin: str
+    _socket_path: Path
+    _reactor: IReactorTime
+    _give_up: Callable[[], None]
+    _log: LogWriter = field(init=False)
+    _index: SessionIndex = field(init=False)
+    _intake: Intake = field(init=False)
+    _port: IListeningPort = field(init=False)
+    _call: IDelayedCall | None = field(default=None, init=False)
+    _peers: dict[Peer, str] = field(factory=dict, init=False)
+    """Connections to the workers that they are from; empty until one has said hello."""
+    _told: dict[Peer, Progress] = field(factory=dict, init=False)
+    _wishes: list[_Wish] = field(factory=list, init=False)
+    _objection: str = field(default="", init=False)
+    _broken: bool = field(default=False, init=False)
+    """Whether nothing may be written any more."""
+    _quiet: int = field(default=0, init=False)
+    """Turns in a row that found nothing."""
+    _signed_at: float = field(default=0.0, init=False)
+    _indexed_at: float = field(default=0.0, init=False)
+    _index_fails: bool = field(default=False, init=False)
+
+    def startService(self) -> None:
+        """Open the log, take what the spools hold, and serve.
+
+        Raises:
+            EvidenceError: the log was changed.
+            OSError: a folder or the socket cannot be used.
+
+        """
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not typed
+        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = open_log(self._log_dir, self._key, self._origin)
+        self._log = opened.writer
+        try:
+            self._index = SessionIndex.open(self._log_dir, self._log.size)
+        except DamagedError as error:
+            raise EvidenceError(f"the log in {self._log_dir} cannot be read: {error}") from error
+        self._intake = Intake(self._spool_dir, self._log, self._index, opened.positions)
+        self._socket_path.unlink(missing_ok=True)  # the log's lock says that nobody else serves it
+        unix = IReactorUNIX(self._reactor)
+        self._port = unix.listenUNIX(str(self._socket_path), _Peers(self), mode=0o600)
+        self._signed_at = self._reactor.seconds()
+        self._soon()
+        log.info("recording as {origin}: {size} records", origin=self._origin, size=self._log.size)
+
+    def stopService(self) -> Deferred[None] | None:
+        """Take what is left, sign, and close."""
+        super().stopService()  # type: ignore[no-untyped-call]  # as above
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        stopped: Deferred[None] | None = self._port.stopListening()
+        if not self._broken:
+            self._finish()
+        self._fail_wishes("the recorder stops")
+        for peer in list(self._peers):
+            peer.close()
+        self._intake.close()
+        return stopped
+
+    def _finish(self) -> None:
+        """Take what is left, sign, and close; the next start does what cannot be done now."""
+        try:
+            for _ in range(_LAST_TURNS):
+                if not self._intake.turn().more:
+                    break
+            if self._log.unsigned:
+                self._log.checkpoint()
+            self._fulfil()
+            self._log.close()
+        except (OSError, BrokenLogError) as error:
+            log.error("stopping with records left in the spools: {error}", error=error)
+        try:
+            self._index.close()
+        except sqlite3.Error as error:
+            log.warn("the index of sessions will be mended: {error}", error=error)
+
+    @property
+    def size(self) -> int:
+        """Records in the log."""
+        return self._log.size
+
+    # Turns
+
+    def _soon(self, delay: float = 0.0) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = self._reactor.callLater(delay, self._turn)
+
+    def _turn(self) -> None:
+        """Make one turn, and say when the next one is."""
+        try:
+            delay = self._work()
+        except OSError as error:
+            self._object(error)
+            delay = RETRY_EVERY
+        except Exception:
+            # A bug, or a log that cannot be rolled back: opening it anew finds out what is there.
+            log.failure("the recorder cannot go on")
+            self._broken = True
+            self._fail_wishes("the recorder cannot go on")
+            self._give_up()
+            return
+        self._tell_all()
+        self._soon(delay)
+
+    def _work(self) -> float:
+        end = self._reactor.seconds() + TURN_TIME
+        turn = self._intake.turn(lambda: self._reactor.seconds() >= end)
+        self._sign_if_due()
+        if self._objection:
+            log.info("the log can be written again")
+            self._objection = ""
+        self._index_if_due()
+        self._fulfil()
+        self._quiet = 0 if turn.read else self._quiet + 1
+        if turn.more:
+            return 0.0
+        return IDLE_EVERY if self._idle else BUSY_EVERY
+
+    @property
+    def _idle(self) -> bool:
+        return self._quiet >= _IDLE_AFTER
+
+    def _object(self, error: OSError) -> None:
+        if not self._objection:
+            log.error("the log cannot be written: {error}", error=error)
+        self._objection = f"the log cannot be written: {error.strerror or error}"
+        self._fail_wishes(self._objection)
+
+    def _sign_if_due(self) -> None:
+        now = self._reactor.seconds()
+        if self._log.unsigned and (
+            self._log.unsigned >= CHECKPOINT_RECORDS or now - self._signed_at >= CHECKPOINT_EVERY
+        ):
+            self._log.checkpoint()
+            self._signed_at = now
+
+    def _index_if_due(self) -> None:
+        now = self._reactor.seconds()
+        if self._index.dirty and now - self._indexed_at >= INDEX_EVERY:
+            self._indexed_at = now
+            try:
+                self._index.flush()
+            except sqlite3.Error as error:
+                if not self._index_fails:
+                    log.error("the index of sessions is behind: {error}", error=error)
+                self._index_fails = True
+            else:
+                self._index_fails = False
+
+    # Workers
+
+    def joined(self, peer: Peer) -> None:
+        """Take a new connection."""
+        self._peers[peer] = ""
+
+    def left(self, peer: Peer) -> None:
+        """Forget a connection."""
+        self._peers.pop(peer, None)
+        self._told.pop(peer, None)
+
+    def hello(self, peer: Peer, body: Body) -> Body:
+        """Learn whose connection it is."""
+        worker = str(body["worker"])
+        if not any(name == worker for other, name in self._peers.items() if other is not peer):
+            self._intake.objections.pop(worker, None)  # it has started anew
+        self._peers[peer] = worker
+        self._told.pop(peer, None)
+        self._soon()
+        return {"origin": self._origin}
+
+    def wake(self, peer: Peer, _body: Body) -> Body:
+        """Begin a turn: a worker has written."""
+        self._told.pop(peer, None)
+        if self._idle:
+            self._quiet = 0
+            if not self._objection:
+                self._soon()
+        return {}
+
+    def sync(self, body: Body) -> Deferred[Body]:
+        """Answer once a spool is synced up to an offset."""
+        if self._objection:
+            raise RecorderError(self._objection)
+        if len(self._wishes) >= _WISHES_LIMIT:
+            raise RecorderError("too many wait for the recorder to sync")
+        wish = _Wish(bytes(body["spool"]), int(body["offset"]), Deferred())
+        self._wishes.append(wish)
+        self._soon()
+        return wish.answer
+
+    def _tell_all(self) -> None:
+        reached = self._intake.progress()
+        for peer, worker in list(self._peers.items()):
+            if not worker:
+                continue
+            spool, offset = reached.get(worker, (b"", 0))
+            objection = self._intake.objections.get(worker) or self._objection
+            progress = (spool, offset, self._idle, objection)
+            if self._told.get(peer) != progress:
+                self._told[peer] = progress
+                peer.tell(
+                    "progress", spool=spool, offset=offset, idle=self._idle, objection=objection
+                )
+
+    def _fulfil(self) -> None:
+        """Answer those whose records have been synced."""
+        left = []
+        for wish in self._wishes:
+            position = self._intake.position(wish.spool)
+            if position is None:
+                wish.answer.errback(RecorderError("the recorder does not know this spool"))
+            elif position >= wish.offset:
+                wish.answer.callback({})
+            else:
+                left.append(wish)
+        self._wishes = left
+
+    def _fail_wishes(self, why: str) -> None:
+        wishes, self._wishes = self._wishes, []
+        for wish in wishes:
+            wish.answer.errback(RecorderError(why))
+
+
+class _Peers(Factory):
+    """Makes the recorder's end of a worker's connection."""
+
+    noisy = False
+
+    def __init__(self, service: RecorderService) -> None:
+        self._service = service
+
+    def buildProtocol(self, addr: IAddress | UNIXAddress | None) -> Peer:
+        """Serve one connection."""
+        service = self._service
+        peer: Peer = Peer(
+            {
+                "hello": lambda body: service.hello(peer, body),
+                "wake": lambda body: service.wake(peer, body),
+                "sync": service.sync,
+            },
+            service._reactor,
+            on_ready=service.joined,
+            on_lost=service.left,
+        )
+        return peer
