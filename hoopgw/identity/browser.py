@@ -24,9 +24,9 @@ from hoopgw.identity.login import (
     IssuerToken,
     LoginError,
     Provider,
-    id_token,
     oauth_error,
     shown,
+    subject_token,
 )
 
 PATIENCE: Final = 300.0
@@ -105,7 +105,7 @@ def log_in_with_browser(
     )
     if status != 200:
         raise LoginError(f"the issuer gave no token: {oauth_error(given)}")
-    return id_token(given, nonce)
+    return subject_token(given, provider.issuer, nonce)
 
 
 def _listen(expected: _Expected) -> HTTPServer:

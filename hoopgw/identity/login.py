@@ -47,6 +47,8 @@ class LoginIssuer:
     alias: str
     issuer: str
     client_id: str
+    audiences: frozenset[str] = frozenset()
+    """What access tokens for the gateway have in ``aud``."""
 
     @classmethod
     def choose(cls, description: Mapping[str, Any], alias: str | None = None) -> LoginIssuer:
@@ -58,7 +60,12 @@ class LoginIssuer:
         """
         try:
             known = [
-                cls(alias=str(i["alias"]), issuer=str(i["issuer"]), client_id=str(i["client_id"]))
+                cls(
+                    alias=str(i["alias"]),
+                    issuer=str(i["issuer"]),
+                    client_id=str(i["client_id"]),
+                    audiences=frozenset(map(str, i.get("audiences", ()))),
+                )
                 for i in description["issuers"]
             ]
         except (KeyError, TypeError) as error:
@@ -187,7 +194,7 @@ def _poll(
         wait(interval)
         status, given = provider.redeem({"grant_type": _DEVICE_GRANT, "device_code": device})
         if status == 200:
-            return id_token(given)
+            return subject_token(given, provider.issuer)
         match given.get("error"):
             case "authorization_pending":
                 continue
@@ -254,6 +261,33 @@ def password_form(token: str, target: str, account: str) -> dict[str, str]:
     """Return the form that asks for a session password."""
     more = {"requested_token_type": SESSION_PASSWORD, "account": account}
     return target_form(token, target) | more
+
+
+def subject_token(
+    given: Mapping[str, Any], issuer: LoginIssuer, nonce: str | None = None
+) -> IssuerToken:
+    """Return the token of an issuer's answer that the gateway can judge best.
+
+    That is an access token, if it is a JWT for the gateway: issuers put groups there that their ID
+    tokens lack. Otherwise it is the ID token, which is looked at in any case, as it proves that
+    the answer is for this log-in.
+
+    Raises:
+        LoginError: there is no ID token, or it is of another log-in.
+
+    """
+    told = id_token(given, nonce)
+    token = given.get("access_token")
+    if not isinstance(token, str):
+        return told
+    try:
+        audience = parse(token).claims.get("aud")
+    except AuthenticationError:
+        return told  # an opaque one, for the issuer's own use
+    audiences = audience if isinstance(audience, list) else [audience]
+    if issuer.audiences.isdisjoint(a for a in audiences if isinstance(a, str)):
+        return told
+    return IssuerToken(token=token, kind=ACCESS_TOKEN)
 
 
 def id_token(given: Mapping[str, Any], nonce: str | None = None) -> IssuerToken:
