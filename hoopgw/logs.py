@@ -56,7 +56,10 @@ def start_logging(role: str, stream: IO[str] | None = None, *, debug: bool = Fal
     """Send this process's log to standard error as JSON lines. Call once, first."""
     level = LogLevel.debug if debug else LogLevel.info
     lines = JsonLines(role, sys.stderr if stream is None else stream)
-    observer = FilteringLogObserver(lines, [LogLevelFilterPredicate(defaultLogLevel=level)])
+    filtering = LogLevelFilterPredicate(defaultLogLevel=level)
+    # Each attempt to reconnect is a line there; who reconnects says what matters of it.
+    filtering.setLogLevelForNamespace("twisted.application", LogLevel.warn)
+    observer = FilteringLogObserver(lines, [filtering])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
 

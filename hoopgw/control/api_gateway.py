@@ -42,6 +42,8 @@ class GatewayRoutes:
     _fleet: Fleet
     _enrolment: Enrolment
     _targets: Mapping[str, TargetSettings]
+    _listeners: Mapping[str, str]
+    """A protocol to the address of its listener."""
     _questions: Questions
     _now: Callable[[], float]
 
@@ -71,7 +73,12 @@ class GatewayRoutes:
     def _list_targets(self, call: Call) -> dict[str, Any]:
         self._callers.identify(call)
         agents = self._fleet.agents()
-        return {"targets": [target_view(target, agents) for target in self._targets.values()]}
+        return {
+            "targets": [
+                target_view(target, agents, self._listeners.get(target.protocol))
+                for target in self._targets.values()
+            ]
+        }
 
     def _list_agents(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)

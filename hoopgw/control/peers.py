@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IAddress
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
@@ -35,8 +36,8 @@ def peer_uid(connection: socket.socket) -> int:
     return int(_UCRED.unpack(credentials)[1])
 
 
-def listening_socket(path: Path) -> socket.socket:
-    """Return a socket that listens at a path, for this user only.
+def listen_own(reactor: IReactorUNIX, path: Path, factory: Factory) -> IListeningPort:
+    """Listen at a path, for this user only.
 
     The caller holds the state folder's lock, so a socket that is there is a dead one's.
 
@@ -44,25 +45,18 @@ def listening_socket(path: Path) -> socket.socket:
         ConfigError: something else is there, or it cannot be made.
 
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Closed from its beginning on: the mode alone is set only after the socket is there.
     before = os.umask(0o077)
     try:
-        if path.exists():
+        if path.is_symlink() or path.exists():
             if not stat.S_ISSOCK(path.lstat().st_mode):
                 raise ConfigError(f"{path} is in the way: it is no socket")
             path.unlink()
-        listener.bind(str(path))
-        listener.listen(PEERS_LIMIT)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"{path}: cannot listen there: {error.strerror or error}") from error
-    except ConfigError:
-        listener.close()
-        raise
+        return reactor.listenUNIX(str(path), factory, backlog=PEERS_LIMIT, mode=0o600)
+    except (OSError, CannotListenError) as error:
+        raise ConfigError(f"{path}: cannot listen there: {error}") from error
     finally:
         os.umask(before)
-    return listener
 
 
 @define(eq=False)

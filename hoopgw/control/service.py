@@ -17,6 +17,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -30,7 +31,7 @@ from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
 from hoopgw.control.local import LocalCalls
-from hoopgw.control.peers import OwnPeers, listening_socket
+from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
 from hoopgw.control.tls import ListenerTls
@@ -85,6 +86,7 @@ class ControlService:
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
+    _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         config, now = self.config, self._now
@@ -132,6 +134,7 @@ class ControlService:
 
     def stop(self) -> Deferred[Any]:
         """Stop serving; the store stays as it is."""
+        self._stopping = True
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -201,17 +204,13 @@ class ControlService:
 
             def gone(peer: Peer) -> None:
                 lost(peer)
-                calls.lost()
+                if not self._stopping:  # it is we who go: who waits comes back after a restart
+                    calls.lost()
 
             return Peer({**calls.handlers(), **local}, self._reactor, connected, gone)
 
-        listener = listening_socket(self.config.paths.control_socket)
-        try:
-            self._socket_port = self._reactor.adoptStreamPort(
-                listener.fileno(), listener.family, OwnPeers(make)
-            )
-        finally:
-            listener.close()  # the reactor has a duplicate
+        path = self.config.paths.control_socket
+        self._socket_port = listen_own(self._reactor, path, OwnPeers(make))
 
     def _listen_https(self) -> None:
         site = build_site(
@@ -236,7 +235,7 @@ class ControlService:
             self.port = self._reactor.listenTCP(
                 address.port, over_tls(site, self._tls), interface=address.host
             )
-        except OSError as error:
+        except (OSError, CannotListenError) as error:
             raise ConfigError(f"control.listen: cannot listen at {address}: {error}") from error
 
     def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

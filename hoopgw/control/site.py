@@ -145,6 +145,7 @@ def _api(parts: SiteParts) -> JsonRoutes:
                 parts.fleet,
                 parts.enrolment,
                 targets,
+                {each.protocol: str(each.listen) for each in parts.config.listeners},
                 questions,
                 parts.now,
             ).routes(),

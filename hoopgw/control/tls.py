@@ -9,8 +9,11 @@ from typing import Any
 from attrs import define, field
 from cryptography import x509
 from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
 
 from hoopgw.config import GatewayConfig
 from hoopgw.errors import ConfigError
@@ -20,12 +23,10 @@ from hoopgw.identity.keyfiles import renew_gateway_certificate
 log = Logger()
 
 
+@implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class ListenerTls:
-    """Gives the TLS context of the newest certificate, for each new connection.
-
-    Implements the part of Twisted's ``IOpenSSLContextFactory`` that its TLS uses.
-    """
+    """Secures each new connection with the newest certificate."""
 
     _config: GatewayConfig
     _now: Callable[[], float]
@@ -36,10 +37,9 @@ class ListenerTls:
         self._renew()
         self._options = load_options(self._config)
 
-    def getContext(self) -> SSL.Context:
-        """Return the context of the newest certificate."""
-        context: SSL.Context = self._options.getContext()
-        return context
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return a connection with the newest certificate."""
+        return SSL.Connection(self._options.getContext(), None)
 
     def look(self) -> None:
         """Renew the certificate if it is time; call this now and then."""

@@ -169,13 +169,16 @@ def agent_view(row: AgentRow | None, status: AgentStatus | None) -> dict[str, An
     }
 
 
-def target_view(target: TargetSettings, agents: Mapping[str, AgentStatus]) -> dict[str, Any]:
-    """Show a target."""
+def target_view(
+    target: TargetSettings, agents: Mapping[str, AgentStatus], listen: str | None
+) -> dict[str, Any]:
+    """Show a target; ``listen`` is where the gateway takes callers of its protocol."""
     agent = agents.get(target.agent)
     return {
         "name": target.name,
         "protocol": target.protocol,
         "environment": target.environment,
+        "listen": listen,
         "agent": target.agent,
         "connected": agent is not None and agent.connected,
     }

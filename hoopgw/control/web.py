@@ -89,6 +89,7 @@ class ControlSite(Site):
     """The site: HTTP/1.1 only, and a log line without queries."""
 
     requestFactory = BoundedRequest
+    noisy = False
 
     def __init__(self, root: IResource, reactor: Any) -> None:
         super().__init__(  # type: ignore[no-untyped-call]  # Twisted's is not typed
