@@ -1,0 +1,1 @@
+"""Unmodified clients through a whole gateway to real servers."""
