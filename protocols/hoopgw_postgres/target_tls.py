@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from hoopgw.errors import LinkError
+from hoopgw.link.tls import load_chain
 
 Mode: TypeAlias = Literal["verify-full", "verify-ca", "require", "disable"]
 MODES: Final = ("verify-full", "verify-ca", "require", "disable")
@@ -38,7 +39,7 @@ class Contexts:
         try:
             if client is not None:
                 context = _make(mode, ca)
-                _load(context, client)
+                load_chain(context, client)
                 return context
             changed = os.stat(ca).st_mtime_ns if ca is not None else 0
             key = mode, ca or "", changed
@@ -83,18 +84,3 @@ def _make(mode: Mode, ca: str | None) -> ssl.SSLContext:
     else:
         context.load_default_certs()
     return context
-
-
-def _load(context: ssl.SSLContext, pem: bytes) -> None:
-    """Give a context a certificate and key from memory: `ssl` reads only from files."""
-    descriptor = os.memfd_create("client", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_password)
-    finally:
-        os.close(descriptor)
-
-
-def _no_password() -> bytes:
-    """Answer OpenSSL, which would ask the terminal for the password of an encrypted key."""
-    return b""

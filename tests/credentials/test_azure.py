@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
+import shutil
 import ssl
+import tempfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -208,8 +210,8 @@ def self_signed(directory: Path) -> Path:
 
 class KeyVaultSourceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir(parents=True)
+        directory = Path(tempfile.mkdtemp(prefix="hgwvault"))
+        self.addCleanup(shutil.rmtree, directory)
         self.pem = self_signed(directory)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), VaultHandler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

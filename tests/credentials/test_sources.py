@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from hypothesis import given
@@ -37,9 +39,9 @@ class SourceTestCase(SynchronousTestCase):
 
     def write(self, name: str, content: bytes = SECRET + b"\n", mode: int = 0o600) -> Path:
         """Write a file into a new directory."""
-        path = Path(self.mktemp()).absolute()
-        path.mkdir(parents=True)
-        path = path / name
+        folder = tempfile.mkdtemp(prefix="hgwsource")
+        self.addCleanup(shutil.rmtree, folder)
+        path = Path(folder) / name
         path.write_bytes(content)
         path.chmod(mode)
         return path

@@ -233,8 +233,9 @@ class World:
         """Return what connects an agent's protocols."""
         context = None
         if self.tcp:
-            (self.folder / "agent.pem").write_bytes(pem(key.key, key.certificate))
-            context = agent_context(self.folder / "agent.pem", self.folder / "ca.crt")
+            context = agent_context(
+                pem(key.key, key.certificate), pem(self.authority.certificate).decode()
+            )
 
         async def dial(protocol: Any) -> Any:
             return await connect(
