@@ -41,6 +41,8 @@ class Rule:
     order: int
     """Its place in the set: the first of several refusals is the one told."""
     text: str = field(repr=False, default="")
+    target: str | None = None
+    """The one target that its scope is limited to, if it is."""
     groups: frozenset[str] = frozenset()
     """Who may approve what it forbids; empty unless ``@approval`` is there."""
     needed: int = 1

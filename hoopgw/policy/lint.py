@@ -14,6 +14,8 @@ from hoopgw.policy.annotations import Rule
 SEE: Final = "see"
 """The action, in each protocol's namespace, that a mask can cure."""
 
+TARGET: Final = "Hoopgw::Target"
+
 _AGENTS_AS_ROOTS: Final = (
     "an agent may log in by itself, as the root of a chain, and would then be permitted "
     "everything; add `when { context.chain.hop > 0 }`"
@@ -57,6 +59,18 @@ def is_about_see(policy: pst.Template) -> bool:
         case pst.ActionIn(entities=actions):
             return bool(actions) and all(action.id == SEE for action in actions)
     return False
+
+
+def target_of(policy: pst.Template) -> str | None:
+    """Return the one target to which the policy's scope limits it, if it does."""
+    match policy.resource:
+        case (
+            pst.ScopeEq(entity=pst.EntityUid() as entity)
+            | pst.ScopeIn(entity=pst.EntityUid() as entity)
+            | pst.ScopeIsIn(entity=pst.EntityUid() as entity)
+        ) if str(entity.type) == TARGET:
+            return entity.id
+    return None
 
 
 def reads_now(policy: pst.Template) -> bool:

@@ -19,8 +19,9 @@ from attrs.validators import min_len
 
 from hoopgw.events import Access, ContextValue, Hop, HopKind, Resource
 from hoopgw.policy.annotations import Rule
+from hoopgw.policy.lint import TARGET
 from hoopgw.policy.schema import Schema
-from hoopgw.policy.sets import Compiled
+from hoopgw.policy.sets import Compiled, Slice
 
 BATCH_LIMIT: Final = 2000
 """Questions in one batch; about 60 µs each, while the worker does nothing else."""
@@ -72,6 +73,10 @@ def ask(asked: Compiled, schema: Schema, inquiry: Inquiry) -> tuple[Answer, ...]
         for access in inquiry.accesses
         for hop, context in zip(inquiry.chain, contexts, strict=True)
     ]
+    resources = _with_parents(access.resource for access in inquiry.accesses)
+    applicable = asked.for_targets(
+        frozenset(resource.id for resource in resources if resource.type == TARGET)
+    )
     results = cedarpy.is_authorized_batch(
         [
             {
@@ -82,17 +87,17 @@ def ask(asked: Compiled, schema: Schema, inquiry: Inquiry) -> tuple[Answer, ...]
             }
             for hop, access, context in put
         ],
-        asked.handle,
-        _entities(schema, inquiry),
+        applicable.handle,
+        _entities(schema, inquiry.chain, resources),
         schema.handle,
     )
     return tuple(
-        _answer(asked, hop, access, result)
+        _answer(applicable, hop, access, result)
         for (hop, access, _), result in zip(put, results, strict=True)
     )
 
 
-def _answer(asked: Compiled, hop: Hop, access: Access, result: cedarpy.AuthzResult) -> Answer:
+def _answer(asked: Slice, hop: Hop, access: Access, result: cedarpy.AuthzResult) -> Answer:
     errors = list(result.diagnostics.errors)
     if result.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
         errors.append("Cedar came to no decision")
@@ -144,7 +149,9 @@ def _action(name: str) -> dict[str, str]:
     return {"type": f"{namespace}{separator}Action", "id": action}
 
 
-def _entities(schema: Schema, inquiry: Inquiry) -> cedarpy.Entities:
+def _entities(
+    schema: Schema, chain: Iterable[Hop], resources: Iterable[Resource]
+) -> cedarpy.Entities:
     """Return the chain's hops, the resources and all above them.
 
     Raises:
@@ -153,10 +160,10 @@ def _entities(schema: Schema, inquiry: Inquiry) -> cedarpy.Entities:
 
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for hop in inquiry.chain:
+    for hop in chain:
         groups = [{"type": "Hoopgw::Group", "id": group} for group in sorted(hop.groups)]
         _put(found, schema.entity(_TYPES[hop.kind], hop.id, groups, frozenset()))
-    for resource in _with_parents(access.resource for access in inquiry.accesses):
+    for resource in resources:
         parents = [{"type": each.type, "id": each.id} for each in resource.parents]
         _put(found, schema.entity(resource.type, resource.id, parents, resource.labels))
     return schema.nothing.with_added_json_str(json.dumps(list(found.values())), schema.handle)

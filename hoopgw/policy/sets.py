@@ -8,7 +8,7 @@ remedy is offered. *Permits* serves explanations.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,16 @@ from cedarpy import pst
 
 from hoopgw.errors import PolicyError
 from hoopgw.policy.annotations import MASKS, Rule, apply_annotations
-from hoopgw.policy.lint import Finding, Level, approvals_named, is_about_see, lint, reads_now
+from hoopgw.policy.cache import Recent
+from hoopgw.policy.lint import (
+    Finding,
+    Level,
+    approvals_named,
+    is_about_see,
+    lint,
+    reads_now,
+    target_of,
+)
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.text import (
     BrokenTextError,
@@ -31,23 +40,50 @@ from hoopgw.policy.text import (
 )
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SLICES_LIMIT: Final = 1000
+"""Targets, or combinations of them, that are kept ready."""
 _SHOWN_LIMIT: Final = 20
 """Findings in the text of one error."""
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Compiled:
+    """Policies parsed for asking.
+
+    Cedar looks at every policy for every question, about a microsecond each. Most of a big set
+    name one target in their scope, so each target is asked about with those that could apply.
+    """
+
+    rules: tuple[Rule, ...] = field(repr=False)
+    _slices: Recent[frozenset[str], Slice] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._slices = Recent(_SLICES_LIMIT)
+
+    def for_targets(self, targets: frozenset[str]) -> Slice:
+        """Return those that can apply to resources below these targets, or below none."""
+        found = self._slices.get(targets)
+        if found is None:
+            found = Slice.of(
+                [rule for rule in self.rules if rule.target is None or rule.target in targets]
+            )
+            self._slices.put(targets, found)
+        return found
+
+
+@frozen(eq=False)
+class Slice:
     """A parsed set, and which rule Cedar means by ``policy7``."""
 
     handle: cedarpy.PolicySet = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
 
     @classmethod
-    def of(cls, rules: Collection[Rule]) -> Compiled:
+    def of(cls, rules: Iterable[Rule]) -> Slice:
         """Parse the texts of rules whose ids are unique."""
         by_id = {rule.id: rule for rule in rules}
         handle = cedarpy.PolicySet.from_str(
-            "\n".join(rule.text for rule in rules), release_gil=True
+            "\n".join(rule.text for rule in by_id.values()), release_gil=True
         )
         return cls(
             handle,
@@ -110,9 +146,9 @@ class PolicySet:
         return made
 
     @property
-    def rules(self) -> Collection[Rule]:
+    def rules(self) -> tuple[Rule, ...]:
         """All policies that are in force. A template is not, until it is linked."""
-        return self.all.rules.values()
+        return self.all.rules
 
 
 def examine(
@@ -132,13 +168,13 @@ def examine(
     findings = tuple(examination.findings)
     if examination.has_errors:
         return None, findings
-    rules, policies = examination.rules.values(), examination.policies
+    rules, policies = examination.in_force, examination.policies
     made = PolicySet(
         version=version_of(files),
         schema=schema,
-        all=Compiled.of(rules),
-        standing=Compiled.of([rule for rule in rules if not rule.is_curable]),
-        permits=Compiled.of([rule for rule in rules if rule.effect == "permit"]),
+        all=Compiled(rules),
+        standing=Compiled(tuple(rule for rule in rules if not rule.is_curable)),
+        permits=Compiled(tuple(rule for rule in rules if rule.effect == "permit")),
         reads_now=any(map(reads_now, policies)),
         warnings=findings,
     )
@@ -153,11 +189,16 @@ class _Examination:
     kinds: Collection[str]
     rules: dict[str, Rule] = field(factory=dict, init=False)
     policies: list[pst.Template] = field(factory=list, init=False)
+    templates: set[str] = field(factory=set, init=False)
     findings: list[Finding] = field(factory=list, init=False)
 
     @property
     def has_errors(self) -> bool:
         return any(finding.level == "error" for finding in self.findings)
+
+    @property
+    def in_force(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules.values() if rule.id not in self.templates)
 
     def report(self, file: str, line: int, text: str, level: Level = "error") -> None:
         """Add a finding."""
@@ -183,6 +224,8 @@ class _Examination:
             report(f"@id {name!r} is taken by {twin.file}:{twin.line}; give it another")
         else:
             self._add(name, found[0], statement)
+            if parsed.templates:
+                self.templates.add(name)
 
     def _add(self, name: str, policy: pst.Template, statement: Statement) -> None:
         plain = Rule(
@@ -192,6 +235,7 @@ class _Examination:
             line=statement.line,
             order=len(self.rules),
             text=statement.text,
+            target=target_of(policy),
         )
         rule, problems = apply_annotations(
             plain, policy.annotations, is_about_see(policy), self.kinds

@@ -163,7 +163,7 @@ class CacheTests(SynchronousTestCase):
     def test_each_part_of_a_question_counts(self) -> None:
         """What differs in one part only from what was allowed is refused."""
         cached = CedarPolicy(PLAIN, lambda: 0.0)
-        renamed = {"bulk": False, "count": 1, "wordz": ()}
+        renamed: Mapping[str, Any] = {"bulk": False, "count": 1, "wordz": ()}
         for chain, wanted in (
             ((ALICE, EVE), operation("take")),
             ((hop("alice"),), operation("take")),
