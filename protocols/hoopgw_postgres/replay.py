@@ -30,6 +30,8 @@ _VALUE_WIDTH: Final = 200
 """Characters of one bound value that are shown."""
 _VALUES_SHOWN: Final = 50
 """Bound values that are shown; the protocol allows 65,535."""
+_TYPES_LIMIT: Final = 1000
+"""Types that are looked past; with more, the values are shown as bytes."""
 
 
 def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
@@ -80,13 +82,14 @@ def _started(record: SessionStarted) -> str:
 
 
 def _intent(record: Intent, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
-    text = texts.get(record.text) if isinstance(record.text, int) else record.text
+    number = record.text if isinstance(record.text, int) else None
+    text = record.text if isinstance(record.text, bytes) else texts.get(record.text)
     if text is None:
-        shown = f"(text {record.text} is missing from the recording)"
+        shown = f"(text {number} is missing from the recording)"
     else:
         shown = printable_bytes(text, keep="\n\t").strip("\n")
     yield ReplayLine(at=record.at, kind="input", text=shown)
-    bound = "".join(_bound(record.parameters))
+    bound = "".join(_bound(record.parameters, record.parameters_size))
     if bound:
         yield ReplayLine(at=record.at, kind="note", text=bound)
     yield ReplayLine(at=record.at, kind="decision", text=_decision(record))
@@ -122,20 +125,21 @@ def _result(record: Result) -> Iterator[ReplayLine]:
     yield ReplayLine(at=record.at, kind="note", text=", ".join(facts))
 
 
-def _bound(parameters: bytes) -> Iterator[str]:
-    """Show what was bound: format codes, then values, as in a Bind message."""
+def _bound(parameters: bytes, size: int) -> Iterator[str]:
+    """Show what was bound, of which ``size`` bytes were sent if not all were kept."""
     if not parameters:
         return
-    values = _bind_values(parameters)
+    values = None if size else _bind_values(parameters)
     if values is None:
-        yield f"bound: \\x{parameters[:_VALUE_WIDTH].hex()}"
+        yield f"bound: \\x{parameters[:_VALUE_WIDTH].hex()} ({size or len(parameters)} bytes)"
         return
-    yield "bound: "
+    if not values:
+        return
     shown = (
         f"${number} = {_value(value, code)}"
         for number, (value, code) in enumerate(values[:_VALUES_SHOWN], 1)
     )
-    yield ", ".join(shown)
+    yield f"bound: {', '.join(shown)}"
     if len(values) > _VALUES_SHOWN:
         yield f", and {len(values) - _VALUES_SHOWN} more"
 
@@ -151,11 +155,24 @@ def _value(value: bytes | None, code: int) -> str:
 
 
 def _bind_values(parameters: bytes) -> list[tuple[bytes | None, int]] | None:
-    """Read format codes and values from the middle of a Bind message, or None."""
+    """Read the bound values with their format codes, or None if this cannot be read.
+
+    The types that Parse named stand in front, without their count (see `session.py`): the start
+    of the Bind's body is where its lengths come out even to the last byte.
+    """
+    for types in range(min(len(parameters) // 4, _TYPES_LIMIT) + 1):
+        values = _bind_body(parameters, 4 * types)
+        if values is not None and types <= len(values):
+            return values
+    return None
+
+
+def _bind_body(parameters: bytes, at: int) -> list[tuple[bytes | None, int]] | None:
+    """Read a Bind's body after the names, from ``at`` to the very end."""
     try:
-        (count,) = struct.unpack_from("!H", parameters)
-        codes = struct.unpack_from(f"!{count}h", parameters, 2)
-        at = 2 + 2 * count
+        (count,) = struct.unpack_from("!H", parameters, at)
+        codes = struct.unpack_from(f"!{count}h", parameters, at + 2)
+        at += 2 + 2 * count
         (number,) = struct.unpack_from("!H", parameters, at)
         at += 2
         values: list[tuple[bytes | None, int]] = []
@@ -163,13 +180,9 @@ def _bind_values(parameters: bytes) -> list[tuple[bytes | None, int]] | None:
             (size,) = struct.unpack_from("!i", parameters, at)
             at += 4
             code = codes[index] if len(codes) > 1 else codes[0] if codes else 0
-            if size < 0:
-                values.append((None, code))
-                continue
-            if len(parameters) < at + size:
-                return None
-            values.append((parameters[at : at + size], code))
-            at += size
+            values.append((None if size < 0 else parameters[at : at + size], code))
+            at += max(size, 0)
+        (results,) = struct.unpack_from("!H", parameters, at)
     except (struct.error, IndexError):
         return None
-    return values
+    return values if at + 2 + 2 * results == len(parameters) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -178,12 +179,22 @@ class ReplayTests(SynchronousTestCase):
 
     def test_bound_values(self) -> None:
         """Values of a Bind are shown with their number."""
-        bound = (
-            struct.pack("!HHH", 0, 2, 0)[:4] + struct.pack("!i", 2) + b"42" + struct.pack("!i", -1)
-        )
-        self.assertEqual(
-            shown(intent(b"select $1, $2", bound))[1].text, "bound: $1 = '42', $2 = NULL"
-        )
+        bound = struct.pack("!HHi2siH", 0, 2, 2, b"42", -1, 0)
+        types = struct.pack("!II", 23, 25)
+        for parameters in (bound, types + bound):
+            lines = shown(intent(b"select $1, $2", parameters))
+            self.assertEqual(lines[1].text, "bound: $1 = '42', $2 = NULL")
+
+    def test_binary_values(self) -> None:
+        """A value in binary format is shown in hexadecimal."""
+        bound = struct.pack("!HhHiiHh", 1, 1, 1, 4, 7, 1, 1)
+        lines = shown(intent(b"select $1", bound))
+        self.assertEqual(lines[1].text, "bound: $1 = \\x00000007")
+
+    def test_values_that_were_not_all_kept(self) -> None:
+        """Their beginning is shown, with how many bytes there were."""
+        line = shown(msgspec.structs.replace(intent(b"x", b"abc"), parameters_size=70_000))[1]
+        self.assertEqual(line.text, "bound: \\x616263 (70000 bytes)")
 
     def test_a_shortened_answer_says_so(self) -> None:
         """Only when something is missing."""

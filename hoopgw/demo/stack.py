@@ -1,0 +1,206 @@
+"""The whole demonstration, started step by step and stopped in reverse.
+
+PostgreSQL, the issuer, the gateway (`twistd hoopgw`) and the agent (`twistd hoopgw-agent`) are
+separate processes. The agent is enrolled with a real join token, asked for by an administrator
+who has really logged in; the target's passwords are written for the agent only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import requests
+from attrs import define, field
+
+from hoopgw import config as configuration
+from hoopgw.demo import issuer as issuers
+from hoopgw.demo import postgres, settings
+from hoopgw.demo.command import CommandLine
+from hoopgw.demo.files import DemoFolder, Facts
+from hoopgw.demo.processes import Child, Children, DemoError, free_port
+from hoopgw.identity.keyfiles import create_state
+
+ADMINISTRATOR: Final = "bob"
+_START: Final = 60.0
+"""Seconds that gateway and agent get to start."""
+_PORTS: Final = settings.Ports(control=8443, postgres=6432, link=7443, issuer=8400, database=5440)
+"""What is tried first, so that the lines to copy look alike from run to run."""
+
+
+@define(eq=False)
+class Demo:
+    """One demonstration."""
+
+    folder: DemoFolder
+    policies: Path
+    report: Callable[[str], None] = field(default=lambda _text: None)
+    """Told what is being done, before it is done."""
+    fixed_ports: bool = False
+    """Whether the usual ports are tried first."""
+    children: Children = field(init=False)
+    ports: settings.Ports = field(init=False)
+    cluster: postgres.Cluster = field(init=False)
+    issuer: issuers.Issuer = field(init=False)
+    psql: Path = field(init=False)
+    gateway: Child = field(init=False)
+    agent: Child = field(init=False)
+    _outside: Path | None = field(default=None, init=False)
+    """Where PostgreSQL's data is when it cannot be in the folder."""
+
+    def start(self) -> None:
+        """Start everything.
+
+        Raises:
+            DemoError: a part did not start; what did is left for `stop`.
+
+        """
+        self.psql = postgres.psql_with_tls()
+        self.folder.make()
+        self.children = Children(self.folder.logs)
+        self.ports = self._choose_ports()
+        self.report("PostgreSQL 18 with 200 customers")
+        self.cluster = postgres.start(self._data_folder(), self.ports.database, self.children)
+        self.report("an OpenID Connect issuer with three people and an AI agent")
+        home = self.folder.path / "issuer"
+        home.mkdir(mode=0o700)
+        self.issuer = issuers.start(home, self.ports.issuer, self.children)
+        self._write_files()
+        self.report("the gateway")
+        self._start_gateway()
+        self.report("the agent, enrolled with a join token")
+        self._start_agent()
+
+    def stop(self) -> None:
+        """Stop everything, the last started first; harmless if nothing runs."""
+        if hasattr(self, "children"):
+            self.children.stop(lambda name: self.report(f"{name} stopped"))
+        if self._outside is not None:
+            shutil.rmtree(self._outside)
+            self._outside = None
+
+    def remove(self) -> None:
+        """Remove the folder, if it is this demonstration's."""
+        if hasattr(self, "children"):
+            self.folder.remove()
+
+    def command_line(self, name: str) -> CommandLine:
+        """Return the `hoopgw` command as one person, or the AI agent, runs it."""
+        return CommandLine(
+            home=self.folder.home(name),
+            gateway=f"https://127.0.0.1:{self.ports.control}",
+            ca=self.folder.ca,
+        )
+
+    def _choose_ports(self) -> settings.Ports:
+        wanted = (
+            _PORTS
+            if self.fixed_ports
+            else settings.Ports(control=0, postgres=0, link=0, issuer=0, database=0)
+        )
+        return settings.Ports(
+            control=free_port(wanted.control),
+            postgres=free_port(wanted.postgres),
+            link=free_port(wanted.link),
+            issuer=free_port(wanted.issuer),
+            database=free_port(wanted.database),
+        )
+
+    def _data_folder(self) -> Path:
+        """Return a folder that PostgreSQL's user can reach."""
+        inside = self.folder.path / "postgres"
+        if postgres.unprivileged_user() is not None and not postgres.is_reachable(inside):
+            self._outside = postgres.outside_folder()
+            return self._outside
+        inside.mkdir(mode=0o700)
+        return inside
+
+    def _write_files(self) -> None:
+        folder = self.folder
+        for account in postgres.ACCOUNTS:
+            secret = folder.secrets / account
+            secret.touch(mode=0o600)
+            secret.write_text(self.cluster.passwords[account])
+        policies = folder.path / "policies"
+        shutil.copytree(self.policies, policies)
+        (policies / "50-demo-agent.cedar").write_text(settings.AGENT_POLICY)
+        folder.gateway_config.write_text(
+            settings.gateway_toml(self.ports, self.issuer.url, str(policies))
+        )
+        folder.agent_config.write_text(
+            settings.agent_toml(self.ports, str(folder.ca), str(folder.secrets))
+        )
+        loaded = configuration.load(folder.gateway_config)
+        create_state(loaded.paths, loaded.tls.names, datetime.now(UTC))
+        folder.remember(
+            Facts(
+                pid=os.getpid(),
+                gateway=f"https://127.0.0.1:{self.ports.control}",
+                issuer=self.issuer.url,
+                postgres_port=self.ports.postgres,
+                people=dict(self.issuer.passwords),
+                agent_secret=self.issuer.agent_secret,
+            )
+        )
+
+    def _start_gateway(self) -> None:
+        self.gateway = self.children.start(
+            "gateway", twistd("hoopgw", self.folder.gateway_config), env=environment()
+        )
+        self.children.wait_until("the gateway's start", lambda: self._answers("/healthz"), _START)
+
+    def _start_agent(self) -> None:
+        administrator = self.command_line(ADMINISTRATOR)
+        administrator.log_in(self.issuer, ADMINISTRATOR)
+        made = administrator.json("agent", "token", settings.AGENT_NAME)
+        administrator.run(
+            *("agent", "join", "--config", str(self.folder.agent_config), "--token-file", "-"),
+            text=made["token"],
+        )
+        self.agent = self.children.start(
+            "agent", twistd("hoopgw-agent", self.folder.agent_config), env=environment()
+        )
+        self.children.wait_until("the agent's connection", self._agent_is_connected, _START)
+
+    def _agent_is_connected(self) -> bool:
+        agents = self.command_line(ADMINISTRATOR).json("agent", "list")["agents"]
+        return any(agent["name"] == settings.AGENT_NAME and agent["connected"] for agent in agents)
+
+    def _answers(self, path: str) -> bool:
+        try:
+            answer = requests.get(
+                f"https://127.0.0.1:{self.ports.control}{path}",
+                verify=str(self.folder.ca),
+                timeout=5.0,
+            )
+        except requests.RequestException:
+            return False
+        return answer.status_code == 200
+
+
+def twistd(service: str, config: Path) -> list[str]:
+    """Return what runs one of our services in the foreground.
+
+    Raises:
+        DemoError: there is no twistd.
+
+    """
+    beside = Path(sys.executable).with_name("twistd")
+    program = str(beside) if beside.exists() else shutil.which("twistd")
+    if program is None:
+        raise DemoError("twistd is not installed beside this Python: pip install 'hoopgw[demo]'")
+    return [program, "--nodaemon", "--pidfile=", service, "--config", str(config)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of gateway and agent: ours, without what could be a credential."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "HOOPGW_", "AZURE_", "AWS_", "GITHUB_"))
+    }
