@@ -17,6 +17,8 @@ SOURCES: Final = frozenset({"file", "env", "systemd", "keyvault", "entra"})
 
 
 def _a_source(_: object, _attribute: attrs.Attribute[str], value: str) -> None:
+    if not value:
+        return  # whether it may be left out is asked of the account as a whole
     # The text never repeats the value: whoever writes a password here sees that it is refused,
     # but it does not reach a log.
     scheme, colon, _rest = value.partition(":")
@@ -43,10 +45,15 @@ class AgentGateway:
 class AccountSettings:
     """``[targets.accounts.NAME]``: how the agent logs in as this account."""
 
-    source: str = field(validator=_a_source, repr=False)
-    """A reference to the credential."""
+    source: str = field(default="", validator=_a_source, repr=False)
+    """A reference to the credential; ``peer`` has none."""
     auth: Literal["password", "token", "cert", "peer"] = "password"
-    """What the credential is, for the protocol; a ``token`` is fetched for each session."""
+    """What the credential is, for the protocol; a ``token`` is fetched for each session, and with
+    ``peer`` the target knows the agent by the user behind a unix socket."""
+
+    def __attrs_post_init__(self) -> None:
+        if (self.auth == "peer") == bool(self.source):
+            raise ValueError('expected a source, or auth = "peer" without one')
 
 
 @frozen(kw_only=True)

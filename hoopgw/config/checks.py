@@ -112,7 +112,7 @@ def check_agent(
             findings.error(f"{where}.accounts", "is empty", "name an account, with its source")
         for name, account in target.accounts.items():
             scheme = account.source.partition(":")[0]
-            if scheme not in sources:
+            if account.source and scheme not in sources:
                 place = f'{where}.accounts."{name[:80]}".source'
                 expected = f"expected one of {listed(f'{s}:' for s in sources)}"
                 findings.error(place, "has a scheme that is not known here", expected)

@@ -1,0 +1,208 @@
+"""``twistd hoopgw-agent``: the agent, which alone has the targets' credentials.
+
+It dials out and never listens. What it opens is bounded by its own configuration: the targets, the
+accounts, and the floor policy. Its certificate is renewed at half its life, in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from attrs import define, field
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from hoopgw import config, registry
+from hoopgw.config import AgentConfig, AgentTargetSettings
+from hoopgw.credentials import SourceContext, make_source
+from hoopgw.errors import ConfigError, HoopgwError, PluginError
+from hoopgw.link import enrol, identity
+from hoopgw.link.agent import AgentLink
+from hoopgw.link.certificates import LINK_HOST
+from hoopgw.link.floor import Floor, FloorEntry
+from hoopgw.link.identity import Identity
+from hoopgw.link.opening import TargetDoor
+from hoopgw.link.tickets import TicketVerifier
+from hoopgw.link.tls import agent_context
+from hoopgw.spi import AgentContext, AgentTarget, TargetLeg
+from hoopgw.transport import connect
+
+log = Logger()
+
+T = TypeVar("T")
+
+RENEWAL_CHECK: Final = 60.0
+"""Seconds between two looks at whether the certificate is to be renewed."""
+
+
+class Options(usage.Options):
+    """Options of ``twistd hoopgw-agent``."""
+
+    optParameters: ClassVar[list[list[str | None]]] = [
+        ["config", "c", "/etc/hoopgw/agent.toml", "Configuration file."],
+    ]
+
+
+def makeService(options: Options) -> MultiService:
+    """Build the agent's service; nothing is started yet."""
+    from twisted.internet import reactor
+
+    try:
+        settings = config.load_agent(Path(options["config"]))
+        found = identity.load(settings.state, reactor.seconds())
+        agent = make_agent(reactor, settings, found)
+    except (ConfigError, PluginError) as error:
+        raise usage.UsageError(str(error)) from error
+    service = MultiService()
+    service.addService(agent)
+    return service
+
+
+def make_agent(reactor: Any, settings: AgentConfig, found: Identity) -> AgentService:
+    """Put an agent together.
+
+    Raises:
+        ConfigError: a target's options or a secret's reference make no sense.
+        PluginError: a protocol or a secret source does not load.
+
+    """
+    if found.enrolment.name != settings.name:
+        raise ConfigError(
+            f"the agent is enrolled as {found.enrolment.name!r}, and configured as "
+            f"{settings.name!r}: join again, or mend the configuration"
+        )
+    specs = registry.load(settings.protocols)
+    context = AgentContext(reactor=reactor, clock=reactor)
+    legs = {name: spec.make_target_leg(context) for name, spec in specs.items()}
+    targets = {target.name: _target(reactor, settings, target) for target in settings.targets}
+    for target in targets.values():
+        legs[target.protocol].check(target)
+    return AgentService(reactor=reactor, settings=settings, found=found, targets=targets, legs=legs)
+
+
+def _target(reactor: Any, settings: AgentConfig, target: AgentTargetSettings) -> AgentTarget:
+    def run_in_thread(work: Callable[[], T], /) -> Deferred[T]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+    context = SourceContext(
+        environment=os.environ,
+        base=settings.path.parent,
+        run_in_thread=run_in_thread,
+        clock=reactor,
+    )
+    options = target.all_options
+    for name, account in target.accounts.items():
+        if account.source.startswith("entra:"):
+            options["auth"][name] = "token"  # Entra has nothing else to give
+    return AgentTarget(
+        name=target.name,
+        protocol=target.protocol,
+        address=str(target.address),
+        accounts={
+            name: make_source(account.source, context).fetch if account.source else _nothing
+            for name, account in target.accounts.items()
+        },
+        options=options,
+    )
+
+
+async def _nothing() -> bytes:
+    """Return the credential of an account that needs none."""
+    return b""
+
+
+@define(eq=False, kw_only=True)
+class AgentService(Service):
+    """Runs the link to one gateway, and keeps the agent's certificate fresh."""
+
+    reactor: Any = field(repr=False)
+    settings: AgentConfig
+    found: Identity = field(repr=False)
+    targets: Mapping[str, AgentTarget] = field(repr=False)
+    legs: Mapping[str, TargetLeg] = field(repr=False)
+    link: AgentLink = field(init=False)
+    verifier: TicketVerifier = field(init=False, repr=False)
+    _looking: IDelayedCall | None = field(default=None, init=False, repr=False)
+    _renewing: Deferred[None] | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.verifier = TicketVerifier(
+            self.settings.name, self.found.ticket_keys, self.reactor.seconds
+        )
+        floor = Floor(
+            tuple(
+                FloorEntry(targets=rule.targets, accounts=rule.accounts, mode=rule.mode)
+                for rule in self.settings.floor
+            )
+        )
+        door = TargetDoor(verifier=self.verifier, floor=floor, targets=self.targets, legs=self.legs)
+        self.link = AgentLink(
+            name=self.settings.name,
+            key=lambda: self.found.key,
+            dial=self._dial,
+            door=door,
+            clock=self.reactor,
+            jitter=random.random,
+        )
+
+    def startService(self) -> None:
+        """Dial, and watch the certificate."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted has not annotated it
+        self.link.start()
+        self._look()
+
+    def stopService(self) -> None:
+        """Close everything."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has not annotated it
+        if self._looking is not None and self._looking.active():
+            self._looking.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self.link.stop()
+
+    async def _dial(self, protocol: Any) -> Any:
+        address = self.settings.gateway.link
+        context = None
+        if not address.path:
+            context = agent_context(self.found.chain, self.found.enrolment.link_ca)
+        return await connect(
+            self.reactor, address, protocol, tls=context, server_hostname=LINK_HOST
+        )
+
+    def _look(self) -> None:
+        self._looking = self.reactor.callLater(RENEWAL_CHECK, self._look)
+        now = self.reactor.seconds()
+        if now >= self.found.ends:
+            log.error("the agent's certificate has ended: join again with a new token")
+        elif now >= self.found.half_life and self._renewing is None:
+            self._renewing = Deferred.fromCoroutine(self._renew())
+            self._renewing.addErrback(self._not_renewed).addCallback(self._looked)
+
+    async def _renew(self) -> None:
+        pool = self.reactor.getThreadPool()
+        state = self.settings.state
+        renewed = await deferToThreadPool(self.reactor, pool, enrol.renew, self.found, state)
+        self.found = renewed
+        self.verifier.keys = renewed.ticket_keys
+        log.info("the agent's certificate was renewed")
+        self.link.reconnect()
+
+    def _not_renewed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is not None:
+            return
+        if failure.check(HoopgwError) is None:
+            log.failure("the certificate could not be renewed", failure)
+        else:
+            log.error("the certificate could not be renewed: {why}", why=failure.value)
+
+    def _looked(self, _result: None) -> None:
+        self._renewing = None
