@@ -6,7 +6,6 @@ used, and a body over the limit ends the connection.
 
 from __future__ import annotations
 
-import typing
 from typing import Any, Final
 
 from attrs import define, field
@@ -47,8 +46,8 @@ class _Body(Protocol):
             self.done.callback(bytes(self._data))
 
     def close(self) -> None:
-        if self.transport is not None:
-            typing.cast("Any", self.transport).abortConnection()  # of stream transports
+        if self.transport is not None:  # a `TransportProxyProducer`, which cannot abort
+            self.transport.loseConnection()
 
     def _fail(self, why: str) -> None:
         if not self.done.called:

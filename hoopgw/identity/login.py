@@ -68,7 +68,7 @@ class LoginIssuer:
                 )
                 for i in description["issuers"]
             ]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise LoginError("the gateway's description cannot be read") from error
         if alias is not None:
             known = [issuer for issuer in known if issuer.alias == alias]

@@ -250,7 +250,9 @@ class MappingTests(IssuersTestCase):
         """They may have none; an access token is none of them, and neither is a logout token."""
         good = claims(aud=CLIENT, azp=None)
         self.authenticate(token(good, typ=None), TokenUse.ID)
-        events = {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}
+        events: dict[str, Any] = {
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}}
+        }
         for text in (
             token(good, typ="at+jwt"),
             token(good, typ="logout+jwt"),

@@ -1,1 +1,1 @@
-"""A real OpenID Connect provider for tests: npm's `oidc-provider`, which no part of hoopgw needs."""
+"""Real OpenID Connect providers for tests, which no part of hoopgw needs to run."""
