@@ -13,6 +13,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -87,10 +88,14 @@ class ControlClient:
         return maybeDeferred(service.stopService).addCallback(lambda _none: None)
 
     def call(self, name: str, timeout: float = CALL_TIMEOUT, /, **body: Any) -> Deferred[Body]:
-        """Call control; fails as `hoopgw.ipc.Peer.call` does."""
+        """Call control.
+
+        The Deferred fails with `hoopgw.ipc.RemoteError` if control refused, and with
+        `UnavailableError` if it is not connected or does not answer in ``timeout`` seconds.
+        """
         if self._peer is None:
             return fail(UnavailableError("the control process is not connected"))
-        return self._peer.call(name, timeout, **body)
+        return self._peer.call(name, timeout, **body).addErrback(_in_time)
 
     def tell(self, name: str, /, **body: Any) -> None:
         """Tell control; nothing happens while it is not connected."""
@@ -127,6 +132,13 @@ class ControlClient:
 
     def _take_keys(self, keys: Mapping[str, Any]) -> None:
         self.token_keys = keys
+
+
+def _in_time(failure: Failure) -> Body:
+    if failure.check(DeferredTimeoutError) is not None:
+        raise UnavailableError("the control process does not answer") from failure.value
+    failure.raiseException()
+    raise AssertionError  # raiseException does not return
 
 
 class PeerFactory(Factory):

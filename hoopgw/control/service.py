@@ -25,8 +25,6 @@ from twisted.logger import Logger
 
 from hoopgw import registry
 from hoopgw.config import GatewayConfig
-from hoopgw.control.attendance import GONE, Attendance
-from hoopgw.control.calls import WorkerCalls, settled_body
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
@@ -34,6 +32,7 @@ from hoopgw.control.local import LocalCalls
 from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
+from hoopgw.control.switchboard import Switchboard
 from hoopgw.control.tls import ListenerTls
 from hoopgw.control.web import over_tls
 from hoopgw.errors import ConfigError, PluginError
@@ -43,11 +42,10 @@ from hoopgw.identity.keyfiles import (
     load_secret,
     load_signing_key,
 )
-from hoopgw.identity.tokens import TokenSigner, public_key_set
+from hoopgw.identity.tokens import TokenSigner
+from hoopgw.link.tickets import public_keys
 from hoopgw.ipc import Peer
-from hoopgw.reviews.docket import WAITING_LIMIT, Docket
 from hoopgw.spi import ProtocolSpec
-from hoopgw.store.rows import WAITING, Request, Vote
 from hoopgw.store.sqlite import SqliteStore
 
 log = Logger()
@@ -73,10 +71,9 @@ class ControlService:
     _reactor: Any
     _lock: int = field(init=False)
     store: SqliteStore = field(init=False)
-    docket: Docket = field(init=False)
-    fleet: Fleet = field(init=False)
-    attendance: Attendance = field(init=False)
     signer: TokenSigner = field(init=False)
+    board: Switchboard = field(init=False)
+    fleet: Fleet = field(init=False)
     enrolment: Enrolment = field(init=False)
     recorder: RecorderWatch = field(init=False)
     health: Health = field(init=False)
@@ -86,16 +83,15 @@ class ControlService:
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
-    _stopping: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         config, now = self.config, self._now
         paths = config.paths
         self._lock = lock(paths.state / "control.lock")
         self.store = SqliteStore.open(paths.store, load_secret(paths.store_key))
-        self.fleet, self.attendance = Fleet(now), Attendance(now)
-        self.docket = Docket(self.store, now, self._settled)
         self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
+        self.board = Switchboard(self.store, self.signer, now)
+        self.fleet = self.board.fleet
         self._tls = ListenerTls(config, now, lambda: self.fleet.tell_all("certificate_renewed", {}))
         self.enrolment = Enrolment(
             self.store,
@@ -104,7 +100,7 @@ class ControlService:
             self._tls.authority,
             load_certificate(paths.link_ca_certificate),
             load_private_key(paths.link_ca_key),
-            public_key_set([load_signing_key(paths.ticket_key)]),
+            public_keys([load_signing_key(paths.ticket_key)]),
             self._agent_revoked,
         )
         self.recorder = RecorderWatch(
@@ -122,19 +118,17 @@ class ControlService:
             ConfigError: an address or a socket cannot be used.
 
         """
-        self.store.drop_sessions()
-        waiting = self.store.requests(WAITING, 2 * WAITING_LIMIT)
-        self.attendance.expect(request.id for request in waiting)
+        self.board.take_up()
         self._listen_socket()
         self._listen_https()
         self.recorder.start()
-        self._every(SWEEP_EVERY, self.sweep)
+        self._every(SWEEP_EVERY, self.board.sweep)
         self._every(TIDY_EVERY, self.tidy)
         log.info("control serves {url}", url=self.signer.issuer)
 
     def stop(self) -> Deferred[Any]:
         """Stop serving; the store stays as it is."""
-        self._stopping = True
+        self.board.close()
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -142,12 +136,6 @@ class ControlService:
         stopping: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         stopping.append(self.recorder.stop())
         return DeferredList(stopping, consumeErrors=True).addBoth(lambda _results: self._close())
-
-    def sweep(self) -> None:
-        """Move on what time has ended, and what nobody waits for."""
-        for request in self.attendance.silent():
-            self.docket.withdraw(request, GONE)
-        self.docket.expire()
 
     def tidy(self) -> None:
         """Drop what nobody needs, and renew the certificate in time."""
@@ -177,15 +165,6 @@ class ControlService:
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
-    def _settled(self, request: Request, votes: tuple[Vote, ...]) -> None:
-        """Tell whoever waits how a request ended."""
-        body = settled_body(request, votes)
-        for waiter in self.attendance.waiters(request.id):
-            if isinstance(waiter, WorkerCalls):
-                waiter.tell("review_settled", body)
-        self.attendance.forget(request.id)
-        log.info("request {id} is {state}", id=request.id, state=request.state)
-
     def _agent_revoked(self, agent: str) -> None:
         body = {"name": agent, "reason": "its enrolment was revoked"}
         self.fleet.tell_all("agent_revoked", body)
@@ -194,9 +173,7 @@ class ControlService:
         local = LocalCalls(self.enrolment, self.health, self.store, self.fleet).handlers()
 
         def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
-            calls = WorkerCalls(
-                self.store, self.docket, self.attendance, self.fleet, self.signer, self._now
-            )
+            calls = self.board.make_calls()
 
             def connected(peer: Peer) -> None:
                 calls.peer = peer
@@ -204,8 +181,7 @@ class ControlService:
 
             def gone(peer: Peer) -> None:
                 lost(peer)
-                if not self._stopping:  # it is we who go: who waits comes back after a restart
-                    calls.lost()
+                self.board.gone(calls)
 
             return Peer({**calls.handlers(), **local}, self._reactor, connected, gone)
 
@@ -217,7 +193,7 @@ class ControlService:
             SiteParts(
                 config=self.config,
                 store=self.store,
-                docket=self.docket,
+                docket=self.board.docket,
                 fleet=self.fleet,
                 signer=self.signer,
                 enrolment=self.enrolment,

@@ -1,0 +1,71 @@
+"""Brings together what workers wait for and what people, time and restarts do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from hoopgw.control.attendance import GONE, Attendance
+from hoopgw.control.calls import WorkerCalls, settled_body
+from hoopgw.control.fleet import Fleet
+from hoopgw.identity.tokens import TokenSigner
+from hoopgw.reviews.docket import WAITING_LIMIT, Docket
+from hoopgw.store.rows import WAITING, Request, Store, Vote
+
+log = Logger()
+
+
+@define(eq=False)
+class Switchboard:
+    """The docket, who waits for what of it, and the workers. One in the control process."""
+
+    _store: Store
+    _signer: TokenSigner
+    _now: Callable[[], float]
+    fleet: Fleet = field(init=False)
+    attendance: Attendance = field(init=False)
+    docket: Docket = field(init=False)
+    _closed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.fleet = Fleet(self._now)
+        self.attendance = Attendance(self._now)
+        self.docket = Docket(self._store, self._now, self._settled)
+
+    def take_up(self) -> None:
+        """Take up what the store holds from before: nobody lives, but somebody may come back."""
+        self._store.drop_sessions()
+        waiting = self._store.requests(WAITING, 2 * WAITING_LIMIT)
+        self.attendance.expect(request.id for request in waiting)
+
+    def make_calls(self) -> WorkerCalls:
+        """Return what serves a new connection."""
+        return WorkerCalls(
+            self._store, self.docket, self.attendance, self.fleet, self._signer, self._now
+        )
+
+    def gone(self, calls: WorkerCalls) -> None:
+        """Take it that a connection is lost."""
+        if not self._closed:
+            calls.lost()
+
+    def sweep(self) -> None:
+        """Move on what time has ended, and what nobody waits for. Call it every second."""
+        for request in self.attendance.silent():
+            self.docket.withdraw(request, GONE)
+        self.docket.expire()
+
+    def close(self) -> None:
+        """From now on, connections are lost because we go: who waits comes back after a restart."""
+        self._closed = True
+
+    def _settled(self, request: Request, votes: tuple[Vote, ...]) -> None:
+        """Tell whoever waits how a request ended."""
+        body = settled_body(request, votes)
+        for waiter in self.attendance.waiters(request.id):
+            if isinstance(waiter, WorkerCalls):
+                waiter.tell("review_settled", body)
+        self.attendance.forget(request.id)
+        log.info("request {id} is {state}", id=request.id, state=request.state)

@@ -1,0 +1,262 @@
+"""Tests for `hoopgw.control.client`, `live` and `logins`: the worker's side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from joserfc.jwk import OKPKey
+
+from hoopgw.control.client import LAST_DELAY
+from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.events import Principal
+from hoopgw.identity.passwords import make_password
+from hoopgw.identity.tokens import GatewayToken, TokenSigner, target_audience
+from hoopgw.ipc import CALL_TIMEOUT, Body
+from hoopgw.store.rows import PasswordRow
+from tests.control.world import URL, WorldCase
+from tests.store.values import ALICE, ALICES_AGENT, CAROL, person
+
+
+class ConnectionTests(WorldCase):
+    """The connection comes back by itself."""
+
+    def test_it_tries_again_and_again_but_not_at_once(self) -> None:
+        self.kill()
+        worker = self.worker()
+        self.clock.pump([0.05] * 20 * 60)
+        self.assertFalse(worker.client.is_connected)
+        self.assertGreater(self.endpoint.attempts, 60 / (LAST_DELAY * 2))
+        self.assertLess(self.endpoint.attempts, 60)
+        self.begin()
+        self.wait(LAST_DELAY * 2)
+        self.assertTrue(worker.client.is_connected)
+
+    def test_calls_fail_while_it_is_down_and_work_afterwards(self) -> None:
+        worker = self.worker()
+        self.endpoint.cut()
+        self.failureResultOf(worker.client.call("review_alive", requests=[]), UnavailableError)
+        worker.client.tell("session_closed", session="s")
+        self.wait(5)
+        answer = worker.client.call("review_alive", requests=[])
+        self.carry()
+        self.assertEqual(self.successResultOf(answer), {"settled": []})
+
+    def test_each_part_announces_itself_each_time(self) -> None:
+        worker = self.worker()
+        announced: list[str] = []
+
+        def broken() -> None:
+            announced.append("broken")
+            raise ZeroDivisionError
+
+        worker.client.on_connected(lambda: announced.append("now"))
+        self.assertEqual(announced, ["now"])
+        worker.client._connected.insert(0, broken)
+        self.endpoint.cut()
+        self.wait(5)
+        self.assertEqual(announced, ["now", "broken", "now"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_what_control_tells_arrives(self) -> None:
+        worker, told = self.worker(), list[Body]()
+        worker.client.on_tell("reload", told.append)
+        self.board.fleet.tell_all("reload", {"why": "test"})
+        self.board.fleet.tell_all("unknown", {})
+        self.carry()
+        self.assertEqual(told, [{"why": "test"}])
+        self.assertEqual(len(self.flushLoggedErrors(UnavailableError)), 1)
+
+    def test_an_old_connection_does_not_take_the_new_ones_place(self) -> None:
+        """A worker is back before control has noticed that it was gone."""
+        first, again = self.worker("w1"), self.worker("w1")
+        again.sessions.opened("s-1", ALICE, "orders", lambda _reason: None)
+        self.carry()
+        self.endpoint.wires[0].cut()
+        self.assertEqual([head.id for head in self.store.sessions()], ["s-1"])
+        self.assertEqual(self.board.fleet.workers, ["w1"])
+        self.assertFalse(first.client.is_connected)
+
+
+class LoginTests(WorldCase):
+    """Tokens and session passwords."""
+
+    def token(self, signer: TokenSigner, target: str, who: Principal = ALICE) -> str:
+        """Sign a token for a target."""
+        return signer.sign(
+            GatewayToken(
+                principal=who, audience=target_audience(target), issued=999.0, expires=1100.0
+            )
+        )
+
+    def test_a_token_is_verified_here(self) -> None:
+        worker = self.worker()
+        self.kill()  # the keys are cached
+        token = self.token(self.signer, "orders", evolve(ALICE, expires=1100.0))
+        self.assertEqual(worker.logins.token(token, "orders").root, ALICE.root)
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "billing")
+        stranger = TokenSigner(OKPKey.generate_key("Ed25519"), URL)
+        forged = self.token(stranger, "orders")
+        self.assertRaises(AuthenticationError, worker.logins.token, forged, "orders")
+        self.clock.advance(100.0)
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+
+    def test_no_token_is_good_before_the_keys_are_known(self) -> None:
+        self.kill()
+        worker = self.worker()
+        token = self.token(self.signer, "orders")
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+
+    def test_keys_that_control_tells_replace_the_old(self) -> None:
+        worker = self.worker()
+        token = self.token(self.signer, "orders")
+        worker.logins.token(token, "orders")
+        other = TokenSigner(OKPKey.generate_key("Ed25519"), URL)
+        self.board.fleet.tell_all("token_keys", other.jwks)
+        self.carry()
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+        worker.logins.token(self.token(other, "orders"), "orders")
+
+    def keep(self, expires: float) -> tuple[str, Any]:
+        """Keep a session password; return its handle and what was made."""
+        made = make_password(ALICES_AGENT, "orders", "reader")
+        stored = made.stored
+        self.store.keep_password(
+            PasswordRow(
+                handle=made.handle,
+                target=stored.target,
+                account=stored.account,
+                principal=stored.principal,
+                salt=stored.salt,
+                iterations=stored.iterations,
+                stored_key=stored.stored_key,
+                server_key=stored.server_key,
+                expires=expires,
+            )
+        )
+        return made.handle, stored
+
+    def test_a_session_password_is_asked_for(self) -> None:
+        worker = self.worker()
+        handle, stored = self.keep(1100.0)
+        found = worker.logins.session_password(handle)
+        self.carry()
+        self.assertEqual(self.successResultOf(found), stored)
+
+    def test_one_that_is_not_there_or_over_is_refused(self) -> None:
+        worker = self.worker()
+        handle, _ = self.keep(1100.0)
+        for asked, wait in (("zzzzzzzz", 0), (handle, 100)):
+            self.wait(wait)
+            found = worker.logins.session_password(asked)
+            self.carry()
+            self.failureResultOf(found, AuthenticationError)
+
+    def test_an_answer_that_does_not_come_is_unavailable(self) -> None:
+        worker = self.worker()
+        found = worker.logins.session_password("abcdefgh")
+        self.clock.advance(CALL_TIMEOUT)
+        self.failureResultOf(found, UnavailableError)
+
+    def test_without_control_it_is_unavailable(self) -> None:
+        worker = self.worker()
+        self.kill()
+        self.failureResultOf(worker.logins.session_password("abcdefgh"), UnavailableError)
+
+
+class SessionTests(WorldCase):
+    """The registry of live sessions: at most 4, and 3 of one root."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.end = self.worker()
+        self.cuts: list[tuple[str, str]] = []
+
+    def open(self, session: str, who: Principal = ALICE) -> None:
+        """Open a session."""
+        self.end.sessions.opened(
+            session, who, "orders", lambda reason: self.cuts.append((session, reason)), "reader"
+        )
+        self.carry()
+
+    def test_live_sessions_are_listed_until_they_close(self) -> None:
+        self.open("s-1", ALICES_AGENT)
+        (head,) = self.store.sessions()
+        self.assertEqual((head.id, head.principal), ("s-1", ALICES_AGENT))
+        self.assertEqual((head.protocol, head.account, head.opened), ("postgres", "reader", 1000.0))
+        self.end.sessions.closed("s-1")
+        self.end.sessions.closed("s-1")
+        self.carry()
+        self.assertEqual(self.store.sessions(), [])
+        self.assertEqual(self.cuts, [])
+
+    def test_a_session_ends_with_its_login(self) -> None:
+        self.open("s-1", person("alice", expires=1010.0))
+        self.wait(9)
+        self.assertEqual(self.cuts, [])
+        self.wait(1)
+        self.assertEqual(self.cuts, [("s-1", "the log-in has expired")])
+        self.wait(100)
+        self.assertEqual(len(self.cuts), 1)
+
+    def test_a_login_that_is_over_opens_none(self) -> None:
+        over = person("alice", expires=1000.0)
+        self.assertRaises(UnavailableError, self.open, "s-1", over)
+        self.assertEqual(len(self.end.sessions), 0)
+
+    def test_limits_for_one_root_and_for_all(self) -> None:
+        for number, who in enumerate((ALICE, ALICES_AGENT, ALICE)):
+            self.open(f"s-{number}", who)
+        refused = self.assertRaises(UnavailableError, self.open, "s-3", ALICES_AGENT)
+        self.assertIn("alice has 3 sessions", str(refused))
+        self.open("s-3", CAROL)
+        self.assertRaises(UnavailableError, self.open, "s-4", person("erin"))
+        self.end.sessions.closed("s-0")
+        self.open("s-4", ALICE)
+
+    def test_control_cuts_a_session_or_a_login(self) -> None:
+        self.open("s-1")
+        self.open("s-2")
+        self.open("s-3", CAROL)
+        self.board.fleet.tell_one("w1", "cut", {"session": "s-1", "reason": "by carol"})
+        self.board.fleet.tell_all("cut", {"login": "login-alice", "reason": "revoked"})
+        self.board.fleet.tell_all("cut", {"session": "s-9", "reason": "unknown"})
+        self.carry()
+        self.assertEqual(self.cuts, [("s-1", "by carol"), ("s-2", "revoked")])
+
+    def test_a_cut_that_fails_does_not_spare_the_others(self) -> None:
+        def broken(_reason: str) -> None:
+            raise ZeroDivisionError
+
+        self.end.sessions.opened("s-0", ALICE, "orders", broken)
+        self.open("s-1")
+        self.end.sessions.cut_all()
+        self.assertEqual(self.cuts, [("s-1", "the gateway is shutting down")])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_after_a_restart_of_control_they_are_announced_again(self) -> None:
+        self.open("s-1")
+        self.kill()
+        self.end.sessions.opened("s-2", CAROL, "orders", lambda _reason: None)
+        self.begin()
+        self.assertEqual(self.store.sessions(), [])
+        self.wait(10)
+        self.assertEqual({head.id for head in self.store.sessions()}, {"s-1", "s-2"})
+
+    def test_sessions_of_a_lost_worker_do_not_live(self) -> None:
+        self.open("s-1")
+        self.end.client.stop()
+        self.carry()
+        self.assertEqual(self.store.sessions(), [])
+
+    def test_a_revoked_login_is_cut_when_it_comes_back(self) -> None:
+        """Its session lived in a worker that control could not reach when it was revoked."""
+        self.open("s-1")
+        self.endpoint.cut()
+        self.store.revoke_login("login-alice", 5000.0)
+        self.wait(10)
+        self.assertEqual(self.cuts, [("s-1", "the log-in was revoked")])
+
+    def test_the_same_id_twice_is_our_own_mistake(self) -> None:
+        self.open("s-1")
+        self.assertRaises(ValueError, self.open, "s-1")
