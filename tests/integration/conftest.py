@@ -22,12 +22,14 @@ LABELS = {"public.customers.card": ["pii.card"]}
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[GatewayRig]:
-    """Start the gateway with targets ``pg15`` (over TLS) and ``pg18``."""
+    """Start the gateway with targets ``pg15`` (over TLS), ``pg18``, and the same with labels."""
     old, new = postgres.shared.get(15, tls=True), postgres.shared.get(18)
-    running = gateway.start(
-        RigTarget.make("pg15", old, *TABLES, labels=LABELS, tls=True),
-        RigTarget.make("pg18", new, *TABLES, labels=LABELS),
-    )
+    targets = [
+        RigTarget.make(name + kind, server, *TABLES, labels=labels, tls=server is old)
+        for name, server in (("pg15", old), ("pg18", new))
+        for kind, labels in (("", {}), ("-masked", LABELS))
+    ]
+    running = gateway.start(*targets)
     yield running
     running.stop()
 
@@ -35,6 +37,12 @@ def rig() -> Iterator[GatewayRig]:
 @pytest.fixture(params=["pg15", "pg18"])
 def target(request: pytest.FixtureRequest) -> str:
     """Name a target: each test runs against both."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["pg15-masked", "pg18-masked"])
+def masked(request: pytest.FixtureRequest) -> str:
+    """Name a target with labelled columns: each test runs against both."""
     return str(request.param)
 
 

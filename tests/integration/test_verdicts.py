@@ -53,9 +53,9 @@ def test_a_refused_statement_in_a_pipeline(rig: GatewayRig, target: str) -> None
         assert connection.execute("SELECT 3").fetchone() == (3,)
 
 
-def test_masks(rig: GatewayRig, target: str) -> None:
+def test_masks(rig: GatewayRig, masked: str) -> None:
     """A masked column comes back masked: by name, by star, renamed, in binary, in a COPY or not."""
-    with rig.connect(target) as connection:
+    with rig.connect(masked) as connection:
         for statement in (
             "SELECT card FROM customers ORDER BY id",
             "SELECT card AS name FROM customers ORDER BY id",
@@ -87,9 +87,9 @@ def test_masks(rig: GatewayRig, target: str) -> None:
         "SELECT * FROM customers UNION SELECT 1, '', '', ''",
     ],
 )
-def test_clear_values_do_not_come_out(rig: GatewayRig, target: str, statement: str) -> None:
+def test_clear_values_do_not_come_out(rig: GatewayRig, masked: str, statement: str) -> None:
     """A masked column in any other place is refused, or redacted."""
-    with rig.connect(target, autocommit=False) as connection:
+    with rig.connect(masked, autocommit=False) as connection:
         try:
             rows = connection.execute(statement.encode())
             said = repr(rows.fetchall()) if rows.description else ""
@@ -100,7 +100,7 @@ def test_clear_values_do_not_come_out(rig: GatewayRig, target: str, statement: s
         connection.rollback()
         connection.execute("SELECT 1")
         connection.rollback()
-    assert _names(rig, target) == ["Ada", "Søren", "Yara"]
+    assert _names(rig, masked) == ["Ada", "Søren", "Yara"]
 
 
 def _names(rig: GatewayRig, target: str) -> list[str]:

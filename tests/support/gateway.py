@@ -7,6 +7,8 @@ with the gateway's own key, as control would after a log-in.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -93,14 +95,11 @@ class RigTarget:
         passwords = {}
         with server.connect() as connection:
             for account in (READER, WRITER):
-                password = secrets.token_hex(12)
-                for verb in ("CREATE", "ALTER"):
-                    try:
-                        statement = f"{verb} ROLE {account} LOGIN PASSWORD '{password}'"
-                        connection.execute(statement.encode())
-                    except psycopg.errors.DuplicateObject:
-                        continue
-                    break
+                # One server's databases share its roles, and so does every target made of them.
+                password = hashlib.sha256(f"{server.folder}/{account}".encode()).hexdigest()[:24]
+                with contextlib.suppress(psycopg.errors.DuplicateObject):
+                    statement = f"CREATE ROLE {account} LOGIN PASSWORD '{password}'"
+                    connection.execute(statement.encode())
                 passwords[account] = password
         everything = "ALL ON ALL {} IN SCHEMA public TO " + f"{READER}, {WRITER}"
         database = server.new_database(
@@ -227,12 +226,12 @@ class GatewayRig:
         return answer.json()
 
     def start_agent(self) -> None:
-        """Start the agent, which is enrolled, and wait until the gateway sees it."""
+        """Start the agent, which is enrolled, and wait until it is connected."""
         path = self.folder / "agent.toml"
         self.agent = self.processes.start_python(
             "agent", *twistd("hoopgw-agent", path), env=python_environment()
         )
-        self.agent.wait_until("its connection", self._agent_is_there, _START)
+        self.agent.wait_for_line("connected to the gateway", _START)
 
     def agents(self) -> list[dict[str, Any]]:
         """Return what the gateway says of its agents."""
@@ -248,9 +247,6 @@ class GatewayRig:
             for target in self.targets.values():
                 if target.server.running.process.poll() is None:
                     target.server.drop_database(target.database)
-
-    def _agent_is_there(self) -> bool:
-        return any(a["name"] == AGENT and a["connected"] and a["idle"] for a in self.agents())
 
     def _enrol_agent(self) -> None:
         token = self.api("POST", "/v1/join-tokens", {"agent": AGENT})["token"]

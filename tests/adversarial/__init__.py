@@ -1,0 +1,1 @@
+"""Attacks, kept as tests."""
