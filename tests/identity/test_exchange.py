@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from joserfc.jwk import OKPKey
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -152,7 +153,7 @@ class LogInTests(ExchangeTestCase):
                 raise UnavailableError("no answer from https://idp.example/internal")
 
         issuers = Issuers.of([Issuer(settings(), NoKeys())], lambda: NOW)
-        object.__setattr__(self.exchange, "issuers", issuers)
+        self.exchange = evolve(self.exchange, issuers=issuers)
         error = self.assert_refused("temporarily_unavailable", token())
         self.assertNotIn("internal", error.text)
 
@@ -231,7 +232,7 @@ class NarrowTests(ExchangeTestCase):
             def put(self, *_: Any) -> bool:
                 raise UnavailableError("the disk is full at /var/lib")
 
-        object.__setattr__(self.exchange, "passwords", Broken())
+        self.exchange = evolve(self.exchange, passwords=Broken())
         error = self.assert_refused(
             "temporarily_unavailable",
             self.log_in(),
