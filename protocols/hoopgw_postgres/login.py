@@ -11,28 +11,27 @@ import enum
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from attrs import field, frozen
 from cryptography import x509
-from scramp import ScramException, ScramMechanism
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import AuthenticationError, ProtocolViolationError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.passwords import ITERATIONS
 from hoopgw.spi import GatewayContext, SessionPassword
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
+from hoopgw_postgres.scram import PLAIN, PLUS, ScramError, ScramServer
 from hoopgw_postgres.startup import StartupRefusedError, Wanted, wanted
 
 log = Logger()
 
 LOGIN_TIMEOUT: Final = 30.0
 """Seconds from the connection to the end of the log-in."""
-_PLUS: Final = "SCRAM-SHA-256-PLUS"
-_SCRAM: Final = "SCRAM-SHA-256"
 
 
 @frozen(kw_only=True)
@@ -108,7 +107,7 @@ class Login:
         self._direct = False
         self._version = 0
         self._wanted: Wanted | None = None
-        self._scram: Any = None
+        self._scram: ScramServer | None = None
         self._found: SessionPassword | None = None
         self._lookup: Deferred[None] | None = None
         self._deadline = context.clock.callLater(LOGIN_TIMEOUT, self._too_slow)
@@ -294,46 +293,52 @@ class Login:
         if self._phase is Phase.OVER:
             return
         self._phase = Phase.SASL_FIRST
-        self._transport.write(wire.authentication_sasl([_PLUS, _SCRAM]))
+        self._transport.write(wire.authentication_sasl([PLUS, PLAIN]))
         self.received(b"")
 
-    def _verifier(self, _user: str) -> tuple[bytes, bytes, bytes, int]:
+    def _make_scram(self, mechanism: str) -> ScramServer:
+        """Make the exchange; with no password found it looks the same and cannot succeed."""
         found = self._found
         if found is not None:
-            return found.salt, found.stored_key, found.server_key, found.iterations
-        salt = hmac.digest(self._decoy_key, self._want().handle.encode(), "sha256")[:16]
-        return salt, hashlib.sha256(salt).digest(), hashlib.sha256(salt + b"s").digest(), 4096
+            return ScramServer(
+                mechanism,
+                self._certificate_hash,
+                found.salt,
+                found.iterations,
+                found.stored_key,
+                found.server_key,
+            )
+        handle = self._want().handle.encode()
+        salt = hmac.digest(self._decoy_key, b"salt" + handle, "sha256")[:16]
+        unknown = hmac.digest(self._decoy_key, b"keys" + handle, "sha256")
+        return ScramServer(mechanism, self._certificate_hash, salt, ITERATIONS, unknown, unknown)
 
     def _sasl_first(self, body: bytes) -> None:
         end = body.find(b"\0")
         name = body[:end].decode("ascii", "replace")
-        if end < 0 or name not in (_PLUS, _SCRAM) or len(body) < end + 5:
+        if end < 0 or name not in (PLUS, PLAIN) or len(body) < end + 5:
             raise ProtocolViolationError("client selected an invalid SASL authentication mechanism")
         if int.from_bytes(body[end + 1 : end + 5], "big") != len(body) - end - 5:
             raise ProtocolViolationError("invalid SASL response")
-        binding = ("tls-server-end-point", self._certificate_hash)
-        # The plain mechanism gets the binding as well: a client that believes the server has none
-        # ('y') while we offer it has been lied to (RFC 5802, section 6).
-        self._scram = ScramMechanism(name).make_server(self._verifier, channel_binding=binding)
+        self._scram = self._make_scram(name)
         try:
-            self._scram.set_client_first(body[end + 5 :].decode())
-            answer = self._scram.get_server_first()
-        except (ScramException, ValueError) as error:
+            answer = self._scram.begin(body[end + 5 :])
+        except ScramError as error:
             raise _failed(self._want(), f"SCRAM: {error}") from error
-        self._transport.write(wire.authentication_sasl_continue(answer.encode()))
+        self._transport.write(wire.authentication_sasl_continue(answer))
         self._phase = Phase.SASL_FINAL
 
     def _sasl_final(self, body: bytes) -> None:
+        assert self._scram is not None  # made by `_sasl_first`, in whose phase we are
         try:
-            self._scram.set_client_final(body.decode())
-            answer = self._scram.get_server_final()
-        except (ScramException, ValueError) as error:
+            answer = self._scram.finish(body)
+        except ScramError as error:
             raise _failed(self._want(), f"SCRAM: {error}") from error
         if self._found is None:
             raise _failed(self._want(), "no such session password")
         if self._found.principal.expires <= self._context.clock.seconds():
             raise _failed(self._want(), "the session password has expired")
-        self._transport.write(wire.authentication_sasl_final(answer.encode()))
+        self._transport.write(wire.authentication_sasl_final(answer))
         self._done(self._found.principal, "session-password")
 
     # The end
