@@ -60,6 +60,8 @@ class Intake:
     _index: SessionIndex
     _positions: dict[bytes, int]
     _tails: dict[Path, SpoolTail] = field(factory=dict, init=False)
+    _served: str = field(default="", init=False)
+    """The worker at which the last turn ended early: the next turn begins behind it."""
     _finished: dict[bytes, int] = field(factory=dict, init=False)
     """Spools that were removed, and where they ended; the oldest are forgotten."""
     _ignored: set[str] = field(factory=set, init=False)
@@ -125,11 +127,18 @@ class Intake:
     def _in_order(self) -> list[SpoolTail]:
         return sorted(self._tails.values(), key=lambda tail: (tail.worker, tail.number))
 
+    def _in_turn(self) -> list[SpoolTail]:
+        """Return the spools in order, beginning with the workers that had to wait."""
+        ordered = self._in_order()
+        return [tail for tail in ordered if tail.worker > self._served] + [
+            tail for tail in ordered if tail.worker <= self._served
+        ]
+
     def _append_all(self, over: Callable[[], bool]) -> tuple[list[list[bytes]], int, bool]:
         """Append what the spools hold to the log. Also gives its size, and if there is more."""
         taken: list[list[bytes]] = []
         read, blocked = 0, ""
-        for tail in self._in_order():
+        for tail in self._in_turn():
             while tail.worker != blocked:
                 offset = tail.offset
                 cut = tail.read()
@@ -138,6 +147,7 @@ class Intake:
                     taken.append(cut.records)
                     read += cut.taken
                     if read >= TURN_BYTES or over():
+                        self._served = tail.worker
                         return taken, read, True
                 elif cut.fault is not None:
                     tail.fault = cut.fault

@@ -51,7 +51,7 @@ class Kept:
         """
         try:
             return decode(self.data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise ReadError(f"leaf {self.leaf} is no record: {error}") from error
 
 
@@ -126,7 +126,10 @@ class LogReader:
             ReadError: the log cannot be read.
 
         """
-        found = segments(self.directory)
+        try:
+            found = segments(self.directory)
+        except OSError as error:
+            raise ReadError(f"{self.directory}: cannot be read: {error.strerror}") from error
         for number, segment in enumerate(found):
             last = number + 1 == len(found)
             if last or found[number + 1].first > first:

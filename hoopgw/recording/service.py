@@ -274,7 +274,10 @@ class RecorderService(Service):
             raise RecorderError(self._objection)
         if len(self._wishes) >= _WISHES_LIMIT:
             raise RecorderError("too many wait for the recorder to sync")
-        wish = _Wish(bytes(body["spool"]), int(body["offset"]), Deferred())
+        spool, offset = body.get("spool"), body.get("offset")
+        if not isinstance(spool, bytes) or not isinstance(offset, int):
+            raise RecorderError("sync needs a spool and an offset")
+        wish = _Wish(spool, offset, Deferred())
         self._wishes.append(wish)
         self._soon()
         return wish.answer

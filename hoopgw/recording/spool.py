@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import define, field
+from attrs.validators import matches_re
 
 from hoopgw.errors import RecorderError
 from hoopgw.recording.framing import (
@@ -33,9 +34,8 @@ SEGMENT_SIZE: Final = 16 * 2**20
 READ_SIZE: Final = 2**20
 """Bytes that are read from a spool at once, unless one record is longer."""
 _PROBE_SIZE: Final = 64 * 1024
-_NAME: Final = re.compile(
-    r"(?P<worker>[A-Za-z0-9][A-Za-z0-9._-]{0,63})-(?P<number>[0-9]{1,12})\.spool"
-)
+_WORKER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAME: Final = re.compile(rf"(?P<worker>{_WORKER})-(?P<number>[0-9]{{1,12}})\.spool")
 
 
 class SpoolWriteError(RecorderError):
@@ -52,7 +52,7 @@ class SpoolWriter:
     """Appends frames to a worker's own spool segments. Not for two processes of one name."""
 
     directory: Path
-    worker: str
+    worker: str = field(validator=matches_re(_WORKER))
     identity: bytes = field(default=b"", init=False)
     """Of the open segment: 16 random bytes."""
     offset: int = field(default=0, init=False)

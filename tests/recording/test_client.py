@@ -20,6 +20,7 @@ from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.framing import RECORD_LIMIT, SPOOL_HEADER_SIZE, spool_records
 from hoopgw.recording.records import AnyRecord, decode
 from hoopgw.recording.spool import SEGMENT_SIZE
+from hoopgw.spi import Recorder
 from tests.recording.samples import intent, result
 
 
@@ -114,6 +115,11 @@ class RecorderTestCase(SynchronousTestCase):
         self.assertTrue(self.recorder.status().reason)
 
 
+def as_seen_by_protocols(recorder: SpoolRecorder) -> Recorder:
+    """Hold the class to the interface; mypy is the judge."""
+    return recorder
+
+
 class WritingTests(RecorderTestCase):
     """Records on their way to the spool."""
 
@@ -188,6 +194,12 @@ class RefusalTests(RecorderTestCase):
         self.recorder.start()
         self.addCleanup(self.recorder.stop)
         self.refused("hello")
+
+    def test_a_name_that_is_no_file_name(self) -> None:
+        for name in ("", "a/b", "..", "a b"):
+            self.assertRaises(
+                ValueError, SpoolRecorder, self.directory, name, self.clock, self.connect
+            )
 
     def test_the_recorder_is_gone_and_comes_back(self) -> None:
         self.lose()

@@ -140,8 +140,11 @@ class TurnTests(IntakeTestCase):
         second.append(spool_frames([b"2"]))
         turn = self.intake.turn(over=lambda: True)
         self.assertEqual((turn.more, self.kept()), (True, [b"1"]))
+        first.append(spool_frames([b"3"]))
+        self.intake.turn(over=lambda: True)
+        self.assertEqual(self.kept(), [b"1", b"2"])  # it is the other's turn
         self.turns()
-        self.assertEqual(self.kept(), [b"1", b"2"])
+        self.assertEqual(self.kept(), [b"1", b"2", b"3"])
 
 
 class CrashTests(IntakeTestCase):

@@ -100,6 +100,7 @@ class SessionsTests(ReaderTestCase):
         self.assertRaises(ReadError, self.reader.session, "nobody")
         self.assertRaises(ReadError, list, self.reader.records("nobody"))
         self.assertRaises(ReadError, LogReader(self.directory / "no").sessions)
+        self.assertRaises(ReadError, LogReader(self.directory / "no").record, 0)
 
 
 class RecordsTests(ReaderTestCase):
