@@ -462,10 +462,10 @@ class Session:
             self._cancel_target()
 
     def _withdraw(self) -> None:
-        asked = self._asked
-        if asked is not None and self._answered is not None and not self._answered.called:
+        asked, answered = self._asked, self._answered
+        if asked is not None and answered is not None and not answered.called:
+            answered.callback(_withdrawn(asked.request))  # first: to withdraw settles at once
             asked.withdraw()
-            self._answered.callback(_withdrawn(asked.request))
 
     # Refusing
 
