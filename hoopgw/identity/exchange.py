@@ -9,7 +9,8 @@ gateway token                session password + account     user name and passwo
 ===========================  =============================  ========================================
 
 A gateway token lives as long as the configuration says, but never longer than the issuer's access
-token or workload token that it was given for. An ID token's ``exp`` says how long it may be shown,
+token or workload token that it was given for, unless the issuer has a ``session_lifetime``. An ID
+token's ``exp`` says how long it may be shown,
 not how long the person stays logged in, so it does not count; for that, an ID token is taken once
 only. Whatever is given for a gateway token ends with it: the narrower token, the session that it
 opens, and the password.
@@ -154,8 +155,6 @@ class Exchange:
         token, use = form.get("subject_token", ""), _USES.get(form.get("subject_token_type", ""))
         if not token or use is None:
             raise ExchangeError("invalid_request", "subject_token or its type is missing")
-        if proved is not None and not self.used.use(proved.id, proved.expires):
-            raise ExchangeError("invalid_dpop_proof", "the DPoP proof was used before")
         if unverified_issuer(parse(token)) != self.signer.issuer:
             return await self._log_in(token, use, form, proved)
         return self._narrow(self._parent(token, proved), form)
@@ -172,6 +171,7 @@ class Exchange:
             proved is None or who.confirmation.get("jkt") != proved.thumbprint
         ):
             raise AuthenticationError("the token is bound to a key that the caller did not prove")
+        self._spend(proved)
         if use is TokenUse.ID:
             # Over what is signed, because one signature can be spelt in several ways.
             seen = hashlib.sha256(parse(token).signed).hexdigest()
@@ -192,7 +192,8 @@ class Exchange:
         now = self.now()
         end = now + self.lifetime
         if use is TokenUse.ACCESS:
-            end = min(end, who.expires)
+            longest = who.session_lifetime
+            end = min(end, who.expires if longest is None else now + longest)
         if end - now < 1:
             raise AuthenticationError("nothing is left of its lifetime")
         return end
@@ -202,7 +203,13 @@ class Exchange:
         principal = self.verifier.verify(token, GATEWAY, self.now(), holder=holder)
         if self.is_revoked(principal):
             raise AuthenticationError("the session was revoked")
+        self._spend(proved)
         return principal
+
+    def _spend(self, proved: ProvedKey | None) -> None:
+        """Use a proof up; only once the token is good, so that strangers do not fill the store."""
+        if proved is not None and not self.used.use(proved.id, proved.expires):
+            raise ExchangeError("invalid_dpop_proof", "the DPoP proof was used before")
 
     def _narrow(self, parent: Principal, form: Mapping[str, str]) -> dict[str, Any]:
         """Give something for one target, that ends with the session."""

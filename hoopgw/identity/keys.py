@@ -93,12 +93,15 @@ class IssuerKeys:
 
     def _age(self) -> float:
         """Return the seconds since the keys were got; infinite if there are none."""
-        return float("inf") if self._fetched is None else self._clock.seconds() - self._fetched
+        if self._fetched is None:
+            return float("inf")
+        age = self._clock.seconds() - self._fetched
+        return age if age >= 0 else FRESH  # the clock was set back: nobody knows, so look again
 
     async def _refresh(self) -> None:
         """Fetch, or wait for the fetch under way; not at all if the last was just now."""
         if self._running is None:
-            if self._tried is not None and self._clock.seconds() - self._tried < PAUSE:
+            if self._tried is not None and 0 <= self._clock.seconds() - self._tried < PAUSE:
                 return
             self._tried = self._clock.seconds()
             self._running = Deferred.fromCoroutine(self._load())

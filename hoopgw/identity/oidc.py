@@ -50,6 +50,8 @@ class Authenticated:
     expires: float
     """Seconds since the epoch; without leeway."""
     issued: float
+    session_lifetime: float | None = None
+    """Seconds that a session may last, whatever ``expires`` says; as the issuer is configured."""
     client: str | None
     """The application that the token was made for, if it names one."""
     confirmation: Mapping[str, Any] | None
@@ -127,6 +129,7 @@ def check_claims(
         hop=_hop(claims, settings),
         expires=expires,
         issued=issued,
+        session_lifetime=settings.session_lifetime,
         client=client,
         confirmation=confirmation,
         claims=claims,

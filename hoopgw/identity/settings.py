@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen
-from attrs.validators import and_, ge, in_, instance_of, le, matches_re, min_len
+from attrs.validators import and_, ge, in_, instance_of, le, matches_re, min_len, optional
 
 from hoopgw.events import HopKind
 
@@ -125,6 +125,12 @@ class IssuerSettings:
     agents: AgentRule | None = None
     lifetime_limit: float = field(default=DAY, validator=and_(ge(60.0), le(7 * DAY)))
     """Seconds between ``iat`` and ``exp`` at most."""
+    session_lifetime: float | None = field(
+        default=None, validator=optional(and_(ge(60.0), le(7 * DAY)))
+    )
+    """Seconds that a log-in with an access or workload token lasts; without it, until that token
+    ends. For CI jobs that run longer than their token lives. Never beyond the gateway's own
+    ``token_lifetime``."""
     ca: Path | None = None
     """PEM file to trust for the issuer's TLS, instead of the system's."""
     allow_http: bool = False

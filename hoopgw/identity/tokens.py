@@ -23,7 +23,7 @@ from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError, ConfigError
 from hoopgw.events import Hop, HopKind, Principal
-from hoopgw.identity.jose import Claims, KeySet, parse, read_key_set, sign, verify
+from hoopgw.identity.jose import TOKEN_LIMIT, Claims, KeySet, parse, read_key_set, sign, verify
 from hoopgw.identity.oidc import LEEWAY, TEXT_LIMIT, moment, text, texts
 
 GATEWAY: Final = "hoopgw"
@@ -79,7 +79,12 @@ class TokenSigner:
         return public_key_set([self._key])
 
     def sign(self, token: GatewayToken) -> str:
-        """Return the token in compact form."""
+        """Return the token in compact form.
+
+        Raises:
+            AuthenticationError: it would be longer than any verifier takes: too many groups.
+
+        """
         principal = token.principal
         root, *others = principal.chain
         claims: dict[str, Any] = {
@@ -100,7 +105,10 @@ class TokenSigner:
             claims["act"] = actor
         if token.confirmation is not None:
             claims["cnf"] = dict(token.confirmation)
-        return sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
+        signed = sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
+        if len(signed) > TOKEN_LIMIT:
+            raise AuthenticationError(f"a token of {len(signed)} characters: too many groups")
+        return signed
 
 
 def public_key_set(keys: Iterable[OKPKey]) -> dict[str, Any]:

@@ -104,6 +104,15 @@ class LogInTests(ExchangeTestCase):
         given = self.ask(token(claims(exp=NOW + 7200)))
         self.assertEqual(given["expires_in"], 3600)
 
+    def test_lifetime_of_an_issuers_sessions(self) -> None:
+        """A CI job may run longer than its token, if the operator says so; not beyond ours."""
+        for lifetime, expected in ((1800.0, 1800), (7200.0, 3600), (60.0, 60)):
+            ruled = settings(session_lifetime=lifetime)
+            keys = FixedKeys({"one": PublicKey(rsa_key())})
+            issuers = Issuers.of([Issuer(ruled, keys)], lambda: NOW)
+            self.exchange = evolve(self.exchange, issuers=issuers)
+            self.assertEqual(self.ask(token())["expires_in"], expected)
+
     def test_each_log_in_is_a_session(self) -> None:
         """An access token may be used again: CI jobs have one for many steps."""
         sessions = {self.verifier.verify(self.log_in(), GATEWAY, NOW).session for _ in range(3)}
@@ -283,6 +292,17 @@ class ProofTests(ExchangeTestCase):
         proof = self.proof(OKPKey.generate_key("Ed25519"))
         self.ask(token(), proof)
         self.assert_refused("invalid_dpop_proof", token(), proof)
+        subject = self.log_in()
+        other = self.proof(OKPKey.generate_key("Ed25519"))
+        self.ask(subject, other, audience=ORDERS)
+        self.assert_refused("invalid_dpop_proof", subject, other, audience=ORDERS)
+
+    def test_strangers_leave_no_trace(self) -> None:
+        """A proof is kept only if it came with a good token."""
+        key = OKPKey.generate_key("Ed25519")
+        for bad in ("garbage", token(claims(aud="other")), token(kid="x")):
+            self.assert_refused("invalid_grant", bad, self.proof(key))
+        self.assertEqual(self.used.seen, {})
 
     def test_issuers_token_bound_to_a_key(self) -> None:
         """``cnf`` of the issuer is honoured: without the key, or of another kind, it is refused."""

@@ -135,6 +135,15 @@ class CacheTests(KeysTestCase):
         self.assert_found("one")
         self.assertEqual(self.fetch.asked[2:], [KEYS_URL])
 
+    def test_clock_set_back(self) -> None:
+        """Then nobody knows how old the keys are: they are fetched again, and used."""
+        self.assert_found("one")
+        self.clock.rightNow -= 7200
+        self.fetch.publish("one", "two")
+        self.assert_found("one")
+        self.assert_found("two")
+        self.assertEqual(self.fetch.asked[2:], [KEYS_URL])
+
 
 class FailureTests(KeysTestCase):
     """When the issuer is broken."""

@@ -111,6 +111,12 @@ class RoundTripTests(TokensTestCase):
         text = self.signer.sign(self.token(principal=evolve(self.principal, chain=chain)))
         self.assert_refused(text, "act")
 
+    def test_too_many_groups(self) -> None:
+        """A token that no verifier would take is not given."""
+        many = evolve(ALICE, groups=frozenset(f"{n:036}" for n in range(400)))
+        with self.assertRaisesRegex(AuthenticationError, "too many groups"):
+            self.signer.sign(self.token(principal=evolve(self.principal, chain=(many,))))
+
     def test_nothing_secret_is_shown(self) -> None:
         """Neither the signer's key nor claims are in a repr."""
         secret = self.key.as_dict(private=True)["d"]
