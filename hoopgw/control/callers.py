@@ -56,7 +56,8 @@ class Callers:
         try:
             principal = self._verified(call)
         except AuthenticationError as error:
-            self._rate.charge(call.address, _FAILED_COST, self._now())
+            if not self._rate.charge(call.address, _FAILED_COST, self._now()):
+                raise ApiError(429, "slow_down", "too many bad tokens from this address") from error
             raise ApiError(401, "invalid_token", f"the token is not good: {error}") from error
         # Only a person counts as a member of these groups: an agent of an administrator is none.
         groups = principal.root.groups if is_person(principal) else frozenset()

@@ -168,8 +168,11 @@ class EnrolmentRoutes:
         try:
             return asdict(answer(read(msgspec.json.encode(call.body), kind)))
         except AuthenticationError as error:
-            self._rate.charge(call.address, _FAILED_COST, self._now())
             log.warn("an enrolment was refused: {why}", why=str(error), address=call.address)
+            if not self._rate.charge(call.address, _FAILED_COST, self._now()):
+                raise ApiError(
+                    429, "slow_down", "too many bad requests from this address"
+                ) from error
             raise ApiError(403, "refused", str(error)) from error
 
 

@@ -34,7 +34,7 @@ from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
 from hoopgw.control.switchboard import Switchboard
 from hoopgw.control.tls import ListenerTls
-from hoopgw.control.web import over_tls
+from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError
 from hoopgw.identity.keyfiles import (
     load_certificate,
@@ -43,8 +43,8 @@ from hoopgw.identity.keyfiles import (
     load_signing_key,
 )
 from hoopgw.identity.tokens import TokenSigner
-from hoopgw.link.tickets import public_keys
 from hoopgw.ipc import Peer
+from hoopgw.link.tickets import public_keys
 from hoopgw.spi import ProtocolSpec
 from hoopgw.store.sqlite import SqliteStore
 
@@ -82,6 +82,7 @@ class ControlService:
     _tls: ListenerTls = field(init=False)
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
+    _connections: BoundedConnections | None = field(default=None, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -135,6 +136,8 @@ class ControlService:
         ports = [port for port in (self.port, self._socket_port) if port is not None]
         stopping: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         stopping.append(self.recorder.stop())
+        if self._connections is not None:
+            stopping.append(self._connections.close_all())
         return DeferredList(stopping, consumeErrors=True).addBoth(lambda _results: self._close())
 
     def tidy(self) -> None:
@@ -207,9 +210,10 @@ class ControlService:
         address = self.config.control.listen
         if address.path:
             raise ConfigError("control.listen: expected host:port, as agents and callers dial it")
+        self._connections = over_tls(site, self._tls)
         try:
             self.port = self._reactor.listenTCP(
-                address.port, over_tls(site, self._tls), interface=address.host
+                address.port, self._connections, interface=address.host
             )
         except (OSError, CannotListenError) as error:
             raise ConfigError(f"control.listen: cannot listen at {address}: {error}") from error

@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import define, field
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
@@ -78,17 +79,18 @@ def load_options(config: GatewayConfig) -> CertificateOptions:
 
     """
     try:
-        chain = _certificates(config.certificate_file.read_bytes())
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, config.key_file.read_bytes())
-        first, *rest = [crypto.X509.from_cryptography(certificate) for certificate in chain]
-        options: Any = CertificateOptions(
+        first, *rest = _certificates(config.certificate_file.read_bytes())
+        key = load_pem_private_key(config.key_file.read_bytes(), password=None)
+        # Annotated with pyOpenSSL's own classes, which pyOpenSSL itself has deprecated.
+        make: Any = CertificateOptions
+        options = make(
             privateKey=key,
             certificate=first,
             extraCertChain=rest,
             raiseMinimumTo=TLSVersion.TLSv1_2,
         )
         options.getContext().check_privatekey()
-    except (OSError, ValueError, crypto.Error, SSL.Error) as error:
+    except (OSError, TypeError, ValueError, SSL.Error) as error:
         raise ConfigError(
             f"{config.certificate_file}, {config.key_file}: cannot be used for TLS: {error}"
         ) from error

@@ -12,8 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -115,6 +114,7 @@ class BoundedConnections(WrappingFactory):
     """Takes no more than `CONNECTIONS_LIMIT` connections, handshakes included."""
 
     noisy = False
+    _drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         """Refuse a connection that is one too many, by closing it."""
@@ -122,15 +122,29 @@ class BoundedConnections(WrappingFactory):
             return None
         return super().buildProtocol(addr)
 
+    def unregisterProtocol(self, p: Any) -> None:
+        """Note that a connection is gone."""
+        super().unregisterProtocol(p)  # type: ignore[no-untyped-call]  # as above
+        if not self.protocols and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
 
-def over_tls(site: Site, tls: Any) -> IProtocolFactory:
-    """Return what serves a site over TLS, from ``CertificateOptions``."""
+    def close_all(self) -> Deferred[None]:
+        """Close every connection at once; fires when they are gone."""
+        if not self.protocols:
+            return succeed(None)
+        self._drained = Deferred()
+        drained = self._drained
+        for connection in list(self.protocols):
+            connection.abortConnection()
+        return drained
+
+
+def over_tls(site: Site, tls: Any) -> BoundedConnections:
+    """Return what serves a site over TLS, from a connection creator."""
     secured = TLSMemoryBIOFactory(tls, False, site)
     secured.noisy = False
-    bounded: IProtocolFactory = BoundedConnections(  # type: ignore[no-untyped-call]  # as above
-        secured
-    )
-    return bounded
+    return BoundedConnections(secured)  # type: ignore[no-untyped-call]  # as above
 
 
 def client_address(request: http.Request) -> str:
