@@ -15,6 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, LinkError, RecorderError
+from hoopgw.events import Principal
+from hoopgw.policy.decision import Deny, Review
 from hoopgw.recording.records import SessionRefused
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
@@ -24,7 +26,7 @@ from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
 from hoopgw_postgres.login import LoggedIn, Login, certificate_hash
 from hoopgw_postgres.masks import learn
-from hoopgw_postgres.operations import Place
+from hoopgw_postgres.operations import Place, connecting
 from hoopgw_postgres.parser_client import ParserPool
 from hoopgw_postgres.prelude import Prelude
 from hoopgw_postgres.session import Session
@@ -36,6 +38,10 @@ STRANGERS_LIMIT: Final = 500
 """Connections that may be logging in at once."""
 EARLY_LIMIT: Final = 65_536
 """Bytes that a client may send while its target is being opened."""
+
+
+class _ConnectRefusedError(HoopgwError):
+    """Policy does not let the principal open a session; the text is for the caller."""
 
 
 @define(eq=False)
@@ -207,7 +213,10 @@ class ClientConnection(Protocol):
             text = "hoopgw could not open the session"
         else:
             text = failure.getErrorMessage()
-        code = "08001" if failure.check(LinkError) else "57P03"
+        if failure.check(_ConnectRefusedError):
+            code = "42501"
+        else:
+            code = "08001" if failure.check(LinkError) else "57P03"
         self._record_refusal(wanted, text)
         self._leg.write(wire.report(b"E", "FATAL", code, text))
         self._leg.loseConnection()
@@ -233,6 +242,7 @@ class ClientConnection(Protocol):
             wanted.account,
             context.mask_key,
         )
+        self._check_connect(login.principal, place)
         journal = self._journal(login, place, opened)
         judge = Judge(login.principal, place, context.policy, self._factory.facts, masks)
         session = Session(self._leg, opened, judge, journal, context.reviews, masks, self._over)
@@ -243,6 +253,13 @@ class ClientConnection(Protocol):
         session.start(bytes(self._early))
         self._early.clear()
         self._leg.resumeProducing()
+
+    def _check_connect(self, principal: Principal, place: Place) -> None:
+        decision = self._context.policy.decide(principal, connecting(place)).decision
+        if isinstance(decision, Deny):
+            raise _ConnectRefusedError(f"hoopgw: {decision.reason}")
+        if isinstance(decision, Review):
+            raise _ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
 
     def _journal(self, login: LoggedIn, place: Place, opened: OpenTarget) -> Journal:
         opening = Opening(

@@ -197,6 +197,26 @@ def operation(
     )
 
 
+def connecting(place: Place) -> Operation:
+    """Return the operation that opening a session is."""
+    parts = (
+        ("protocol", b"postgres"),
+        ("target", place.target.name.encode()),
+        ("database", place.database.encode()),
+        ("account", place.account.encode()),
+        ("connect", b""),
+    )
+    return Operation(
+        protocol="postgres",
+        target=place.target.name,
+        action="connect",
+        accesses=(Access(action="Postgres::connect", resource=place.resource),),
+        text="",
+        context=_context(place, (), 0, in_transaction=False),
+        digest=operation_digest(parts),
+    )
+
+
 def _accesses(place: Place, statements: Iterable[Statement], *, resolved: bool) -> Iterator[Access]:
     for statement in statements:
         placed = set()

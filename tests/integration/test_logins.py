@@ -50,7 +50,7 @@ def test_an_expired_token(rig: GatewayRig, target: str) -> None:
 def test_no_permit(rig: GatewayRig, target: str) -> None:
     """A person whom no policy knows is told so at the door, in PostgreSQL's words."""
     said = refusal(**rig.options(target, name="mallory", groups=["strangers"]))
-    assert "FATAL" in said
+    assert "FATAL:  hoopgw: " in said
 
 
 def test_an_unknown_target(rig: GatewayRig, target: str) -> None:

@@ -74,7 +74,8 @@ def test_copy(rig: GatewayRig, target: str, notes: str) -> None:
     assert psql(rig, target, script).stdout == "one\ntwo\n"
 
 
-@pytest.mark.parametrize("command", ["\\d customers", "\\dt", "\\l", "\\du", "\\conninfo", "\\df"])
+# Not \l: psql 15 asks for a column that PostgreSQL 17 renamed, also without us.
+@pytest.mark.parametrize("command", ["\\d customers", "\\dt", "\\du", "\\conninfo", "\\df"])
 def test_backslash_commands(rig: GatewayRig, target: str, command: str) -> None:
     """What psql asks of the catalogs is answered."""
     done = psql(rig, target, command + "\n")
