@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import resource
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,6 +26,7 @@ from twisted.internet.testing import StringTransport
 
 from hoopgw.ipc import Peer
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.connection import over_unix
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import Intake
 from hoopgw.recording.notes import Verifier
@@ -56,17 +55,13 @@ def result(sequence: int) -> Result:
     )
 
 
-def fixed_intent() -> Intent:
-    return intent(1)
+def show(what: str, value: float, unit: str) -> None:
+    print(f"{what:<58} {value:10.2f} {unit}")
 
 
-def median_of(run: Callable[[], float], rounds: int = 7) -> tuple[float, float, float]:
-    values = sorted(run() for _ in range(rounds))
-    return statistics.median(values), values[0], values[-1]
-
-
-def show(what: str, values: tuple[float, float, float], unit: str) -> None:
-    print(f"{what:<58} {values[0]:10.2f} {unit}   ({values[1]:.2f} - {values[2]:.2f})")
+def show_spread(what: str, values: list[float], unit: str) -> None:
+    middle, low, high = statistics.median(values), min(values), max(values)
+    print(f"{what:<58} {middle:10.2f} {unit}   ({low:.2f} - {high:.2f})")
 
 
 class Played:
@@ -107,12 +102,10 @@ def hot_path(spool: Path) -> None:
             path.unlink()
         return elapsed / PAIRS * 1e6
 
-    show(
-        "worker: intent written, result put off (records made)",
-        median_of(lambda: pairs(False)),
-        "us/pair",
-    )
-    show("  the same, making both records", median_of(lambda: pairs(True)), "us/pair")
+    ready = [pairs(False) for _ in range(7)]
+    show_spread("worker: an intent written, a result put off", ready, "us/pair")
+    made = [pairs(True) for _ in range(7)]
+    show_spread("  the same, making both records", made, "us/pair")
     recorder.stop()
 
 
@@ -143,31 +136,19 @@ def drain(folder: Path) -> None:
         return cpu / count * 1e6, count / wall
 
     runs = [run() for _ in range(5)]
-    show(
-        "recorder: CPU per record, flat out",
-        tuple(sorted(r[0] for r in runs)[i] for i in (2, 0, 4)),
-        "us",
-    )  # type: ignore[arg-type]
-    show(
-        "recorder: records per second, flat out",
-        tuple(sorted(r[1] for r in runs)[i] for i in (2, 0, 4)),
-        "/s",
-    )  # type: ignore[arg-type]
+    show_spread("recorder: CPU per record, flat out", [cpu for cpu, _ in runs], "us")
+    show_spread("recorder: records per second, flat out", [rate for _, rate in runs], "/s")
     start = time.perf_counter()
-    report = verify(folder / "log", Verifier(ORIGIN, KEY.public_key()))
-    elapsed = time.perf_counter() - start
-    print(f"{'verify: time per record':<58} {elapsed / report.records * 1e6:10.2f} us")
+    verify(folder / "log", Verifier(ORIGIN, KEY.public_key()))
+    show("verify: time per record", (time.perf_counter() - start) / count * 1e6, "us")
     start = time.perf_counter()
     open_log(folder / "log", KEY, ORIGIN).writer.close()
-    print(
-        f"{'opening: time per record that is read again':<58} {(time.perf_counter() - start) / count * 1e6:10.2f} us"
-    )
+    show("opening: time per record", (time.perf_counter() - start) / count * 1e6, "us")
 
 
 def sustained(folder: Path, rate: int, seconds: float) -> None:
     """Write at a rate to the recorder's service in another process; say what that one used."""
     from twisted.internet import reactor
-    from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
     from twisted.internet.task import LoopingCall
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -177,7 +158,7 @@ def sustained(folder: Path, rate: int, seconds: float) -> None:
         serve(folder)
     recorder = SpoolRecorder(
         folder / "spool", "w1", reactor,
-        lambda peer: connectProtocol(UNIXClientEndpoint(reactor, str(folder / "sock")), peer),
+        over_unix(reactor, folder / "sock"),
     )  # fmt: skip
     recorder.start()
     recorder.put_off(SessionStarted(SESSION, 0, 0, "p", "t", "a", [], "", "", "", ""))
@@ -214,18 +195,16 @@ def sustained(folder: Path, rate: int, seconds: float) -> None:
     _, _, usage = os.wait4(child, 0)
     elapsed = time.perf_counter() - state["start"]
     cpu = usage.ru_utime + usage.ru_stime
-    print(f"{'recorder at ' + str(rate) + '/s: sent':<58} {state['sent'] / elapsed:10.0f} /s")
-    print(f"{'  CPU, with start and stop':<58} {cpu / elapsed * 100:10.1f} % of a core")
-    print(
-        f"{'  sync: median, worst':<58} {statistics.median(syncs) * 1e3:10.1f} ms, {max(syncs) * 1e3:.1f} ms"
-    )
-    print(
-        f"{'  lag: median, worst':<58} {statistics.median(lags) / 1024:10.0f} KiB, {max(lags) / 1024:.0f} KiB"
-    )
-    print(f"{'  memory of the recorder':<58} {usage.ru_maxrss / 1024:10.0f} MiB")
+    show(f"recorder at {rate}/s: sent", state["sent"] / elapsed, "/s")
+    show("  CPU, with start and stop", cpu / elapsed * 100, "% of a core")
+    show("  sync: median", statistics.median(syncs) * 1e3, "ms")
+    show("  sync: worst", max(syncs) * 1e3, "ms")
+    show("  lag: median", statistics.median(lags) / 1024, "KiB")
+    show("  lag: worst", max(lags) / 1024, "KiB")
+    show("  memory of the recorder", usage.ru_maxrss / 1024, "MiB")
     report = verify(folder / "log", Verifier(ORIGIN, KEY.public_key()))
-    assert report.ok and report.unsigned == 0, report
-    assert report.records == state["sent"] + 1, (report.records, state["sent"])
+    assert report.ok, report.problems
+    assert (report.records, report.unsigned) == (state["sent"] + 1, 0), report
 
 
 def serve(folder: Path) -> None:
@@ -234,7 +213,6 @@ def serve(folder: Path) -> None:
     from hoopgw.recording.service import RecorderService
 
     try:
-        os.nice(0)
         service = RecorderService(
             folder / "spool", folder / "log", KEY, ORIGIN, folder / "sock", reactor, reactor.stop
         )
@@ -260,9 +238,6 @@ def main() -> None:
         sustained(folder / "rate", options.rate, options.seconds)
     finally:
         shutil.rmtree(folder)
-    print(
-        f"{'memory of this process':<58} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:10.0f} MiB"
-    )
 
 
 if __name__ == "__main__":

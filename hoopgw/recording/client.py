@@ -10,9 +10,8 @@ What was put off has happened already, so it is written even while new operation
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from attrs import define, field, frozen
 from twisted.internet import defer
@@ -23,6 +22,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.ipc import Body, Peer
+from hoopgw.recording.connection import Connect
 from hoopgw.recording.framing import RECORD_LIMIT
 from hoopgw.recording.records import Record, encode
 from hoopgw.recording.spool import SEGMENT_SIZE, SpoolWriteError, SpoolWriter
@@ -42,9 +42,6 @@ STALL_LIMIT: Final = 2.0
 _WATCH_EVERY: Final = 0.5
 _RECONNECT_FIRST: Final = 0.1
 _RECONNECT_LAST: Final = 1.0
-
-Connect: TypeAlias = Callable[[Peer], Deferred[Any]]
-"""Connects a protocol to the recorder's socket; fails if nobody listens."""
 
 
 @frozen(kw_only=True)
@@ -72,7 +69,7 @@ class SpoolRecorder:
         directory: the spool folder.
         name: the worker's name; no two live workers share one.
         clock: for flushing, deadlines and reconnection.
-        connect: connects to the recorder process.
+        connect: connects to the recorder process: `hoopgw.recording.connection.over_unix`.
 
     """
 

@@ -13,16 +13,15 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from hoopgw.config import GatewayPaths
 from hoopgw.errors import RecorderError
 from hoopgw.identity.keyfiles import create_state
-from hoopgw.ipc import Peer
 from hoopgw.processes.recorder import FAILED, REFUSED, signing_key
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.connection import over_unix
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.records import encode
@@ -72,13 +71,8 @@ class ProcessTestCase(TestCase):
         return process
 
     def worker(self) -> SpoolRecorder:
-        path = str(self.paths.recorder_socket)
-
-        def connect(peer: Peer) -> Deferred[Any]:
-            connected: Deferred[Any] = connectProtocol(UNIXClientEndpoint(reactor, path), peer)
-            return connected
-
-        worker = SpoolRecorder(self.paths.spool, "w1", reactor, connect)
+        path = self.paths.recorder_socket
+        worker = SpoolRecorder(self.paths.spool, "w1", reactor, over_unix(reactor, path))
         worker.start()
         self.addCleanup(self.wait, 0.05)  # let the connection see its end
         self.addCleanup(worker.stop)

@@ -8,13 +8,12 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from hoopgw.errors import RecorderError
-from hoopgw.ipc import Peer
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.connection import over_unix
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.records import encode
 from hoopgw.recording.service import RecorderService
@@ -62,13 +61,8 @@ class ServiceTestCase(TestCase):
         return deferLater(reactor, seconds, lambda: None)
 
     def worker(self, name: str) -> SpoolRecorder:
-        path = str(self.state / "recorder.sock")
-
-        def connect(peer: Peer) -> Deferred[Any]:
-            connected: Deferred[Any] = connectProtocol(UNIXClientEndpoint(reactor, path), peer)
-            return connected
-
-        recorder = SpoolRecorder(self.state / "spool", name, reactor, connect)
+        path = self.state / "recorder.sock"
+        recorder = SpoolRecorder(self.state / "spool", name, reactor, over_unix(reactor, path))
         recorder.start()
         return recorder
 
@@ -111,17 +105,6 @@ class ServiceTests(ServiceTestCase):
         self.assertEqual(LogReader(self.state / "log").session("s1").intents, 2)
         self.assertEqual(list((self.state / "spool").iterdir()), [])
 
-    async def test_a_write_wakes_an_idle_recorder(self) -> None:
-        await self.ready()
-        for _ in range(100):
-            if self.recorder._asleep:
-                break
-            await self.wait(0.02)
-        self.assertTrue(self.recorder._asleep)
-        self.recorder.write(result("s1", 0, 0))
-        await self.wait(0.045)
-        self.assertEqual(len(self.kept()), 1)
-
     async def test_the_recorder_restarts_under_a_living_worker(self) -> None:
         await self.ready()
         first = await self.write_session("s1")
@@ -160,16 +143,3 @@ class ServiceTests(ServiceTestCase):
             await self.wait(0.02)
         head = LogReader(self.state / "log").checkpoint(VERIFIER)
         self.assertGreaterEqual(head.size, 1000)
-
-    async def test_a_bug_ends_the_process(self) -> None:
-        await self.ready()
-        self.recorder.write(result("s1", 0, 0))
-        intake = self.service._intake
-        self.service._intake = None  # type: ignore[assignment]  # what only a bug would do
-        await self.wait(0.1)
-        self.assertEqual(self.given_up, ["given up"])
-        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
-        self.service._intake = intake
-        await self.stopped()
-        self.assertEqual(self.kept(), [])
-        self.assertEqual(len(list((self.state / "spool").iterdir())), 1)
