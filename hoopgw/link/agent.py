@@ -76,6 +76,7 @@ class AgentLink:
     _heard: float = field(default=0.0, init=False)
     _wanted: int = field(default=FEWEST, init=False)
     _idle: set[Serving] = field(factory=set, init=False, repr=False)
+    _opening: set[Serving] = field(factory=set, init=False, repr=False)
     _dialling: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _running: Deferred[None] | None = field(default=None, init=False, repr=False)
     _gone: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -120,7 +121,9 @@ class AgentLink:
         self._disconnect()
 
     def cut_all(self, reason: str) -> None:
-        """End every session."""
+        """End every session, and what is about to become one."""
+        for serving in list(self._opening):
+            serving.close()
         for session in list(self.sessions.values()):
             session.cut(reason)
 
@@ -262,7 +265,7 @@ class AgentLink:
         while (
             self._peer is not None
             and len(self._idle) + len(self._dialling) < self._wanted
-            and len(self.sessions) < SESSIONS_LIMIT
+            and len(self.sessions) + len(self._opening) < SESSIONS_LIMIT
             and not (self._again is not None and self._again.active())
         ):
             dialling = Deferred.fromCoroutine(self._dial_data())
@@ -289,11 +292,19 @@ class AgentLink:
             self._again = self.clock.callLater(self._data_backoff.wait(), self._keep_ready)
 
     def _data(self, outgoing: Outgoing, rest: bytes) -> None:
-        serving = Serving(outgoing.nonce, self.door, self.clock, self._taken, self.sessions)
+        serving = Serving(
+            outgoing.nonce, self.door, self.clock, self._taken, self._left, self.sessions
+        )
         self._idle.add(serving)
         serving.adopt(outgoing.link, rest)
 
     def _taken(self, serving: Serving) -> None:
+        self._idle.discard(serving)
+        self._opening.add(serving)
+        self._keep_ready()
+
+    def _left(self, serving: Serving) -> None:
+        self._opening.discard(serving)
         if serving in self._idle:
             self._idle.remove(serving)
             self._keep_ready()

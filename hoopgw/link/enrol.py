@@ -85,6 +85,7 @@ def join(
     state_dir: Path,
     name: str,
     *,
+    ca: str = "",
     ask: Ask = ask,
     now: Callable[[], float] = time.time,
 ) -> Identity:
@@ -94,6 +95,7 @@ def join(
         token: the join token, as an operator got it from the gateway.
         state_dir: the agent's; made with mode 0700 if it is not there.
         name: the agent's, which must be the token's.
+        ca: PEM to trust for the gateway, in place of what the token's fingerprint finds.
         ask: how the gateway is asked.
         now: the clock.
 
@@ -107,7 +109,7 @@ def join(
     if read_token.name != name:
         raise AuthenticationError(f"the join token is for an agent named {read_token.name!r}")
     url = read_token.url.rstrip("/")
-    ca = _fetch_ca(url, read_token.ca_sha256, ask)
+    ca = ca or _fetch_ca(url, read_token.ca_sha256, ask)
     key = ec.generate_private_key(ec.SECP256R1())
     request = EnrolRequest(name=name, secret=read_token.secret, csr=request_certificate(key, name))
     answer = ask(url + ENROL_PATH, msgspec.json.encode(asdict(request)), _trusting(ca))

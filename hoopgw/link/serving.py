@@ -109,7 +109,8 @@ class Serving(Protocol):
         nonce: which the ticket must name.
         door: opens targets.
         clock: for deadlines.
-        taken: called when the gateway uses the connection, and when it is lost unused.
+        taken: called when the gateway begins to use the connection.
+        left: called once when this protocol is done with it: a session has begun, or it is lost.
         sessions: all that are open, by nonce; this one's is there while it lasts.
 
     """
@@ -120,11 +121,12 @@ class Serving(Protocol):
         door: TargetDoor,
         clock: IReactorTime,
         taken: Callable[[Serving], None],
+        left: Callable[[Serving], None],
         sessions: dict[bytes, AgentSession],
     ) -> None:
         self.nonce = nonce
         self._door, self._clock = door, clock
-        self._taken = taken
+        self._taken, self._left = taken, left
         self._sessions = sessions
         self._reader = FrameReader()
         self._opening: Deferred[None] | None = None
@@ -164,7 +166,7 @@ class Serving(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give up what was begun; a target that was opened for nobody is closed."""
-        self._taken(self)
+        self._left(self)
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         opening, self._opening = self._opening, None
@@ -215,4 +217,5 @@ class Serving(Protocol):
         ended = partial(self._sessions.pop, self.nonce, None)
         session = AgentSession(ticket, opened, self._link, self._clock, ended)
         self._sessions[self.nonce] = session
+        self._left(self)
         session.start(self._reader.rest())

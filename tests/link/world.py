@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field, frozen
 from cryptography import x509
@@ -31,7 +31,7 @@ from hoopgw.link.opening import TargetDoor
 from hoopgw.link.proof import AgentKey
 from hoopgw.link.tickets import TicketSigner, TicketVerifier, public_keys, read_keys
 from hoopgw.link.tls import agent_context, listener_context
-from hoopgw.spi import AgentTarget, Opened
+from hoopgw.spi import AgentTarget, Opened, OpenTarget
 from hoopgw.transport import Address, DataTransport, connect, listen
 
 
@@ -68,11 +68,11 @@ class Authority:
         return AgentKey(issued, key)
 
 
-def principal(lasts: float = 3600.0) -> Principal:
+def principal(lasts: float = 3600.0, now: float | None = None) -> Principal:
     return Principal(
         chain=(Hop(id="corp|alice", name="alice", kind="person"),),
         session="sid-1",
-        expires=time.time() + lasts,
+        expires=(time.time() if now is None else now) + lasts,
     )
 
 
@@ -115,9 +115,12 @@ class Echo(Protocol):
     def connectionMade(self) -> None:
         self.factory.connections.append(self)
 
+    @property
+    def link(self) -> DataTransport:
+        return cast("DataTransport", self.transport)
+
     def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(bytes(data))
+        self.link.write(bytes(data))
 
 
 class Echoes(Factory):
@@ -126,6 +129,16 @@ class Echoes(Factory):
 
     def __init__(self) -> None:
         self.connections: list[Echo] = []
+
+    @property
+    def open(self) -> int:
+        """How many connections stand."""
+        return sum(1 for echo in self.connections if echo.link.connected)
+
+    def stop(self) -> None:
+        """Close them."""
+        for echo in self.connections:
+            echo.link.abortConnection()
 
 
 @define
@@ -174,6 +187,8 @@ class World:
 
     reactor: Any
     tcp: bool = False
+    clock: Any = None
+    """Of both sides; the reactor's if not given. Sockets are real either way."""
     enrolled: set[str] = field(factory=lambda: {"local"})
     authority: Authority = field(factory=Authority.new)
     folder: Path = field(factory=lambda: Path(tempfile.mkdtemp(prefix="hgwlink")))
@@ -188,6 +203,7 @@ class World:
     target: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.clock = self.clock or self.reactor
         self.leg = EchoLeg(self.reactor)
         self.target = f"unix:{self.folder}/echo.sock"
         self.ports.append(listen(self.reactor, Address.parse(self.target), self.echoes))
@@ -201,8 +217,8 @@ class World:
 
         return LinkHub(
             reactor=self.reactor,
-            clock=self.reactor,
-            signer=TicketSigner(self.ticket_key, self.reactor.seconds),
+            clock=self.clock,
+            signer=TicketSigner(self.ticket_key, self.clock.seconds),
             ca=self.authority.certificate,
             agents={"orders": "local", "ledger": "local", "elsewhere": "remote"},
             check_certificate=check,
@@ -259,13 +275,13 @@ class World:
             dial=self.dialler(found),
             door=TargetDoor(
                 verifier=TicketVerifier(
-                    name, read_keys(public_keys([self.ticket_key])), self.reactor.seconds
+                    name, read_keys(public_keys([self.ticket_key])), self.clock.seconds
                 ),
                 floor=floor,
                 targets={"orders": target},
                 legs={"echo": self.leg},
             ),
-            clock=self.reactor,
+            clock=self.clock,
             jitter=random.random,
         )
         self.agents.append(link)
@@ -278,12 +294,14 @@ class World:
         account: str = "reader",
         wishes: Mapping[str, Any] | None = None,
         lasts: float = 3600.0,
-    ) -> tuple[DataTransport, Collector]:
+    ) -> tuple[OpenTarget, Collector]:
         """Open a target and receive from it."""
-        opened = await self.hub.open(principal(lasts), "s-1", target, account, wishes or {})
+        opened = await self.hub.open(
+            principal(lasts, self.clock.seconds()), "s-1", target, account, wishes or {}
+        )
         collector = Collector()
         collector.take(opened.leg)
-        return opened.leg, collector
+        return opened, collector
 
     async def stop(self) -> None:
         """Stop all, and let sockets close."""
@@ -292,9 +310,7 @@ class World:
         self.hub.stop()
         for port in self.ports:
             port.stopListening()
-        for echo in self.echoes.connections:
-            if echo.transport is not None:
-                echo.transport.abortConnection()  # type: ignore[attr-defined]  # of DataTransport
+        self.echoes.stop()
         await deferLater(self.reactor, 0.05)
         shutil.rmtree(self.folder)
 
