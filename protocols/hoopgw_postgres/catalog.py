@@ -1,0 +1,268 @@
+"""What of a database is classified: the questions to its catalogue, and what their answers mean.
+
+The gateway asks them on the fresh session, as one simple query, before the client's first
+statement. The configuration classifies columns by name; here they become relation OIDs and
+attribute numbers, together with what else shows them: inheritance parents and children and
+partitions (by the column's name), generated columns, views and materialised views (`view_trees`). A
+classified column that does not exist is an error: a rename must not unmask.
+
+What this cannot see: copies that were made earlier, functions and triggers that somebody else
+wrote (functions are refused when they are called), and changes after it was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from attrs import evolve, frozen
+
+from hoopgw.errors import LinkError
+from hoopgw_postgres.masked import Attribute, ClassifiedRelation, ClassifiedSet, Key
+from hoopgw_postgres.view_trees import Shown, TreeError, view_columns
+
+Row: TypeAlias = Sequence[bytes | None]
+
+_FIND: Final = """
+WITH wanted(s, t, c) AS (VALUES {wanted})
+SELECT w.s, w.t, w.c, r.oid, a.attnum
+FROM wanted w
+LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
+LEFT JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = w.t
+LEFT JOIN pg_catalog.pg_attribute a
+    ON a.attrelid = r.oid AND a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+# A column of this name in whatever is above or below in the tree of inheritance is the same column.
+_CLOSURE: Final = """
+WITH RECURSIVE wanted(s, t, c) AS (VALUES {wanted}),
+kin(a, b) AS (
+    SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits
+    UNION ALL SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
+),
+found(relid, name, s, t, c) AS (
+    SELECT r.oid, a.attname, w.s, w.t, w.c
+    FROM wanted w
+    JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
+    JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = w.t
+    JOIN pg_catalog.pg_attribute a
+        ON a.attrelid = r.oid AND a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT a.attrelid, a.attname, f.s, f.t, f.c
+    FROM found f JOIN kin k ON k.a = f.relid
+    JOIN pg_catalog.pg_attribute a
+        ON a.attrelid = k.b AND a.attname = f.name AND NOT a.attisdropped
+),
+direct(relid, attnum, s, t, c, derived) AS (
+    SELECT f.relid, a.attnum, f.s, f.t, f.c, false
+    FROM found f JOIN pg_catalog.pg_attribute a ON a.attrelid = f.relid AND a.attname = f.name
+),
+columns AS (
+    SELECT * FROM direct
+    UNION
+    SELECT d.relid, e.adnum, d.s, d.t, d.c, true
+    FROM direct d
+    JOIN pg_catalog.pg_depend p
+        ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+        AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refobjid = d.relid
+        AND p.refobjsubid = d.attnum
+    JOIN pg_catalog.pg_attrdef e ON e.oid = p.objid AND e.adrelid = d.relid AND e.adnum <> d.attnum
+),
+"""
+
+# Relations whose rules depend on a column, or hold a whole row of anything (":varattno 0": that
+# leaves no trace in pg_depend), and what depends on those in turn.
+_VIEWS: Final = """
+views(relid, through) AS (
+    SELECT DISTINCT w.ev_class, w.oid
+    FROM columns k
+    JOIN pg_catalog.pg_depend d
+        ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = k.relid
+        AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> k.relid
+    WHERE d.refobjsubid = k.attnum OR w.ev_action::text ~ ':varattno 0 '
+    UNION
+    SELECT w.ev_class, w.oid
+    FROM views v
+    JOIN pg_catalog.pg_depend d
+        ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = v.relid
+        AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> v.relid
+)
+"""
+_COLUMNS: Final = "SELECT relid, attnum, s, t, c, derived FROM columns"
+_RULES: Final = """
+SELECT v.relid, w.ev_type, w.ev_action::text
+FROM views v JOIN pg_catalog.pg_rewrite w ON w.oid = v.through
+"""
+_ATTRIBUTES: Final = """
+SELECT r.oid, n.nspname, r.relname, a.attnum, a.attname,
+    CASE WHEN b.typtype = 'd' THEN b.typbasetype ELSE b.oid END,
+    CASE WHEN b.typtype = 'd' THEN b.typtypmod ELSE a.atttypmod END,
+    b.typcategory = 'S', a.attgenerated <> ''
+FROM (SELECT relid FROM columns UNION SELECT relid FROM views) q
+JOIN pg_catalog.pg_class r ON r.oid = q.relid
+JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type b ON b.oid = a.atttypid
+ORDER BY r.oid, a.attnum
+"""
+_SHADOWED: Final = """
+SELECT DISTINCT p.proname
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+AND EXISTS (
+    SELECT FROM pg_catalog.pg_proc o
+    WHERE o.proname = p.proname AND o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+)
+AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+    AND d.deptype = 'e'
+)
+"""
+_RESULTS: Final = 5
+
+
+def question(keys: Iterable[Key]) -> bytes:
+    """Return the statements to send as one simple query; there must be a key."""
+    wanted = ", ".join(f"({', '.join(_quote(part) for part in key)})" for key in keys)
+    closure = _CLOSURE.format(wanted=wanted) + _VIEWS
+    return ";".join(
+        (
+            _FIND.format(wanted=wanted),
+            closure + _COLUMNS,
+            closure + _ATTRIBUTES,
+            closure + _RULES,
+            _SHADOWED,
+        )
+    ).encode()
+
+
+def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
+    """Return what is classified, from the rows of each result of `question`, in text format.
+
+    Raises:
+        LinkError: a classified column does not exist, or the answer is not understood.
+
+    """
+    if len(results) != _RESULTS:
+        raise LinkError("the target's catalogue gave an answer that is not understood")
+    found, columns, attributes, rules, shadowed = results
+    missing = [".".join(_text(part) for part in row[:3]) for row in found if row[4] is None]
+    if missing:
+        raise LinkError(f"classified columns do not exist: {', '.join(sorted(missing))}")
+    relations = _relations(attributes)
+    shown: dict[int, _Sources] = {}
+    for relid, number, *key, derived in columns:
+        sources = shown.setdefault(_int(relid), _Sources({}, frozenset(), frozenset()))
+        shown[_int(relid)] = sources.with_column(
+            _int(number), (_text(key[0]), _text(key[1]), _text(key[2])), _text(derived) == "t"
+        )
+    _follow_views(rules, shown)
+    classified = (
+        evolve(
+            relations[relid],
+            classified=sources.columns,
+            derived=sources.derived,
+            opaque=sources.opaque,
+        )
+        for relid, sources in shown.items()
+    )
+    names = frozenset(_text(row[0]) for row in shadowed)
+    return ClassifiedSet(relations=tuple(classified), shadowed=names)
+
+
+@frozen
+class _Sources:
+    """Where the columns of one relation come from."""
+
+    columns: Mapping[int, frozenset[Key]]
+    derived: frozenset[int]
+    opaque: frozenset[Key]
+
+    def with_column(self, number: int, key: Key, derived: bool) -> _Sources:
+        columns = {**self.columns, number: self.columns.get(number, frozenset()) | {key}}
+        return evolve(
+            self, columns=columns, derived=self.derived | ({number} if derived else set())
+        )
+
+    @property
+    def all(self) -> frozenset[Key]:
+        return self.opaque.union(*self.columns.values())
+
+
+def _relations(rows: Iterable[Row]) -> dict[int, ClassifiedRelation]:
+    relations: dict[int, ClassifiedRelation] = {}
+    for oid, schema, name, number, column, kind, typmod, text, generated in rows:
+        attribute = Attribute(
+            number=_int(number),
+            name=_text(column),
+            type=_int(kind),
+            typmod=_int(typmod),
+            text=_text(text) == "t",
+            generated=_text(generated) == "t",
+        )
+        relation = relations.setdefault(
+            _int(oid),
+            ClassifiedRelation(
+                oid=_int(oid),
+                schema=_text(schema),
+                name=_text(name),
+                attributes=(),
+                classified={},
+            ),
+        )
+        relations[relation.oid] = evolve(relation, attributes=(*relation.attributes, attribute))
+    return relations
+
+
+def _follow_views(rules: Iterable[Row], shown: dict[int, _Sources]) -> None:
+    """Add to ``shown`` what views show, until nothing changes: views may stand on views."""
+    waiting = [(_int(relid), _text(kind), _text(action)) for relid, kind, action in rules]
+    changed = True
+    while changed:
+        changed = False
+        for relid, kind, action in waiting:
+            before = shown.get(relid)
+            after = _through(kind, action, shown, before)
+            if after is not None and after != before:
+                shown[relid] = after
+                changed = True
+
+
+def _through(
+    kind: str, action: str, shown: Mapping[int, _Sources], before: _Sources | None
+) -> _Sources | None:
+    """Return what a relation shows through one of its rules; None if nothing."""
+    sources = before or _Sources({}, frozenset(), frozenset())
+    masked = {relid: frozenset(found.columns) for relid, found in shown.items()}
+    opaque = frozenset(relid for relid, found in shown.items() if found.opaque)
+    try:
+        columns: list[Shown] | None = view_columns(action, masked, opaque)
+    except TreeError:
+        columns = None
+    if columns is None or (columns and kind != "1"):
+        # It uses them in a way that is not followed, or a rule does something with them later.
+        used = frozenset().union(*(found.all for found in shown.values()))
+        return evolve(sources, opaque=sources.opaque | used)
+    for column in columns:
+        found = shown[column.relation]
+        for key in found.columns[column.attribute]:
+            sources = sources.with_column(column.number, key, column.attribute in found.derived)
+    return sources if sources.all else None
+
+
+def _quote(text: str) -> str:
+    """Return a literal; standard_conforming_strings is on (the gateway ends sessions without)."""
+    return "'" + text.replace("'", "''") + "'::pg_catalog.text"
+
+
+def _text(value: bytes | None) -> str:
+    if value is None:
+        raise LinkError("the target's catalogue gave an answer that is not understood")
+    return value.decode()
+
+
+def _int(value: bytes | None) -> int:
+    return int(_text(value))
