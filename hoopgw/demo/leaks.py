@@ -16,8 +16,10 @@ from typing import Final
 
 from attrs import field, frozen
 
-_CHUNK: Final = 1 << 20
-_REGION: Final = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) r[w-][x-][ps] ")
+_CHUNK: Final = 1 << 16
+_ZEROS: Final = bytes(_CHUNK)
+_REGION: Final = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) r(w|-)[x-][ps] \S+ \S+ (\d+)")
+"""A readable mapping of ``/proc/PID/maps``: start, end, whether it is writable, inode (proc(5))."""
 _REGION_LIMIT: Final = 1 << 34
 """Bytes of one mapping; larger ones are reservations."""
 
@@ -37,6 +39,7 @@ class Search:
 
     files: int
     processes: int
+    """Processes whose memory could be read."""
     bytes: int
     unreadable: tuple[str, ...]
     found: tuple[Finding, ...] = field(factory=tuple)
@@ -89,6 +92,9 @@ def search(
         try:
             for chunk in chunks:
                 size += len(chunk)
+                if chunk == _ZEROS[: len(chunk)]:  # stacks and heaps are mostly untouched
+                    tail = b""
+                    continue
                 window = tail + chunk
                 for name, needle in needles:
                     if needle in window:
@@ -98,7 +104,7 @@ def search(
             unreadable.append(f"{place} ({error.strerror})")
     return Search(
         files=files,
-        processes=len(pids),
+        processes=len(pids) - sum("/mem (" in place for place in unreadable),
         bytes=size,
         unreadable=tuple(unreadable),
         found=tuple(found),
@@ -112,12 +118,13 @@ def _file(path: Path) -> Iterator[bytes]:
 
 
 def _memory(pid: int) -> Iterator[bytes]:
-    """Yield what a process has in its readable mappings."""
+    """Yield what a process has in its memory, but for what is only mapped from files."""
     with Path(f"/proc/{pid}/maps").open("rb") as maps:
         regions = [
             (int(match[1], 16), int(match[2], 16))
             for line in maps
             if (match := _REGION.match(line)) and b"[v" not in line
+            if match[3] == b"w" or match[4] == b"0"
         ]
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for start, end in regions:

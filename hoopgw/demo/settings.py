@@ -9,6 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from hoopgw.demo.issuer import AGENT, AUDIENCE, CLIENT
+from hoopgw.demo.postgres import DATABASE
 
 TARGET: Final = "orders"
 AGENT_NAME: Final = "local"
@@ -122,6 +123,7 @@ name = "{TARGET}"
 protocol = "postgres"
 address = "127.0.0.1:{ports.database}"
 tls = "disable"
+database = "{DATABASE}"
 
 [targets.accounts.app_reader]
 source = {reader}

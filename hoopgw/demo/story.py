@@ -6,6 +6,7 @@ its own with each person's own log-in. What PostgreSQL really holds is asked bes
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ class Story:
     planner: CommandLine = field(init=False)
     reader: Psql = field(init=False)
     writer: Psql = field(init=False)
+    log_key: str = field(init=False)
+    """The log's public key, as an auditor kept it before anything happened."""
 
     @property
     def acts(self) -> tuple[tuple[str, Callable[[], None]], ...]:
@@ -71,12 +74,13 @@ class Story:
     def log_in(self) -> None:
         """Log alice in by the device flow, and fetch session passwords."""
         self.bob = self.demo.command_line("bob")  # logged in already, to enrol the agent
+        self.log_key = (self.demo.folder.state / "log" / "verifier").read_text().strip()
         self.alice = self.demo.command_line("alice")
         self.stage.typed("alice", "hoopgw login --device")
         self.alice.log_in(self.demo.issuer, "alice")
         who = self.alice.json("whoami")
         self.stage.check(
-            who["name"] == "alice", "the gateway knows alice by her issuer", seen=str(who)
+            who["path"] == "alice", "the gateway knows alice by her issuer", seen=str(who)
         )
         self.stage.typed("alice", f"hoopgw token {TARGET} --account app_reader --password")
         self.reader = self._psql(self.alice, "app_reader")
@@ -207,10 +211,28 @@ class Story:
         clear = [value for p in customers()[:3] for value in (p.card, p.national_id)]
         replays = "".join(self.bob.run("sessions", "replay", s["id"]) for s in listing)
         self.stage.check(not any(v in replays for v in clear), "no clear value is in any recording")
-        log = str(self.demo.folder.state / "log")
-        self.stage.typed("bob", "hoopgw sessions verify")
-        verified = self.bob.run("sessions", "verify", log)
-        self.stage.shown(verified)
+        self._verify()
+
+    def _verify(self) -> None:
+        """Verify the log, and a copy of it in which one byte was changed."""
+        log = self.demo.folder.state / "log"
+        self.stage.typed("auditor", f"hoopgw sessions verify {log} --key {self.log_key}")
+        done = self.bob.attempt("sessions", "verify", str(log), "--key", self.log_key)
+        self.stage.shown(done.stdout + done.stderr)
+        self.stage.check(done.returncode == 0, "the log is what was written", seen=done.stderr)
+        forged = self.demo.folder.path / "forged-log"
+        shutil.copytree(log, forged)
+        place = next(p for p in sorted(forged.iterdir()) if DELETE.encode() in p.read_bytes())
+        data = place.read_bytes()
+        place.write_bytes(
+            data.replace(DELETE.encode(), DELETE.replace("cancelled", "delivered").encode())
+        )
+        done = self.bob.attempt("sessions", "verify", str(forged), "--key", self.log_key)
+        self.stage.typed("auditor", f"hoopgw sessions verify {forged} --key {self.log_key}")
+        self.stage.shown(done.stderr)
+        self.stage.check(
+            done.returncode == 1, "a copy with one word changed is not", seen=done.stdout
+        )
 
     def no_credentials(self) -> None:
         """Look for the target's passwords wherever the gateway has been."""

@@ -52,7 +52,7 @@ class SearchTests(SynchronousTestCase):
         """Across the boundary of two chunks too; the finding does not repeat the secret."""
         secret = secrets.token_urlsafe(24).encode()
         (self.folder / "clean").write_bytes(b"\0" * 100)
-        (self.folder / "dirty").write_bytes(b"\0" * (2**20 - 7) + secret)
+        (self.folder / "dirty").write_bytes(b"\0" * (2**16 - 7) + secret)
         result = search({"reader": secret}, [self.folder], [])
         self.assertEqual(
             [(f.credential, Path(f.place).name) for f in result.found], [("reader", "dirty")]
