@@ -14,9 +14,6 @@ from attrs import evolve, field, frozen
 
 from hoopgw.policy.decision import Remedy
 
-MASKS: Final = ("hide", "null", "redact", "hash", "last4", "partial", "email")
-"""The mask kinds that a policy may name unless the caller gives others."""
-
 _ORDER: Final[Mapping[str, int]] = {"hide": 4, "null": 3, "redact": 2, "hash": 1}
 """Strictest highest. All other kinds show different parts of a value: none covers another."""
 

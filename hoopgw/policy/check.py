@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from hoopgw.errors import PolicyError
-from hoopgw.policy.annotations import MASKS
+from hoopgw.masking import KINDS
 from hoopgw.policy.lint import Finding
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import examine
@@ -14,7 +14,7 @@ from hoopgw.policy.text import read_directory
 
 
 def check(
-    directory: Path, schemas: Mapping[str, str], kinds: Collection[str] = MASKS
+    directory: Path, schemas: Mapping[str, str], kinds: Collection[str] = KINDS
 ) -> tuple[Finding, ...]:
     """Return all that is wrong or doubtful with the policies of a directory.
 

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from hoopgw.errors import PolicyError
 from hoopgw.events import Hop, Operation, Principal, Resource
-from hoopgw.policy.annotations import MASKS
+from hoopgw.masking import KINDS
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Hidden, Sight, Sights, Verdict
 from hoopgw.policy.judging import judge, judge_sights
@@ -174,7 +174,7 @@ class PolicyDirectory:
         directory: Path,
         schemas: Mapping[str, str],
         time: Callable[[], float],
-        kinds: Collection[str] = MASKS,
+        kinds: Collection[str] = KINDS,
     ) -> PolicyDirectory:
         """Load a directory for the first time.
 

@@ -18,7 +18,8 @@ from attrs import define, field, frozen
 from cedarpy import pst
 
 from hoopgw.errors import PolicyError
-from hoopgw.policy.annotations import MASKS, Rule, apply_annotations
+from hoopgw.masking import KINDS
+from hoopgw.policy.annotations import Rule, apply_annotations
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.lint import (
     Finding,
@@ -44,6 +45,7 @@ _SLICES_LIMIT: Final = 1000
 """Targets, or combinations of them, that are kept ready."""
 _SHOWN_LIMIT: Final = 20
 """Findings in the text of one error."""
+_TEXT_LIMIT: Final = 500
 
 
 @define(eq=False)
@@ -109,7 +111,7 @@ class PolicySet:
 
     @classmethod
     def load(
-        cls, directory: Path, schemas: Mapping[str, str], kinds: Collection[str] = MASKS
+        cls, directory: Path, schemas: Mapping[str, str], kinds: Collection[str] = KINDS
     ) -> PolicySet:
         """Load all ``*.cedar`` files of a directory.
 
@@ -129,7 +131,7 @@ class PolicySet:
 
     @classmethod
     def from_files(
-        cls, files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = MASKS
+        cls, files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = KINDS
     ) -> PolicySet:
         """Make a set of texts that were read already.
 
@@ -152,7 +154,7 @@ class PolicySet:
 
 
 def examine(
-    files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = MASKS
+    files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = KINDS
 ) -> tuple[PolicySet | None, tuple[Finding, ...]]:
     """Return the set, or None if there are errors, and everything found on the way."""
     examination = _Examination(schema, kinds)
@@ -201,8 +203,9 @@ class _Examination:
         return tuple(rule for rule in self.rules.values() if rule.id not in self.templates)
 
     def report(self, file: str, line: int, text: str, level: Level = "error") -> None:
-        """Add a finding."""
-        self.findings.append(Finding(level=level, file=file, line=line, text=text))
+        """Add a finding; Cedar's own texts may quote a whole schema."""
+        shown = text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]} …"
+        self.findings.append(Finding(level=level, file=file, line=line, text=shown))
 
     def add(self, statement: Statement) -> None:
         """Parse one policy, read its annotations and lint it."""

@@ -124,7 +124,7 @@ _TOKEN: Final = re.compile(
     r"""(?P<skip>\s+|//[^\n\r]*)
       | (?P<string>"(?:\\.|[^"\\])*")
       | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<deep>&&|\|\||[.+*<>=!\-])
+      | (?P<deep>&&|\|\||[=!<>]=|[.+*<>=!\-])
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )

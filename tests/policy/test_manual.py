@@ -8,8 +8,8 @@ from typing import get_args
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.masking import KINDS
 from hoopgw.policy import text
-from hoopgw.policy.annotations import MASKS
 from hoopgw.policy.cases import Expected, run_cases
 from hoopgw.policy.check import check
 from hoopgw.policy.questions import BATCH_LIMIT
@@ -42,7 +42,7 @@ class ManualTests(SynchronousTestCase):
         plain = PAGE.replace("\\-", "-")
         for name in ("id", "approval", "approvals", "approval_ttl", "justify", "mask", "deny"):
             self.assertIn(f".BI @{name}(", plain)
-        for word in (*MASKS, *get_args(Expected)):
+        for word in (*KINDS, *get_args(Expected)):
             self.assertRegex(plain, rf"\b{word}\b")
         for line in re.findall(
             r"(?m)^  action (.*?)(?: in .*)?(?: appliesTo .*)?;?$", SCHEMAS["postgres"]

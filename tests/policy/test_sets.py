@@ -54,6 +54,13 @@ class RefusedTests(SynchronousTestCase):
         self.refused(f'@id("x") {FORBID} when {{ context.bulk }};', "`bulk`")
         self.refused(f'@id("x") {FORBID} when {{ [1, "a"].contains(1) }};', "not compatible")
 
+    def test_long_complaints_are_cut(self) -> None:
+        """Cedar quotes the types, and a record's type is as long as the record."""
+        record = ", ".join(f"a{number}: 1" for number in range(1000))
+        with self.assertRaises(PolicyError) as caught:
+            policies(f'@id("x") {FORBID} when {{ {{{record}}} == {{b: 1}} }};')
+        self.assertLess(len(str(caught.exception)), 600)
+
     def test_templates_are_validated_too(self) -> None:
         self.refused(
             '@id("x") permit (principal == ?principal, action, resource) when { context.nope };',
