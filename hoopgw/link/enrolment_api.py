@@ -22,7 +22,6 @@ The classes are attrs, so that secrets stay out of ``repr``; `read` decodes them
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -81,9 +80,10 @@ class JoinToken:
             raise AuthenticationError("not a join token: it must start with 'hgw1.'")
         try:
             token = read(base64.b64decode(_padded(body), b"-_", validate=True), cls)
-        except binascii.Error as error:
+            is_https = urlsplit(token.url).scheme == "https"
+        except ValueError as error:
             raise AuthenticationError("the join token is damaged") from error
-        if urlsplit(token.url).scheme != "https" or not is_agent_name(token.name):
+        if not is_https or not is_agent_name(token.name):
             raise AuthenticationError("the join token is damaged")
         if len(token.ca_sha256) != 64 or len(token.secret) < 43:
             raise AuthenticationError("the join token is damaged")
