@@ -19,6 +19,7 @@ from hoopgw import config
 from hoopgw.errors import ConfigError, HoopgwError
 from hoopgw.identity.keyfiles import load_signing_key
 from hoopgw.logs import start_logging
+from hoopgw.processes import lifeline
 from hoopgw.recording.service import RecorderService
 
 log = Logger()
@@ -41,6 +42,7 @@ def main() -> int:
         return REFUSED
     from twisted.internet import reactor
 
+    lifeline.hold(reactor)
     return serve(settings, key, reactor)
 
 

@@ -525,7 +525,9 @@ class Session:
             self.end("08006", "the connection to the target was lost", "target lost")
 
     def cut(self, reason: str) -> None:
-        """End from outside: expiry, revocation, shutdown."""
+        """End from outside (expiry, revocation, shutdown), with what the target is doing for it."""
+        if self._flow.pending and not self._over:
+            self._cancel_target()
         self.end("57P01", f"terminating connection: {reason}", reason)
 
     def end(self, code: str, text: str, reason: str) -> None:
