@@ -40,7 +40,7 @@ _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")
 _BURST: Final = 300.0
 _PER_SECOND: Final = 20.0
 """What one address may ask of the admin API; a dashboard asks less than once a second."""
-_JOIN_BURST: Final = 60.0
+_JOIN_BURST: Final = 200.0
 _JOIN_PER_SECOND: Final = 1.0
 
 

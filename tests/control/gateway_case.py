@@ -40,6 +40,9 @@ listen = "127.0.0.1:{port}"
 url = "https://127.0.0.1:{port}"
 admins = ["admins"]
 auditors = ["auditors"]
+[[listeners]]
+protocol = "postgres"
+listen = "127.0.0.1:6432"
 [link]
 listen = "unix:link.sock"
 agent_uids = [0]
@@ -85,14 +88,17 @@ class GatewayCase(TestCase):
         (self.folder / "hoopgw.toml").write_text(self.toml.format(port=self.port))
         self.config = config.load(self.folder / "hoopgw.toml")
         create_state(self.config.paths, self.config.tls.names, datetime.now(UTC))
+        self.stopped: Deferred[Any] | None = None
         self.service = ControlService(self.config, reactor)
         self.addCleanup(self.stop)
         self.service.start()
         self.store, self.docket = self.service.store, self.service.board.docket
 
     def stop(self) -> Deferred[Any]:
-        """Stop the service, unless a test has."""
-        return self.service.stop()
+        """Stop the service, once."""
+        if self.stopped is None:
+            self.stopped = self.service.stop()
+        return self.stopped
 
     def token(self, who: Principal, audience: str = GATEWAY, key: OKPKey | None = None) -> str:
         """Sign a token, as after a log-in."""
@@ -164,6 +170,16 @@ class GatewayCase(TestCase):
                 while more := secured.recv(65536):
                     received += more
             return received
+
+
+def keeping(told: list[Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return what keeps all that is told."""
+
+    def keep(body: Any) -> dict[str, Any]:
+        told.append(body)
+        return {}
+
+    return keep
 
 
 def soon(who: Principal, seconds: float = 3600.0) -> Principal:
