@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres import wire
 from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
-from hoopgw_postgres.judge import Judged
+from hoopgw_postgres.statements import Facts
 
 WHOLE_LIMIT: Final = 16 * 2**20
 """Bytes of a message that must be seen whole: a row to mask, an error, a description."""
@@ -60,7 +60,7 @@ class Masks(Protocol):
         """
         ...
 
-    def for_copy(self, judged: Judged) -> Masker | None:
+    def for_copy(self, facts: Facts) -> Masker | None:
         """Return what masks the rows of a COPY TO STDOUT."""
         ...
 
@@ -405,7 +405,7 @@ class Answers:
         head = self._head(Step.QUERY, Step.EXECUTE)
         if head.running is not None and self._masks is not None:
             head.running.looked = True
-            head.running.masker = self._masks.for_copy(head.running.judged)
+            head.running.masker = self._masks.for_copy(head.running.judged.facts)
         return None
 
     def _parameter_status(self, data: memoryview, at: int, end: int) -> bytes | None:

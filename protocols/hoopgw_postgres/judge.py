@@ -18,6 +18,7 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Access, ContextValue, Principal
 from hoopgw.policy.decision import Allow, Decision, Deny, Review
 from hoopgw.spi import Policy
+from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
 from hoopgw_postgres.operations import Place, operation
 from hoopgw_postgres.statements import Facts
 
@@ -28,23 +29,15 @@ FACTS_TEXT_LIMIT: Final = 16_384
 _DECISIONS_LIMIT: Final = 2_000
 
 
-@frozen
-class Objection:
-    """Why masking does not let a statement run."""
-
-    reason: str
-    hint: str = ""
-
-
 class Masking(Protocol):
-    """What the session's masks say about a statement."""
+    """What the session's masks say."""
 
-    def objection(self, facts: Facts) -> Objection | None:
-        """Return why it must not run, if so."""
+    def judge(self, facts: Facts) -> MaskRule:
+        """Say whether a text may run, and how its answer is masked."""
         ...
 
-    def touches(self, facts: Facts) -> bool:
-        """Whether it reads or writes a relation with masked columns."""
+    def are_current(self) -> bool:
+        """Whether the policy still shows what it did when the session began."""
         ...
 
 
@@ -169,6 +162,7 @@ class Judge:
         self._facts = facts
         self._masking = masking
         self._version = policy.version
+        self._outdated = False
         self._decided: dict[tuple[bytes, bool], Judged] = {}
 
     def known(self, text: bytes, in_transaction: bool) -> Judged | None:
@@ -176,6 +170,9 @@ class Judge:
         if self._policy.version != self._version:
             self._version = self._policy.version
             self._decided.clear()
+            self._outdated = self._masking is not None and not self._masking.are_current()
+        if self._outdated:
+            return self.refused("57P01", "the policy has changed what you may see: connect again")
         judged = self._decided.get((text, in_transaction))
         if judged is not None:
             return judged
@@ -215,11 +212,9 @@ class Judge:
             return self._denied(facts, "hoopgw does not understand this statement", "0A000")
         if _moves_search_path_unseen(facts):
             return self._denied(facts, "search_path may only be set to a literal", "42501")
-        if self._masking is not None:
-            objection = self._masking.objection(facts)
-            if objection is not None:
-                denied = self._denied(facts, objection.reason, "42501")
-                return evolve(denied, hint=objection.hint)
+        rule = Untouched() if self._masking is None else self._masking.judge(facts)
+        if isinstance(rule, Refused):
+            return evolve(self._denied(facts, rule.reason, "42501"), hint=rule.hint)
         asked = operation(self._place, facts, text, in_transaction=in_transaction)
         verdict = self._policy.decide(self.principal, asked)
         return Judged(
@@ -231,7 +226,7 @@ class Judge:
             decision=verdict.decision,
             because=list(verdict.because),
             policy=verdict.policy,
-            touches=self._masking is not None and self._masking.touches(facts),
+            touches=not isinstance(rule, Untouched),
             executes=tuple(s.name for s in facts.statements if s.kind == "execute"),
             names=_changes_names(facts),
         )

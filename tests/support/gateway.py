@@ -265,6 +265,7 @@ def start(
     extra: str = "",
     floor: Literal["any", "read-only"] = "any",
     agent: bool = True,
+    link: Literal["tcp", "unix"] = "tcp",
 ) -> GatewayRig:
     """Start a gateway with these targets.
 
@@ -274,14 +275,16 @@ def start(
         extra: more lines for ``hoopgw.toml``.
         floor: what the agent allows both accounts.
         agent: whether its agent is enrolled and started too.
+        link: how the agent reaches the gateway.
 
     """
     folder = Path(tempfile.mkdtemp(prefix="hg-gw-"))
     ports = {name: free_port() for name in ("control", "postgres", "link")}
     (folder / "policies").mkdir()
     (folder / "policies" / "test.cedar").write_text(policy)
-    (folder / "hoopgw.toml").write_text(_gateway_toml(ports, targets, extra))
-    (folder / "agent.toml").write_text(_agent_toml(folder, ports, targets, floor))
+    where = f"127.0.0.1:{ports['link']}" if link == "tcp" else f"unix:{folder / 'link.sock'}"
+    (folder / "hoopgw.toml").write_text(_gateway_toml(ports, where, targets, extra))
+    (folder / "agent.toml").write_text(_agent_toml(folder, ports, where, targets, floor))
     settings = config.load(folder / "hoopgw.toml")
     create_state(settings.paths, settings.tls.names, datetime.now(UTC))
     processes = Processes(folder)
@@ -309,10 +312,13 @@ def start(
 def twistd(service: str, path: Path) -> list[str]:
     """Return what runs one of our services in the foreground, with this interpreter."""
     program = "from twisted.scripts.twistd import run; run()"
-    return ["-c", program, "--nodaemon", "--pidfile=", service, "--config", str(path)]
+    options = ["--nodaemon", "--pidfile=", "--reactor=hoopgw"]
+    return ["-c", program, *options, service, "--config", str(path)]
 
 
-def _gateway_toml(ports: Mapping[str, int], targets: Iterable[RigTarget], extra: str) -> str:
+def _gateway_toml(
+    ports: Mapping[str, int], link: str, targets: Iterable[RigTarget], extra: str
+) -> str:
     tables = "".join(
         f"""
 [[targets]]
@@ -339,7 +345,8 @@ auditors = ["auditors"]
 protocol = "postgres"
 listen = "127.0.0.1:{ports["postgres"]}"
 [link]
-listen = "127.0.0.1:{ports["link"]}"
+listen = "{link}"
+{f"agent_uids = [{os.getuid()}]" if link.startswith("unix:") else ""}
 [policy]
 directory = "policies"
 {tables}"""
@@ -350,13 +357,13 @@ def _labels(labels: Mapping[str, list[str]]) -> str:
 
 
 def _agent_toml(
-    folder: Path, ports: Mapping[str, int], targets: Iterable[RigTarget], floor: str
+    folder: Path, ports: Mapping[str, int], link: str, targets: Iterable[RigTarget], floor: str
 ) -> str:
     text = f"""
 state = "agent-state"
 name = "{AGENT}"
 [gateway]
-link = "127.0.0.1:{ports["link"]}"
+link = "{link}"
 url = "https://127.0.0.1:{ports["control"]}"
 ca = "state/keys/ca.crt"
 """
