@@ -110,8 +110,10 @@ class MaskPlan:
     def column_mask(self, column: Column, format_code: int) -> Mask | None:
         """Return what masks the values of a column; None if it is shown as it is."""
         mask = self.masks.get((column.relation, column.attribute))
-        if mask is None:
-            return None
+        return None if mask is None else self.compile(mask, column, format_code)
+
+    def compile(self, mask: ColumnMask, column: Column, format_code: int) -> Mask:
+        """Return what masks the values of a column in a way that is given."""
         known = TEXT if mask.text and format_code == 0 else column.type
         compiled = compile_mask(mask.kind, column.type, format_code, self.key, column.typmod)
         if mask.text and isinstance(compiled, Constant) and compiled.value is None:
