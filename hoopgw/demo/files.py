@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,13 +145,10 @@ def policies() -> Path:
         DemoError: it is nowhere.
 
     """
-    import hoopgw
-
-    package = Path(hoopgw.__file__).resolve().parent
     places = [
-        package.parent / "conf" / "policies",
+        Path(__file__).resolve().parents[2] / "conf" / "policies",
         Path.cwd() / "conf" / "policies",
-        package / "demo" / "policies",
+        Path(sys.prefix) / "share" / "hoopgw" / "policies",
     ]
     for place in places:
         if place.is_dir():
