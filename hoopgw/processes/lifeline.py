@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -48,8 +49,15 @@ class _Lifeline:
             ended = True
         if ended:
             self._reactor.removeReader(self)
-            log.warn("the supervisor is gone, so this process stops")
-            self._reactor.stop()
+            self._stop()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Nothing is held: the reactor stops."""
+        """Stop: a pipe whose other end closes is told as this, and so is the reactor's own stop."""
+        self._stop()
+
+    def _stop(self) -> None:
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            return  # it stops for another reason
+        log.warn("the supervisor is gone, so this process stops")
