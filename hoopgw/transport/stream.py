@@ -339,12 +339,14 @@ class DataTransport:
                     self._send(tls.ciphertext())
                     return
                 self._established(tls)
-            for piece in tls.plaintext() if self._reading else ():
+            more = self._reading
+            while more and (piece := tls.plaintext()) is not None:
                 self.protocol.dataReceived(piece)
                 if not self._reading or not self.connected:
                     return
-            if pending := tls.ciphertext():  # answers of TLS itself, as to a key update
-                self._send(pending)
+                more = tls.has_more
+            if tls.has_ciphertext:  # answers of TLS itself, as to a key update
+                self._send(tls.ciphertext())
         except ssl.SSLZeroReturnError:
             self._lost(_DONE)
         except ssl.SSLError as error:

@@ -7,7 +7,7 @@ The plaintext is decrypted into a buffer that all connections share.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 _RECORD: Final = 65_536
@@ -52,24 +52,26 @@ class TlsStream:
         self.established = True
         return True
 
-    def plaintext(self) -> Iterator[memoryview]:
-        """Yield decrypted data; each piece is valid until the next is asked for.
+    def plaintext(self) -> memoryview | None:
+        """Return decrypted data, valid until the next call; None if there is none yet.
 
         Raises:
             ssl.SSLZeroReturnError: the peer closed its side.
             ssl.SSLError: the stream is broken.
 
         """
-        while True:
-            try:
-                count = self._read(_RECORD, _PLAIN)
-            except ssl.SSLWantReadError:
-                return
-            if count == 0:
-                raise ssl.SSLZeroReturnError
-            yield _PLAIN[:count]
-            if not self._in.pending and not self.object.pending():
-                return  # saves an exception per read
+        try:
+            count = self._read(_RECORD, _PLAIN)
+        except ssl.SSLWantReadError:
+            return None
+        if count == 0:
+            raise ssl.SSLZeroReturnError
+        return _PLAIN[:count]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `plaintext` may find something; asking first saves an exception."""
+        return self._in.pending > 0 or self.object.pending() > 0
 
     def seal(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt data; it waits in `ciphertext`."""
@@ -78,6 +80,11 @@ class TlsStream:
     def ciphertext(self) -> bytes:
         """Take what is to be sent to the peer."""
         return self._out.read()
+
+    @property
+    def has_ciphertext(self) -> bool:
+        """Whether something is to be sent."""
+        return self._out.pending > 0
 
     def close(self) -> None:
         """Add a close_notify to what is to be sent (RFC 8446, section 6.1)."""
