@@ -1,0 +1,1 @@
+"""Measurements, not tests: each prints what it measured, and how."""

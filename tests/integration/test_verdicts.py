@@ -69,7 +69,7 @@ def test_masks(rig: GatewayRig, masked: str) -> None:
                 ]
                 assert cards[2] == (None,)
         row = connection.execute("SELECT * FROM customers WHERE id = 1").fetchone()
-        assert row == (1, "Ada", "ada@example.com", "************1111")
+        assert row == (1, "Ada", "ada@example.com", "****1111")
 
 
 @pytest.mark.parametrize(
