@@ -96,6 +96,7 @@ def start(folder: Path, port: int, children: Children) -> Issuer:
         [sys.executable, "-m", "nanoidp", "--config", str(folder), "--strict-config"],
         env={
             "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "HOME": str(folder),
             "PYTHONUNBUFFERED": "1",
         },

@@ -23,10 +23,12 @@ from hoopgw.demo import issuer as issuers
 from hoopgw.demo import postgres, settings
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.files import DemoFolder, Facts
-from hoopgw.demo.processes import Child, Children, DemoError, free_port
+from hoopgw.demo.processes import Child, Children, free_port
 from hoopgw.identity.keyfiles import create_state
 
 ADMINISTRATOR: Final = "bob"
+_TWISTD: Final = "from twisted.scripts.twistd import run; run()"
+"""What the script ``twistd`` does, where Python's scripts are not beside it."""
 _START: Final = 60.0
 """Seconds that gateway and agent get to start."""
 _PORTS: Final = settings.Ports(control=8443, postgres=6432, link=7443, issuer=8400, database=5440)
@@ -184,17 +186,10 @@ class Demo:
 
 
 def twistd(service: str, config: Path) -> list[str]:
-    """Return what runs one of our services in the foreground.
-
-    Raises:
-        DemoError: there is no twistd.
-
-    """
+    """Return what runs one of our services in the foreground."""
     beside = Path(sys.executable).with_name("twistd")
-    program = str(beside) if beside.exists() else shutil.which("twistd")
-    if program is None:
-        raise DemoError("twistd is not installed beside this Python: pip install 'hoopgw[demo]'")
-    return [program, "--nodaemon", "--pidfile=", service, "--config", str(config)]
+    program = [str(beside)] if beside.exists() else [sys.executable, "-c", _TWISTD]
+    return [*program, "--nodaemon", "--pidfile=", service, "--config", str(config)]
 
 
 def environment() -> dict[str, str]:
