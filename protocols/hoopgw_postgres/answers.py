@@ -46,6 +46,8 @@ _PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"
 _TEXT_KEPT: Final = ("08", "0A", "25", "26", "34", "40", "42", "53", "55", "57")
 """Classes of SQLSTATE whose primary text holds names, but no data."""
 
+_TO_READY: Final = (Step.QUERY, Step.SYNC, Step.RUN)
+"""What ends with ReadyForQuery, also after an error."""
 _ROWS: Final = (0x44, 0x64)
 """DataRow and CopyData."""
 
@@ -188,7 +190,7 @@ class Answers:
         if running is None:
             raise ProtocolViolationError("the target sent rows that nobody asked for")
         head = self._flow.pending[0]
-        if self._masks is not None and head.step is Step.EXECUTE and not running.looked:
+        if self._masks is not None and not running.looked and head.step is Step.EXECUTE:
             running.looked = True
             portal = head.portal
             if portal is None or portal.prepared.description is None:
@@ -269,7 +271,9 @@ class Answers:
         return None
 
     def _row_description(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.QUERY, Step.DESCRIBE)
+        head = self._head(Step.QUERY, Step.DESCRIBE, Step.RUN)
+        if head.step is Step.RUN:
+            return None
         if head.step is Step.QUERY:
             if head.running is not None and self._masks is not None:
                 head.running.masker = self._masks.for_rows(bytes(data[at + 5 : end]), None)
@@ -280,7 +284,9 @@ class Answers:
         return b"" if head.own else None
 
     def _no_data(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.DESCRIBE)
+        head = self._head(Step.DESCRIBE, Step.RUN)
+        if head.step is Step.RUN:
+            return None
         if head.prepared is not None:
             head.prepared.description = b""
         self._flow.pending.popleft()
@@ -298,7 +304,9 @@ class Answers:
         return None
 
     def _bind_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
-        work = self._head(Step.BIND)
+        work = self._head(Step.BIND, Step.RUN)
+        if work.step is Step.RUN:
+            return None
         self._flow.pending.popleft()
         self._flow.dropped(work)
         if work.portal is not None:
@@ -314,7 +322,7 @@ class Answers:
 
     def _complete(self, data: memoryview, at: int, end: int) -> bytes | None:
         """CommandComplete, EmptyQueryResponse or PortalSuspended."""
-        head = self._head(Step.QUERY, Step.EXECUTE)
+        head = self._head(Step.QUERY, Step.EXECUTE, Step.RUN)
         running = head.running
         if running is None:
             raise ProtocolViolationError("the target ran what was refused")
@@ -360,7 +368,7 @@ class Answers:
                 instead = self._rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
-        if head.step is not Step.QUERY and head.step is not Step.SYNC:
+        if head.step not in _TO_READY:
             self._credit(data, end if instead is None else at)
             self._drop_until_sync()
         return instead
@@ -376,7 +384,7 @@ class Answers:
                 self._finished(work.running)
 
     def _ready_for_query(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.QUERY, Step.SYNC)
+        head = self._head(Step.QUERY, Step.SYNC, Step.RUN)
         flow = self._flow
         self._credit(data, end)
         flow.pending.popleft()
@@ -392,9 +400,12 @@ class Answers:
         return None
 
     def _copy_in(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.QUERY, Step.EXECUTE)
+        head = self._head(Step.QUERY, Step.EXECUTE, Step.RUN)
         flow = self._flow
         flow.copying_in = True
+        if head.step is Step.RUN:
+            # The server ignores the Sync that was sent before the data; another one will come.
+            head.step = Step.EXECUTE
         if head.step is Step.EXECUTE:
             # The server ignores a Sync that was sent before the data (copyfromparse.c).
             while len(flow.pending) > 1 and flow.pending[1].step is Step.SYNC:
@@ -402,7 +413,7 @@ class Answers:
         return None
 
     def _copy_out(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.QUERY, Step.EXECUTE)
+        head = self._head(Step.QUERY, Step.EXECUTE, Step.RUN)
         if head.running is not None and self._masks is not None:
             head.running.looked = True
             head.running.masker = self._masks.for_copy(head.running.judged.facts)

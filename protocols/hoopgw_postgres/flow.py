@@ -43,29 +43,34 @@ class Step(enum.IntEnum):
     SYNC = 6
     REFUSED = 7
     """A message that the target cannot but refuse stands in for one that we refused."""
+    RUN = 8
+    """Bind, Describe, Execute and Sync of the unnamed portal in one piece."""
 
 
-@define(eq=False)
 class Running:
-    """An operation that was forwarded, until its answer is whole."""
+    """An operation that was forwarded, until its answer is whole.
 
-    judged: Judged
-    intent: int
-    """Sequence of its intent."""
-    started: int
-    """Nanoseconds since the epoch."""
-    max_rows: int | None = None
-    rows: int = 0
-    masked: int = 0
-    sent: int = 0
-    outcome: str = ""
-    output: list[bytes] = field(factory=list)
-    kept: int = 0
-    over: bool = False
+    A plain class with defaults in the class: one is made for every operation.
+    """
+
+    rows = 0
+    masked = 0
+    sent = 0
+    kept = 0
+    outcome = ""
+    over = False
     """Its rows are dropped: it has shown as many as it may."""
     masker: Masker | None = None
-    looked: bool = False
+    looked = False
     """Whether a masker was looked for."""
+
+    def __init__(self, judged: Judged, intent: int, started: int, max_rows: int | None) -> None:
+        self.judged = judged
+        self.intent = intent
+        self.started = started
+        """Nanoseconds since the epoch."""
+        self.max_rows = max_rows
+        self.output: list[bytes] = []
 
     @property
     def plain(self) -> bool:
@@ -119,20 +124,40 @@ class Asked:
     prepared: Prepared | None = None
 
 
-@define(eq=False)
 class Work:
-    """One message that the target has yet to answer."""
+    """One message that the target has yet to answer. Plain, as `Running`."""
 
-    step: Step
-    running: Running | None = None
     prepared: Prepared | None = None
     portal: Portal | None = None
-    name: bytes = b""
-    own: bool = False
+    name = b""
+    own = False
     """The gateway sent it; the client sees nothing of the answer."""
-    refusal: bytes = b""
+    refusal = b""
     """The error that the client gets instead of the target's."""
-    failed: bool = False
+
+    def __init__(self, step: Step, running: Running | None = None) -> None:
+        self.step = step
+        self.running = running
+
+    @classmethod
+    def naming(
+        cls,
+        step: Step,
+        name: bytes = b"",
+        prepared: Prepared | None = None,
+        portal: Portal | None = None,
+    ) -> Work:
+        """Make one that is about a statement or portal."""
+        work = cls(step)
+        work.name, work.prepared, work.portal = name, prepared, portal
+        return work
+
+    @classmethod
+    def refused(cls, step: Step, error: bytes) -> Work:
+        """Make one for a message that fails in place of another."""
+        work = cls(step)
+        work.refusal = error
+        return work
 
 
 @define(eq=False)

@@ -23,7 +23,7 @@ from hoopgw.policy.decision import Allow, Deny, Review
 from hoopgw.sessions.gates import Hold, ReadGate
 from hoopgw.spi import OpenTarget, PendingReview, ReviewOutcome
 from hoopgw.transport import DataTransport
-from hoopgw_postgres import wire
+from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers, Masks
 from hoopgw_postgres.flow import (
     NAMES_LIMIT,
@@ -43,8 +43,6 @@ log = Logger()
 
 MESSAGE_LIMIT: Final = 16 * 2**20
 """Bytes of one message from the client; longer ones end the session."""
-STATEMENT_LIMIT: Final = 2**20
-"""Bytes of a statement; longer ones are refused."""
 WAITING_LIMIT: Final = 2**20
 """Bytes that are read ahead while an operation is undecided; it shows whether the client lives."""
 
@@ -91,6 +89,8 @@ class Session:
         self._asked: PendingReview | None = None
         self._answered: Deferred[ReviewOutcome] | None = None
         self._skipping = False
+        self._quick = masks is None and not journal.strict
+        """Whether a whole run may go in one piece: nothing of it is looked at later."""
         self._leaving = False
         self._over = False
         self._impossible = b"hoopgw_refused_" + secrets.token_hex(8).encode()
@@ -123,6 +123,8 @@ class Session:
     def _take(self, data: memoryview) -> None:
         at, size = 0, len(data)
         try:
+            if self._quick and size > 5 and data[0] == _BIND:
+                at = self._run_whole(data)
             while size - at >= 5 and self._undecided is None and not self._over:
                 length = int.from_bytes(data[at + 1 : at + 5], "big")
                 if not 4 <= length <= MESSAGE_LIMIT:
@@ -143,6 +145,28 @@ class Session:
             self._buffer += data[at:]
         self._flush()
 
+    def _run_whole(self, data: memoryview) -> int:
+        """Run Bind, Describe, Execute and Sync that came in one piece, as drivers send them.
+
+        Returns:
+            How many bytes were taken: all, or none where the usual way must look.
+
+        """
+        flow = self._flow
+        size = 1 + int.from_bytes(data[1:5], "big")
+        if flow.in_transaction or flow.pending or data[size:] not in _RUN_REST:
+            return 0
+        bound = wire.parse_bind(data[5:size])
+        prepared = flow.statements.get(bound.statement)
+        if prepared is None or bound.portal:
+            return 0
+        judged = self._judge.known(prepared.text, False)
+        if judged is None or judged.executes or not isinstance(judged.decision, Allow):
+            return 0
+        parameters = prepared.types + bytes(data[7 + len(bound.statement) : size])
+        self._run(Asked(Step.RUN, prepared.text, parameters, None, prepared), data, judged)
+        return len(data)
+
     def _flush(self) -> None:
         """Send to the target what was let through."""
         out = self._out
@@ -160,8 +184,8 @@ class Session:
     def _query(self, frame: memoryview) -> None:
         text = wire.parse_query(frame[5:])
         self._if_copying()
-        if len(text) > STATEMENT_LIMIT:
-            self._refuse_query(_too_long())
+        if len(text) > refusals.STATEMENT_LIMIT:
+            self._refuse_query(refusals.too_long())
             return
         asked = Asked(Step.QUERY, text, b"")
         self._decide(text, frame, lambda frame, judged: self._run(asked, frame, judged))
@@ -171,8 +195,8 @@ class Session:
         if self._skipping:
             return
         self._if_copying()
-        if len(parsed.text) > STATEMENT_LIMIT:
-            self._refuse(_too_long())
+        if len(parsed.text) > refusals.STATEMENT_LIMIT:
+            self._refuse(refusals.too_long())
             return
         self._decide(
             parsed.text, frame, lambda frame, judged: self._parse_judged(parsed, frame, judged)
@@ -184,15 +208,18 @@ class Session:
             return
         if len(self._flow.statements) >= NAMES_LIMIT:
             raise ProtocolViolationError("too many prepared statements")
-        prepared = Prepared(parsed.text, judged, b"".join(_u32(t) for t in parsed.types))
+        prepared = Prepared(
+            parsed.text, judged, b"".join(kind.to_bytes(4, "big") for kind in parsed.types)
+        )
         self._flow.parsing[parsed.name] = prepared
-        self._forward(frame, Work(Step.PARSE, prepared=prepared, name=parsed.name))
+        self._forward(frame, Work.naming(Step.PARSE, parsed.name, prepared))
         if self._masked:
             self._describe_for_us(prepared, parsed.name)
 
     def _describe_for_us(self, prepared: Prepared, name: bytes) -> None:
         """Learn where the columns come from, though the client may not ask."""
-        work = Work(Step.DESCRIBE, prepared=prepared, own=True)
+        work = Work.naming(Step.DESCRIBE, prepared=prepared)
+        work.own = True
         self._forward(wire.describe(b"S", name), work)
 
     def _bind(self, frame: memoryview) -> None:
@@ -203,7 +230,7 @@ class Session:
         prepared = self._flow.statement(bound.statement)
         if prepared is None:
             name = bound.statement.decode("utf-8", "replace")
-            self._refuse(_error("26000", f'prepared statement "{name}" does not exist'))
+            self._refuse(refusals.error("26000", f'prepared statement "{name}" does not exist'))
             return
         if len(self._flow.portals) >= NAMES_LIMIT:
             raise ProtocolViolationError("too many portals")
@@ -212,7 +239,7 @@ class Session:
         names = len(bound.portal) + len(bound.statement) + 2
         portal = Portal(prepared, bytes(frame[5 + names :]), bound.result_formats)
         self._flow.binding[bound.portal] = portal
-        self._forward(frame, Work(Step.BIND, portal=portal, name=bound.portal))
+        self._forward(frame, Work.naming(Step.BIND, bound.portal, portal=portal))
 
     def _describe(self, frame: memoryview) -> None:
         named = wire.parse_named(frame[5:])
@@ -220,7 +247,7 @@ class Session:
             return
         self._if_copying()
         prepared = self._flow.statement(named.name) if named.kind == b"S" else None
-        self._forward(frame, Work(Step.DESCRIBE, prepared=prepared))
+        self._forward(frame, Work.naming(Step.DESCRIBE, prepared=prepared))
 
     def _execute(self, frame: memoryview) -> None:
         execute = wire.parse_execute(frame[5:])
@@ -230,7 +257,7 @@ class Session:
         portal = self._flow.portal(execute.portal)
         if portal is None:
             name = execute.portal.decode("utf-8", "replace")
-            self._refuse(_error("34000", f'portal "{name}" does not exist'))
+            self._refuse(refusals.error("34000", f'portal "{name}" does not exist'))
             return
         prepared = portal.prepared
         asked = Asked(
@@ -247,7 +274,7 @@ class Session:
             prepared = self._flow.statement(named.name)
             self._flow.statements.pop(named.name, None)
             self._flow.parsing.pop(named.name, None)
-            self._forward(frame, Work(Step.CLOSE, prepared=prepared, name=named.name))
+            self._forward(frame, Work.naming(Step.CLOSE, named.name, prepared))
         else:
             self._flow.portals.pop(named.name, None)
             self._flow.binding.pop(named.name, None)
@@ -283,7 +310,7 @@ class Session:
 
     def _function_call(self, frame: memoryview) -> None:
         """Refuse FunctionCall: it names a function by number, past every statement."""
-        error = _error("0A000", "hoopgw does not pass the FunctionCall message")
+        error = refusals.error("0A000", "hoopgw does not pass the FunctionCall message")
         self._refuse_query(error)
 
     def _if_copying(self) -> None:
@@ -358,7 +385,7 @@ class Session:
         except RecorderError as error:
             text = f"not run, because it cannot be recorded: {error}"
             hint = "The operators must make room or start the recorder; then try again."
-            self._refuse_step(asked.step, _error("58030", text, hint=hint))
+            self._refuse_step(asked.step, refusals.error("58030", text, hint=hint))
 
     def _carry_out(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
         match judged.decision:
@@ -371,7 +398,7 @@ class Session:
             case Deny():
                 self._refuse_asked(asked, judged)
             case Review() as review if self._flow.in_transaction:
-                denied = _not_in_transaction(review)
+                denied = refusals.not_in_transaction(review)
                 self._refuse_asked(asked, evolve(judged, decision=denied, code="42501"))
             case Review() as review:
                 self._flush()
@@ -379,10 +406,10 @@ class Session:
 
     def _refuse_asked(self, asked: Asked, judged: Judged) -> None:
         self._journal.denied(judged, asked)
-        self._refuse_step(asked.step, _refusal(judged))
+        self._refuse_step(asked.step, refusals.refusal(judged))
 
     def _refuse_step(self, step: Step, error: bytes) -> None:
-        if step is Step.QUERY:
+        if step in (Step.QUERY, Step.RUN):
             self._refuse_query(error)
         else:
             self._refuse(error)
@@ -401,7 +428,9 @@ class Session:
         decision = judged.decision
         limit = None if isinstance(decision, Deny) else decision.max_rows
         running = Running(judged, intent, self._journal.now(), limit)
-        self._forward(frame, Work(asked.step, running, portal=asked.portal))
+        work = Work(asked.step, running)
+        work.portal = asked.portal
+        self._forward(frame, work)
         if judged.names:
             self._note_names(judged, asked.text)
 
@@ -412,17 +441,33 @@ class Session:
             intent = self._journal.held(judged, asked, operation.digest)
         except RecorderError as error:
             text = f"not run, because it cannot be recorded: {error}"
-            self._refuse_step(asked.step, _error("58030", text))
+            self._refuse_step(asked.step, refusals.error("58030", text))
             return
         outcome = await self._ask(review, operation)
         self._journal.settled(intent, outcome)
         if self._over:
             return
         if outcome.approved:
-            await self._go_synced(asked, frame, judged, intent)
+            again = await self._judge_again(asked, review)
+            if isinstance(again.decision, Deny):
+                self._refuse_step(asked.step, refusals.refusal(again))
+            else:
+                await self._go_synced(asked, frame, judged, intent)
             return
         code = "57014" if outcome.outcome == "withdrawn" else "42501"
-        self._refuse_step(asked.step, _error(code, _not_approved(outcome), hint=_how(outcome)))
+        self._refuse_step(
+            asked.step,
+            refusals.error(code, refusals.not_approved(outcome), hint=refusals.how(outcome)),
+        )
+
+    async def _judge_again(self, asked: Asked, review: Review) -> Judged:
+        """Judge once more when an approval is used: policy may have changed meanwhile."""
+        judged = await self._judge.judge(asked.text, self._flow.in_transaction)
+        if isinstance(judged.decision, Review):
+            wanted = {remedy.rule for remedy in judged.decision.remedies}
+            if not wanted <= {remedy.rule for remedy in review.remedies}:
+                return self._judge.refused("42501", "the policy asks for more approvals by now")
+        return judged
 
     async def _ask(self, review: Review, operation: Any) -> ReviewOutcome:
         try:
@@ -435,11 +480,11 @@ class Session:
             )
         if self._over:
             asked.withdraw()
-            return _withdrawn(asked.request)
+            return refusals.withdrawn(asked.request)
         self._asked = asked
         self._answered = Deferred()
         asked.settled.addCallbacks(self._review_settled, self._review_settled)
-        self._answers.inject(_notice(asked.request, review))
+        self._answers.inject(refusals.notice(asked.request, review))
         try:
             return await self._answered
         finally:
@@ -464,7 +509,9 @@ class Session:
     def _withdraw(self) -> None:
         asked, answered = self._asked, self._answered
         if asked is not None and answered is not None and not answered.called:
-            answered.callback(_withdrawn(asked.request))  # first: to withdraw settles at once
+            answered.callback(
+                refusals.withdrawn(asked.request)
+            )  # first: to withdraw settles at once
             asked.withdraw()
 
     # Refusing
@@ -472,12 +519,12 @@ class Session:
     def _refuse_query(self, error: bytes) -> None:
         """Refuse a simple query: the target gets one that fails, and is ready again."""
         text = b'EXECUTE "' + self._impossible + b'"'
-        self._forward(wire.query(text), Work(Step.QUERY, refusal=error))
+        self._forward(wire.query(text), Work.refused(Step.QUERY, error))
 
     def _refuse(self, error: bytes) -> None:
         """Refuse a message of the extended protocol: the target skips to Sync, and so do we."""
         self._skipping = True
-        self._forward(wire.describe(b"S", self._impossible), Work(Step.REFUSED, refusal=error))
+        self._forward(wire.describe(b"S", self._impossible), Work.refused(Step.REFUSED, error))
 
     def _note_names(self, judged: Judged, text: bytes) -> None:
         """Keep in step what SQL changes: settings, prepared statements, cursors."""
@@ -588,77 +635,7 @@ _MESSAGES: Final = {
 }
 
 
-def _u32(value: int) -> bytes:
-    return value.to_bytes(4, "big")
-
-
-def _error(code: str, text: str, *, hint: str | None = None) -> bytes:
-    return wire.report(b"E", "ERROR", code, text, hint=hint)
-
-
-def _too_long() -> bytes:
-    return _error(
-        "54000", f"the statement is longer than the {STATEMENT_LIMIT} bytes that hoopgw judges"
-    )
-
-
-def _refusal(judged: Judged) -> bytes:
-    decision = judged.decision
-    reason = decision.reason if isinstance(decision, Deny) else "not permitted"
-    rules = ", ".join(judged.because)
-    return wire.report(
-        b"E",
-        "ERROR",
-        judged.code,
-        reason,
-        detail=f"Decided by policy: {rules}." if rules else None,
-        hint=judged.hint or None,
-        position=judged.position,
-    )
-
-
-def _groups(review: Review) -> str:
-    return " and ".join(
-        " or ".join(sorted(remedy.groups))
-        + (f" ({remedy.needed} persons)" if remedy.needed > 1 else "")
-        for remedy in review.remedies
-    )
-
-
-def _not_in_transaction(review: Review) -> Deny:
-    return Deny(
-        reason=f"this needs approval by {_groups(review)}, and nothing is held in a transaction"
-    )
-
-
-def _notice(request: str, review: Review) -> bytes:
-    rules = ", ".join(remedy.rule for remedy in review.remedies)
-    return wire.report(
-        b"N",
-        "NOTICE",
-        "00000",
-        f"held for approval by {_groups(review)}: request {request}",
-        detail=f"Required by policy: {rules}. Nothing has run yet.",
-        hint=f"To approve: hoopgw requests approve {request}    (Ctrl-C withdraws the request)",
-    )
-
-
-def _withdrawn(request: str) -> ReviewOutcome:
-    return ReviewOutcome(
-        approved=False,
-        request=request,
-        outcome="withdrawn",
-        reason="canceling statement due to user request",
-    )
-
-
-def _not_approved(outcome: ReviewOutcome) -> str:
-    if outcome.outcome == "withdrawn":
-        return "canceling statement due to user request"
-    return outcome.reason or f"the request was {outcome.outcome}"
-
-
-def _how(outcome: ReviewOutcome) -> str | None:
-    if not outcome.request:
-        return None
-    return f"The request was {outcome.request}; nothing has run."
+_BIND: Final = ord("B")
+_EXECUTE_SYNC: Final = wire.message(b"E", bytes(5)) + wire.message(b"S")
+_RUN_REST: Final = (wire.describe(b"P", b"") + _EXECUTE_SYNC, _EXECUTE_SYNC)
+"""What follows a Bind of the unnamed portal when all of it runs at once."""

@@ -1,0 +1,94 @@
+"""What a session says to its client in its own name: refusals, holds, limits. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hoopgw.policy.decision import Deny, Review
+from hoopgw.spi import ReviewOutcome
+from hoopgw_postgres import wire
+from hoopgw_postgres.judge import Judged
+
+STATEMENT_LIMIT: Final = 2**20
+"""Bytes of a statement; longer ones are refused."""
+
+
+def error(code: str, text: str, *, hint: str | None = None) -> bytes:
+    """Encode an ERROR."""
+    return wire.report(b"E", "ERROR", code, text, hint=hint)
+
+
+def too_long() -> bytes:
+    """Refuse a statement over the limit."""
+    return error(
+        "54000", f"the statement is longer than the {STATEMENT_LIMIT} bytes that hoopgw judges"
+    )
+
+
+def refusal(judged: Judged) -> bytes:
+    """Say why an operation was refused, and by which policies."""
+    decision = judged.decision
+    reason = decision.reason if isinstance(decision, Deny) else "not permitted"
+    rules = ", ".join(judged.because)
+    return wire.report(
+        b"E",
+        "ERROR",
+        judged.code,
+        reason,
+        detail=f"Decided by policy: {rules}." if rules else None,
+        hint=judged.hint or None,
+        position=judged.position,
+    )
+
+
+def groups(review: Review) -> str:
+    """Name who may approve."""
+    return " and ".join(
+        " or ".join(sorted(remedy.groups))
+        + (f" ({remedy.needed} persons)" if remedy.needed > 1 else "")
+        for remedy in review.remedies
+    )
+
+
+def not_in_transaction(review: Review) -> Deny:
+    """Refuse to hold inside a transaction: its locks would be held, too."""
+    return Deny(
+        reason=f"this needs approval by {groups(review)}, and nothing is held in a transaction"
+    )
+
+
+def notice(request: str, review: Review) -> bytes:
+    """Say that an operation is held, and how it is approved."""
+    rules = ", ".join(remedy.rule for remedy in review.remedies)
+    return wire.report(
+        b"N",
+        "NOTICE",
+        "00000",
+        f"held for approval by {groups(review)}: request {request}",
+        detail=f"Required by policy: {rules}. Nothing has run yet.",
+        hint=f"To approve: hoopgw requests approve {request}    (Ctrl-C withdraws the request)",
+    )
+
+
+def withdrawn(request: str) -> ReviewOutcome:
+    """Return the outcome when the requester does not wait any more."""
+    return ReviewOutcome(
+        approved=False,
+        request=request,
+        outcome="withdrawn",
+        reason="canceling statement due to user request",
+    )
+
+
+def not_approved(outcome: ReviewOutcome) -> str:
+    """Say how a request ended."""
+    if outcome.outcome == "withdrawn":
+        return "canceling statement due to user request"
+    return outcome.reason or f"the request was {outcome.outcome}"
+
+
+def how(outcome: ReviewOutcome) -> str | None:
+    """Name the request."""
+    if not outcome.request:
+        return None
+    return f"The request was {outcome.request}; nothing has run."
