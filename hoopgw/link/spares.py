@@ -20,7 +20,9 @@ FEWEST: Final = 4
 MOST: Final = 32
 """Idle connections of one agent."""
 PATIENCE: Final = 2.0
-"""Seconds that a session waits for a data connection."""
+"""Seconds that a session waits for a data connection of an agent that is not there."""
+BUSY_PATIENCE: Final = 10.0
+"""Seconds that it waits if the agent is there, and only slower than a crowd of sessions."""
 WAITERS_LIMIT: Final = 2_000
 IDLE_LIMIT: Final = 240.0
 """Seconds after which an idle connection is replaced, before a firewall forgets it."""
@@ -64,7 +66,7 @@ class Spares(Generic[S]):
     def take(self) -> Deferred[S]:
         """Return an idle connection as soon as there is one.
 
-        Fails with `LinkError` after `PATIENCE` seconds, or at once if too many wait.
+        Fails with `LinkError` after `PATIENCE` or `BUSY_PATIENCE`, or at once if too many wait.
         """
         waiter: Deferred[S] = Deferred(self._forget)
         if self._idle:
@@ -77,7 +79,8 @@ class Spares(Generic[S]):
             waiter.errback(LinkError(f"too many sessions wait for agent {self.agent}"))
             return waiter
         self._waiters.append(waiter)
-        waiter.addTimeout(PATIENCE, self.clock, self._timed_out)
+        patience = BUSY_PATIENCE if self.is_connected else PATIENCE
+        waiter.addTimeout(patience, self.clock, self._timed_out)
         return waiter
 
     def add(self, spare: S) -> bool:

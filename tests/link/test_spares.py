@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import LinkError
 from hoopgw.link import spares
-from hoopgw.link.spares import FEWEST, IDLE_LIMIT, MOST, PATIENCE, Spares
+from hoopgw.link.spares import BUSY_PATIENCE, FEWEST, IDLE_LIMIT, MOST, PATIENCE, Spares
 
 
 @define(eq=False)
@@ -59,7 +59,9 @@ class SparesTests(SynchronousTestCase):
     def test_a_busy_agent_is_not_called_absent(self) -> None:
         self.spares.is_connected = True
         waiting = self.spares.take()
-        self.clock.advance(PATIENCE)
+        self.clock.advance(BUSY_PATIENCE - 0.01)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.01)
         failure = self.failureResultOf(waiting, LinkError)
         self.assertEqual(failure.getErrorMessage(), "agent local has no free connection")
 
