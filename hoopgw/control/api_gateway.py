@@ -114,8 +114,10 @@ class GatewayRoutes:
             raise ApiError(403, "refused", "only administrators revoke the log-ins of others")
         if len(login) > 256:
             raise ApiError(400, "invalid_request", "no log-in is called so")
-        self._store.revoke_login(login, self._now() + REVOKED_FOR)
-        self._fleet.tell_all("cut", {"login": login, "reason": "the log-in was revoked"})
+        expires = self._now() + REVOKED_FOR
+        self._store.revoke_login(login, expires)
+        body = {"login": login, "expires": expires, "reason": "the log-in was revoked"}
+        self._fleet.tell_all("cut", body)
         return {"login": login, "revoked": True}
 
     async def _explain(self, call: Call) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from hoopgw.reviews.rules import may_see
 from hoopgw.store.rows import Request, State, Store
 
 _STATES: Final[tuple[State, ...]] = typing.get_args(State)
-_SCAN: Final = 5_000
+_SCAN: Final = 2_000
 """Requests that are looked through for those that the caller may see."""
 
 

@@ -38,6 +38,10 @@ class Attendance:
         waiters.pop(None, None)  # somebody has come back
         waiters[waiter] = self._now()
 
+    def is_waiting(self, request: str, waiter: Hashable) -> bool:
+        """Whether a waiter is known to wait."""
+        return waiter in self._waiters.get(request, {})
+
     def left(self, request: str, waiter: Hashable) -> bool:
         """Note that a waiter does not wait; say whether nobody does now."""
         waiters = self._waiters.get(request)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import define, frozen
+from twisted.logger import Logger
 
 from hoopgw.control.web import ApiError, Call
 from hoopgw.errors import AuthenticationError
@@ -15,6 +16,8 @@ from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.tokens import GATEWAY, TokenVerifier
 from hoopgw.reviews.rules import is_person
 from hoopgw.store.rows import Store
+
+log = Logger()
 
 _SCHEMES: Final = ("bearer", "dpop")
 _FAILED_COST: Final = 10.0
@@ -58,7 +61,8 @@ class Callers:
         except AuthenticationError as error:
             if not self._rate.charge(call.address, _FAILED_COST, self._now()):
                 raise ApiError(429, "slow_down", "too many bad tokens from this address") from error
-            raise ApiError(401, "invalid_token", f"the token is not good: {error}") from error
+            log.info("a caller was refused: {why}", why=str(error), address=call.address)
+            raise ApiError(401, "invalid_token", "the token is not good: log in again") from error
         # Only a person counts as a member of these groups: an agent of an administrator is none.
         groups = principal.root.groups if is_person(principal) else frozenset()
         is_admin = bool(groups & self._admins)

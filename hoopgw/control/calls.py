@@ -57,6 +57,7 @@ class WorkerCalls:
         """Return what may be called, by name."""
         return {
             "hello": self._hello,
+            "ping": self._checked(lambda _body: {}),
             "session_password": self._checked(self._session_password),
             "review_ask": self._checked(self._review_ask),
             "review_alive": self._checked(self._review_alive),
@@ -103,7 +104,11 @@ class WorkerCalls:
         self._store.drop_sessions(worker)
         self._fleet.joined(self)
         log.info("worker {worker} is connected", worker=worker)
-        return {"token_keys": self._signer.jwks, "issuer": self._signer.issuer}
+        return {
+            "token_keys": self._signer.jwks,
+            "issuer": self._signer.issuer,
+            "revoked": dict(self._store.revoked_logins()),
+        }
 
     def _session_password(self, body: Body) -> Body:
         row = self._store.password(str(body["handle"]))
@@ -146,6 +151,9 @@ class WorkerCalls:
         """Note who waits; say what was settled while the worker could not be told."""
         settled = []
         for name in list(body["requests"])[:ALIVE_LIMIT]:
+            if self._attendance.is_waiting(str(name), self):
+                self._attendance.seen(str(name), self)  # it is not settled, or it were forgotten
+                continue
             request = self._store.request(str(name))
             if request is None:
                 settled.append(_unknown(str(name)))
@@ -178,8 +186,6 @@ class WorkerCalls:
             opened=float(body.get("opened") or self._now()),
         )
         self._store.open_session(head)
-        if self._store.is_revoked(principal.session):
-            self.tell("cut", {"session": head.id, "reason": "the log-in was revoked"})
         return {}
 
     def _session_closed(self, body: Body) -> Body:

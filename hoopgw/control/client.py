@@ -1,8 +1,9 @@
 """A data worker's connection to the control process, made again whenever it is lost.
 
-The worker goes on without it, as far as that is safe: cached keys verify tokens, live sessions
-live; nothing that needs a person's approval runs. When the connection is back, every part that
-keeps state there is called (`ControlClient.on_connected`) and announces what it has.
+The worker goes on without it for a while: live sessions live, but nothing that needs a person's
+approval runs, and after `VIEW_AGE` nobody logs in, because the log-in may have been revoked. When
+the connection is back, every part that keeps state there is called
+(`ControlClient.on_connected`) and announces what it has.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +30,10 @@ FIRST_DELAY: Final = 0.1
 """Seconds before the first attempt to reconnect; jitter comes on top."""
 LAST_DELAY: Final = 3.0
 """Seconds between attempts, at most, before jitter."""
+BEAT: Final = 0.5
+"""Seconds between two questions whether control is there."""
+VIEW_AGE: Final = 2.0
+"""Seconds since control last answered, after which what it may have revoked is not known here."""
 
 Connected = Callable[[], None]
 
@@ -49,14 +55,44 @@ class ControlClient:
     _service: ClientService | None = field(default=None, init=False)
     _handlers: dict[str, Handler] = field(factory=dict, init=False)
     _connected: list[Connected] = field(factory=list, init=False)
+    _on_beat: list[Connected] = field(factory=list, init=False)
+    _beating: LoopingCall = field(init=False)
+    _heard: float = field(default=float("-inf"), init=False)
+    """When the last question was asked that control has answered."""
+    _revoked: dict[str, float] = field(factory=dict, init=False)
+    """Log-ins that were ended before their time, to when they can be forgotten."""
 
     def __attrs_post_init__(self) -> None:
         self.on_tell("token_keys", self._take_keys)
+        self._beating = LoopingCall(self._beat)
+        self._beating.clock = self._clock
 
     @property
     def is_connected(self) -> bool:
         """Whether control has greeted us on the present connection."""
         return self._peer is not None
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which control has not answered; infinite if it never has."""
+        return self._clock.seconds() - self._heard
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what control revokes is known here. If not, nothing new may begin."""
+        return self.silence <= VIEW_AGE
+
+    def is_revoked(self, login: str) -> bool:
+        """Whether a log-in (`Principal.session`) was ended before its time."""
+        return login in self._revoked
+
+    def revoke(self, login: str, expires: float) -> None:
+        """Remember that a log-in was ended, until it would have ended by itself."""
+        self._revoked[login] = max(expires, self._revoked.get(login, 0.0))
+
+    def on_beat(self, look: Connected) -> None:
+        """Call ``look`` twice a second."""
+        self._on_beat.append(look)
 
     def on_tell(self, name: str, handler: Callable[[Body], None]) -> None:
         """Call ``handler`` with what control tells under a name."""
@@ -79,10 +115,15 @@ class ControlClient:
         factory = PeerFactory(self._make_peer)
         self._service = ClientService(self._endpoint, factory, policy, self._clock)
         self._service.startService()
+        self._beating.start(BEAT, now=False).addErrback(
+            lambda failure: log.failure("the heartbeat to control broke", failure)
+        )
 
     def stop(self) -> Deferred[None]:
         """Disconnect; the Deferred fires when the connection is gone."""
         service, self._service = self._service, None
+        if self._beating.running:
+            self._beating.stop()
         if service is None:
             return maybeDeferred(lambda: None)
         return maybeDeferred(service.stopService).addCallback(lambda _none: None)
@@ -106,14 +147,16 @@ class ControlClient:
         return Peer(self._handlers, self._clock, self._greet, self._lost)
 
     def _greet(self, peer: Peer) -> None:
+        asked = self._clock.seconds()
         greeting = peer.call("hello", worker=self.worker)
-        greeting.addCallback(lambda answer: self._greeted(peer, answer))
+        greeting.addCallback(lambda answer: self._greeted(peer, answer, asked))
         greeting.addErrback(lambda failure: self._not_greeted(peer, failure))
 
-    def _greeted(self, peer: Peer, answer: Body) -> None:
+    def _greeted(self, peer: Peer, answer: Body, asked: float) -> None:
         self.issuer = str(answer["issuer"])
         self._take_keys(answer["token_keys"])
-        self._peer = peer
+        self._revoked = {str(login): float(end) for login, end in answer["revoked"].items()}
+        self._peer, self._heard = peer, max(self._heard, asked)
         log.info("connected to control as {worker}", worker=self.worker)
         for announce in self._connected:
             try:
@@ -129,6 +172,22 @@ class ControlClient:
         if self._peer is peer:
             self._peer = None
             log.warn("the connection to control is lost")
+
+    def _beat(self) -> None:
+        """Ask whether control is there, and let others look whether it has been."""
+        asked = self._clock.seconds()
+        if self._peer is not None:
+            answer = self._peer.call("ping", VIEW_AGE)
+            answer.addCallbacks(lambda _answer: self._answered(asked), lambda _failure: None)
+        self._revoked = {login: end for login, end in self._revoked.items() if end > asked}
+        for look in self._on_beat:
+            try:
+                look()
+            except Exception:  # the next beat must come all the same
+                log.failure("looking at the connection to control failed")
+
+    def _answered(self, asked: float) -> None:
+        self._heard = max(self._heard, asked)
 
     def _take_keys(self, keys: Mapping[str, Any]) -> None:
         self.token_keys = keys

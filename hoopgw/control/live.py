@@ -20,6 +20,9 @@ log = Logger()
 
 EXPIRED: Final = "the log-in has expired"
 SHUTDOWN: Final = "the gateway is shutting down"
+REVOKED: Final = "the log-in was revoked"
+OUTAGE_GRACE: Final = 60.0
+"""Seconds without control after which live sessions are cut: they may have been revoked."""
 
 
 @define(eq=False)
@@ -52,7 +55,9 @@ class SessionRegistry:
 
     def __attrs_post_init__(self) -> None:
         self._control.on_tell("cut", self._told_to_cut)
+        self._control.on_connected(self._cut_revoked)
         self._control.on_connected(self._announce_all)
+        self._control.on_beat(self._look_at_control)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -69,7 +74,8 @@ class SessionRegistry:
         """Announce a session. ``cut`` is called, once at most, when it must end.
 
         Raises:
-            UnavailableError: there are too many, or the log-in is over already.
+            UnavailableError: there are too many, the log-in is over or was revoked, or whether
+                it was cannot be known now.
 
         """
         if session in self._live:
@@ -77,6 +83,10 @@ class SessionRegistry:
         root, left = principal.root.id, principal.expires - self._clock.seconds()
         if left <= 0:
             raise UnavailableError(EXPIRED)
+        if self._control.is_revoked(principal.session):
+            raise UnavailableError(REVOKED)
+        if not self._control.is_current:
+            raise UnavailableError("the gateway's control process is not there; try again")
         if len(self._live) >= self.limit:
             raise UnavailableError(f"the gateway has {self.limit} sessions already, its limit")
         if self._by_root[root] >= self.limit_per_principal:
@@ -127,9 +137,20 @@ class SessionRegistry:
 
     def _told_to_cut(self, body: Body) -> None:
         if "login" in body:
+            self._control.revoke(str(body["login"]), float(body["expires"]))
             self.cut_login(str(body["login"]), str(body["reason"]))
         else:
             self.cut(str(body["session"]), str(body["reason"]))
+
+    def _cut_revoked(self) -> None:
+        """Cut what was revoked while control could not tell us."""
+        for session, live in list(self._live.items()):
+            if self._control.is_revoked(live.principal.session):
+                self.cut(session, REVOKED)
+
+    def _look_at_control(self) -> None:
+        if self._control.silence > OUTAGE_GRACE:
+            self.cut_all("the gateway cannot tell any more whether the log-in still holds")
 
     def _announce_all(self) -> None:
         for session, live in self._live.items():

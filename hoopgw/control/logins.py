@@ -36,7 +36,10 @@ class ControlLogins:
 
         """
         verifier = self._current()
-        return verifier.verify(token, target_audience(target), self._clock.seconds())
+        principal = verifier.verify(token, target_audience(target), self._clock.seconds())
+        if self._control.is_revoked(principal.session):
+            raise AuthenticationError("the log-in was revoked")
+        return principal
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up.

@@ -23,6 +23,7 @@ from hoopgw.control.health import Health
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
 from hoopgw.control.questions import Questions
 from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
+from hoopgw.errors import UnavailableError
 from hoopgw.identity.endpoint import token_resource
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.fetch import make_fetch
@@ -37,6 +38,8 @@ from hoopgw.store.rows import PasswordRow, Store
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")
 """Accounts for which passwords are made. The agent knows which there are; it refuses others."""
+PASSWORDS_LIMIT: Final = 1_000
+"""Session passwords that one log-in may have."""
 _BURST: Final = 300.0
 _PER_SECOND: Final = 20.0
 """What one address may ask of the admin API; a dashboard asks less than once a second."""
@@ -191,6 +194,8 @@ class StoredPasswords:
         """Keep one. Returns False, and keeps nothing, if the handle is taken."""
         if self._store.password(handle) is not None:
             return False
+        if self._store.count_passwords(password.principal.session) >= PASSWORDS_LIMIT:
+            raise UnavailableError(f"the log-in has {PASSWORDS_LIMIT} session passwords already")
         self._store.keep_password(
             PasswordRow(
                 handle=handle,

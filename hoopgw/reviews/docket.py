@@ -294,7 +294,7 @@ class Docket:
         return self._moved(change, old, self._settled(old, state, note, self._now()))
 
     def _settled(self, old: Request, state: State, note: str, now: float) -> Request:
-        return evolve(old, state=state, note=note, settled=now)
+        return evolve(old, state=state, note=_words(note), settled=now)
 
     def _moved(self, change: Change, old: Request, new: Request) -> Request:
         if not change.replace(old, new):

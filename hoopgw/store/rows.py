@@ -189,6 +189,10 @@ class Store(Protocol):
         """Keep a session password's verifier."""
         ...
 
+    def count_passwords(self, login: str) -> int:
+        """Count the session passwords of one log-in."""
+        ...
+
     def password(self, handle: str) -> PasswordRow | None:
         """Return a session password's verifier. The caller looks at its end."""
         ...
@@ -199,6 +203,10 @@ class Store(Protocol):
 
     def is_revoked(self, login: str) -> bool:
         """Whether a log-in was ended before its time."""
+        ...
+
+    def revoked_logins(self) -> Mapping[str, float]:
+        """Return the log-ins that were ended before their time, to when they can be forgotten."""
         ...
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:

@@ -135,6 +135,14 @@ class SqliteStore:
         """Insert a verifier."""
         self._insert(PASSWORDS, row)
 
+    def count_passwords(self, login: str) -> int:
+        """Count by the log-in's id, which is inside the principal."""
+        rows = self._rows(
+            "SELECT count(*) FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
+            login,
+        )
+        return int(rows[0][0])
+
     def password(self, handle: str) -> PasswordRow | None:
         """Read a verifier."""
         return self._one(PASSWORDS, "handle = ?", handle)
@@ -156,6 +164,10 @@ class SqliteStore:
     def is_revoked(self, login: str) -> bool:
         """Look the log-in up."""
         return bool(self._rows("SELECT 1 FROM revoked_logins WHERE login = ?", login))
+
+    def revoked_logins(self) -> Mapping[str, float]:
+        """Read all; they are few, and purged."""
+        return dict(self._rows("SELECT login, expires FROM revoked_logins"))
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
         """Insert, or find it there."""

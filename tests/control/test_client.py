@@ -8,6 +8,7 @@ from attrs import evolve
 from joserfc.jwk import OKPKey
 
 from hoopgw.control.client import LAST_DELAY
+from hoopgw.control.live import OUTAGE_GRACE
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.passwords import make_password
@@ -99,6 +100,11 @@ class LoginTests(WorldCase):
         forged = self.token(stranger, "orders")
         self.assertRaises(AuthenticationError, worker.logins.token, forged, "orders")
         self.clock.advance(100.0)
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+
+    def test_a_token_of_a_revoked_login_is_not_good(self) -> None:
+        worker, token = self.worker(), self.token(self.signer, "orders")
+        worker.client.revoke(ALICE.session, 5000.0)
         self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
 
     def test_no_token_is_good_before_the_keys_are_known(self) -> None:
@@ -219,7 +225,8 @@ class SessionTests(WorldCase):
         self.open("s-2")
         self.open("s-3", CAROL)
         self.board.fleet.tell_one("w1", "cut", {"session": "s-1", "reason": "by carol"})
-        self.board.fleet.tell_all("cut", {"login": "login-alice", "reason": "revoked"})
+        revoked = {"login": "login-alice", "expires": 5000.0, "reason": "revoked"}
+        self.board.fleet.tell_all("cut", revoked)
         self.board.fleet.tell_all("cut", {"session": "s-9", "reason": "unknown"})
         self.carry()
         self.assertEqual(self.cuts, [("s-1", "by carol"), ("s-2", "revoked")])
@@ -256,6 +263,51 @@ class SessionTests(WorldCase):
         self.store.revoke_login("login-alice", 5000.0)
         self.wait(10)
         self.assertEqual(self.cuts, [("s-1", "the log-in was revoked")])
+
+    def test_a_revoked_login_opens_nothing_here(self) -> None:
+        """It was revoked while we listened, or before we came; until it would have ended."""
+        revoked = {"login": "login-alice", "expires": 1020.0, "reason": "revoked"}
+        self.board.fleet.tell_all("cut", revoked)
+        self.carry()
+        self.assertRaises(UnavailableError, self.open, "s-1", ALICES_AGENT)
+        self.open("s-2", CAROL)
+        self.store.revoke_login("login-carol", 1500.0)
+        late = self.worker("w2")
+        cut = self.assertRaises(
+            UnavailableError, late.sessions.opened, "s-3", CAROL, "orders", lambda _reason: None
+        )
+        self.assertIn("revoked", str(cut))
+        self.wait(21)
+        self.open("s-4", ALICE)
+
+    def test_nobody_comes_in_while_revocations_cannot_be_known(self) -> None:
+        self.open("s-1")
+        self.kill()
+        self.open("s-2")
+        self.clock.pump([0.5] * 5)
+        refused = self.assertRaises(UnavailableError, self.open, "s-3", CAROL)
+        self.assertIn("try again", str(refused))
+        self.begin()
+        self.wait(6)
+        self.open("s-3", CAROL)
+        self.assertEqual(self.cuts, [])
+
+    def test_a_control_that_hangs_is_as_one_that_is_gone(self) -> None:
+        """The connection stands, but nothing is answered."""
+        self.clock.pump([0.5] * 6)
+        self.assertTrue(self.end.client.is_connected)
+        self.assertRaises(UnavailableError, self.open, "s-1")
+        self.carry()
+        self.wait(1)
+        self.open("s-1")
+
+    def test_after_a_long_outage_sessions_end(self) -> None:
+        self.open("s-1")
+        self.kill()
+        self.clock.pump([0.5] * int(2 * OUTAGE_GRACE))
+        self.assertEqual(self.cuts, [])
+        self.clock.pump([0.5] * 2)
+        self.assertEqual([session for session, _ in self.cuts], ["s-1"])
 
     def test_the_same_id_twice_is_our_own_mistake(self) -> None:
         self.open("s-1")

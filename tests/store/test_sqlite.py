@@ -119,6 +119,8 @@ class KeepTests(StoreTestCase):
     def test_passwords(self) -> None:
         self.store.keep_password(PASSWORD)
         self.assertEqual(self.reopen().password("abcdefgh"), PASSWORD)
+        counts = [self.store.count_passwords(f"login-{name}") for name in ("alice", "carol")]
+        self.assertEqual(counts, [1, 0])
         self.store.revoke_login("login-carol", 50.0)
         self.assertIsNotNone(self.store.password("abcdefgh"))
         self.store.revoke_login("login-alice", 50.0)
@@ -130,6 +132,7 @@ class KeepTests(StoreTestCase):
         self.store.revoke_login("login-alice", 40.0)
         self.store.purge(49.0, 0.0)
         self.assertTrue(self.reopen().is_revoked("login-alice"))
+        self.assertEqual(self.store.revoked_logins(), {"login-alice": 50.0})
         self.assertFalse(self.store.is_revoked("login-carol"))
         self.store.purge(51.0, 0.0)
         self.assertFalse(self.store.is_revoked("login-alice"))
