@@ -73,7 +73,6 @@ def demo(
     running = Demo(
         folder=DemoFolder(made.absolute()),
         policies=policy_folder or policies(),
-        report=lambda text: console.print(Text(f"  · {text}", style="dim")),
         fixed_ports=not script,
     )
     with _stopped_by_signals(), _running(running, console, keep=keep):
@@ -117,7 +116,8 @@ def demo_login(name: str, folder: Path) -> None:
 def _running(running: Demo, console: Console, *, keep: bool) -> Iterator[None]:
     """Start the demonstration, and leave nothing of it behind, whatever happens."""
     try:
-        running.start()
+        with _progress(running, console, "starting"):
+            running.start()
         yield
     except DemoError as error:
         if keep:
@@ -125,11 +125,25 @@ def _running(running: Demo, console: Console, *, keep: bool) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half behind
-        running.stop()
+        with _progress(running, console, "stopping"):
+            running.stop()
         if keep:
             console.print(Text(f"kept in {running.folder.path}", style="dim"))
         else:
             running.remove()
+
+
+@contextmanager
+def _progress(running: Demo, console: Console, doing: str) -> Iterator[None]:
+    """Show what is being done: a line each, and on a terminal that it goes on."""
+    with console.status(f"{doing} …") as status:
+
+        def report(text: str) -> None:
+            status.update(f"{doing} {text} …")
+            console.print(Text(f"  · {text}", style="dim"))
+
+        running.report = report
+        yield
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from attrs import frozen
 from rich.console import Console
 from rich.text import Text
@@ -16,7 +15,7 @@ from hoopgw import registry
 from hoopgw.errors import PluginError
 from hoopgw.recording.records import AnyRecord, SessionRefused, SessionStarted
 from hoopgw.spi import ReplayLine
-from hoopgw.terminal import printable
+from hoopgw.terminal import printable, printable_bytes
 
 PAUSE_LIMIT: Final = 3.0
 """Seconds that a replay waits between two lines at most, whatever the speed."""
@@ -83,5 +82,11 @@ def moment_of(at: int) -> str:
 
 
 def _plain(record: AnyRecord) -> ReplayLine:
-    values: Any = msgspec.to_builtins(record)
-    return ReplayLine(at=record.at, kind="note", text=printable(str(values)))
+    """Show a record's fields, for want of its protocol."""
+    skipped = ("session", "sequence", "at")
+    values = ((n, getattr(record, n)) for n in record.__struct_fields__ if n not in skipped)
+    shown = ", ".join(
+        f"{name}={printable_bytes(value) if isinstance(value, bytes) else printable(str(value))}"
+        for name, value in values
+    )
+    return ReplayLine(at=record.at, kind="note", text=f"{record.__struct_config__.tag}: {shown}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def show_guide(demo: Demo, console: Console) -> None:
 
 def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
     tool = _program()
-    psql = shlex.quote(str(demo.psql))
+    on_path = shutil.which("psql") == str(demo.psql)
+    psql = "psql" if on_path else shlex.quote(str(demo.psql))
     folder = shlex.quote(str(demo.folder.path))
     become = f'eval "$({tool} demo login {{}} --folder {folder})"'
     return [
@@ -51,9 +53,9 @@ def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
                 f'eval "$({tool} token {TARGET} --account app_writer --password --format env)"',
             ],
         ),
-        ("A masked answer", [f"{psql} -c {shlex.quote(SELECT)}"]),
-        ("A refusal, though the account owns the table", [f"{psql} -c {shlex.quote(DROP)}"]),
-        ("A hold: this waits for somebody of group dba", [f"{psql} -c {shlex.quote(DELETE)}"]),
+        ("A masked answer", [f'{psql} -c "{SELECT}"']),
+        ("A refusal, though the account owns the table", [f'{psql} -c "{DROP}"']),
+        ("A hold: this waits for somebody of group dba", [f'{psql} -c "{DELETE}"']),
         (
             "Terminal B: become bob, look, and approve (or deny)",
             [
@@ -76,7 +78,7 @@ def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
             [
                 become.format("planner"),
                 f'eval "$({tool} token {TARGET} --account app_reader --password --format env)"',
-                f"{psql} -c {shlex.quote(COUNT)}",
+                f'{psql} -c "{COUNT}"',
             ],
         ),
     ]
