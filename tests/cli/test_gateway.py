@@ -234,7 +234,7 @@ class LoginTests(CommandCase):
         Home(folder=home).save(token)
         result = await self.hoopgw(home, "targets")
         self.assertEqual(result.status, 3)
-        self.assertIn("revoked", result.errors)
+        self.assertIn("does not accept the log-in", result.errors)
 
     async def test_over(self) -> None:
         """Status 3 without asking the gateway."""
