@@ -15,16 +15,16 @@ see is as if it were not there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import define
-from twisted.internet.defer import Deferred
 
 from hoopgw.control.arguments import LIST_LIMIT, flag, limit, number, only, text
 from hoopgw.control.callers import Caller, Callers
 from hoopgw.control.fleet import Fleet
+from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.views import head_view, record_view, replay_view, summary_view
 from hoopgw.control.web import ApiError, Call, Route
 from hoopgw.events import Principal
@@ -38,19 +38,6 @@ RECORDS_BYTES: Final = 8 * 2**20
 """Bytes of records in one answer; whoever wants more asks again with ``after``."""
 REPLAY_LIMIT: Final = 20_000
 """Lines of a replay in one answer."""
-
-T = TypeVar("T")
-
-
-class InThread:
-    """Runs what reads files away from the reactor."""
-
-    def __init__(self, run: Callable[..., Deferred[Any]]) -> None:
-        self._run = run
-
-    def __call__(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Call a function in a thread."""
-        return self._run(function, *arguments)
 
 
 def explain_reading(error: Exception) -> ApiError | None:
@@ -73,7 +60,7 @@ class SessionRoutes:
     _fleet: Fleet
     _reader: LogReader
     _protocols: Mapping[str, ProtocolSpec]
-    _in_thread: InThread
+    _in_thread: ReadingRoom
 
     def routes(self) -> list[Route]:
         """Return the routes below ``/v1``."""

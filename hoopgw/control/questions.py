@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from attrs import define
 
-from hoopgw.control.api_sessions import InThread
 from hoopgw.control.arguments import only, text
 from hoopgw.control.callers import Caller
+from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.views import plain
 from hoopgw.control.web import ApiError
 from hoopgw.errors import PolicyError
@@ -40,7 +40,7 @@ class Questions:
     """Protocol to its Cedar schema."""
     _protocols: Mapping[str, str]
     """Target to its protocol."""
-    _in_thread: InThread
+    _in_thread: ReadingRoom
     _now: Callable[[], float]
 
     async def explain(self, body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:

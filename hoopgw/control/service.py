@@ -20,7 +20,6 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from hoopgw import registry
@@ -30,6 +29,7 @@ from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
 from hoopgw.control.local import LocalCalls
 from hoopgw.control.peers import OwnPeers, listen_own
+from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
 from hoopgw.control.switchboard import Switchboard
@@ -82,6 +82,7 @@ class ControlService:
     _tls: ListenerTls = field(init=False)
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
+    _reading: ReadingRoom = field(init=False)
     _connections: BoundedConnections | None = field(default=None, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
@@ -111,6 +112,7 @@ class ControlService:
         )
         self.health = Health(self.store, self.recorder, self.fleet, config.targets, now)
         self._protocols = load_protocols(config)
+        self._reading = ReadingRoom(self._reactor)
 
     def start(self) -> None:
         """Serve. What the store holds from before is taken up.
@@ -120,6 +122,7 @@ class ControlService:
 
         """
         self.board.take_up()
+        self._reading.start()
         self._listen_socket()
         self._listen_https()
         self.recorder.start()
@@ -147,6 +150,7 @@ class ControlService:
         self._tls.look()
 
     def _close(self) -> None:
+        self._reading.stop()
         self.store.close()
         os.close(self._lock)
 
@@ -202,7 +206,7 @@ class ControlService:
                 enrolment=self.enrolment,
                 health=self.health,
                 protocols=self._protocols,
-                run_in_thread=self._run_in_thread,
+                reading=self._reading,
                 now=self._now,
                 reactor=self._reactor,
             )
@@ -217,10 +221,6 @@ class ControlService:
             )
         except (OSError, CannotListenError) as error:
             raise ConfigError(f"control.listen: cannot listen at {address}: {error}") from error
-
-    def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        pool = self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, function, *arguments)
 
 
 def lock(path: Path) -> int:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from attrs import define, frozen
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -15,13 +14,14 @@ from hoopgw import __version__
 from hoopgw.config import GatewayConfig
 from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
-from hoopgw.control.api_sessions import InThread, SessionRoutes, explain_reading
+from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
 from hoopgw.control.enrolment import CaResource, Enrolment, EnrolmentRoutes
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
 from hoopgw.control.questions import Questions
+from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
 from hoopgw.errors import UnavailableError
 from hoopgw.identity.endpoint import token_resource
@@ -59,7 +59,7 @@ class SiteParts:
     enrolment: Enrolment
     health: Health
     protocols: Mapping[str, ProtocolSpec]
-    run_in_thread: Callable[..., Deferred[Any]] = field(repr=False)
+    reading: ReadingRoom
     now: Callable[[], float]
     reactor: Any
 
@@ -122,13 +122,12 @@ def _api(parts: SiteParts) -> JsonRoutes:
         config.control.auditors,
         RateLimit(_BURST, _PER_SECOND),
     )
-    in_thread = InThread(parts.run_in_thread)
     targets = {target.name: target for target in config.targets}
     questions = Questions(
         config.policy.directory,
         {name: spec.cedar_schema for name, spec in parts.protocols.items()},
         {target.name: target.protocol for target in config.targets},
-        in_thread,
+        parts.reading,
         parts.now,
     )
     return JsonRoutes(
@@ -140,7 +139,7 @@ def _api(parts: SiteParts) -> JsonRoutes:
                 parts.fleet,
                 LogReader(config.paths.log),
                 parts.protocols,
-                in_thread,
+                parts.reading,
             ).routes(),
             *GatewayRoutes(
                 callers,
