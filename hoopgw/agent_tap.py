@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -131,6 +132,8 @@ class AgentService(Service):
     legs: Mapping[str, TargetLeg] = field(repr=False)
     link: AgentLink = field(init=False)
     verifier: TicketVerifier = field(init=False, repr=False)
+    _context: ssl.SSLContext | None = field(default=None, init=False, repr=False)
+    """Of the link on TCP; made anew with each certificate."""
     _looking: IDelayedCall | None = field(default=None, init=False, repr=False)
     _renewing: Deferred[None] | None = field(default=None, init=False, repr=False)
 
@@ -171,11 +174,10 @@ class AgentService(Service):
 
     async def _dial(self, protocol: Any) -> Any:
         address = self.settings.gateway.link
-        context = None
-        if not address.path:
-            context = agent_context(self.found.chain, self.found.enrolment.link_ca)
+        if not address.path and self._context is None:
+            self._context = agent_context(self.found.chain, self.found.enrolment.link_ca)
         return await connect(
-            self.reactor, address, protocol, tls=context, server_hostname=LINK_HOST
+            self.reactor, address, protocol, tls=self._context, server_hostname=LINK_HOST
         )
 
     def _look(self) -> None:
@@ -191,7 +193,7 @@ class AgentService(Service):
         pool = self.reactor.getThreadPool()
         state = self.settings.state
         renewed = await deferToThreadPool(self.reactor, pool, enrol.renew, self.found, state)
-        self.found = renewed
+        self.found, self._context = renewed, None
         self.verifier.keys = renewed.ticket_keys
         log.info("the agent's certificate was renewed")
         self.link.reconnect()

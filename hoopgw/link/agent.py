@@ -22,10 +22,11 @@ from hoopgw.errors import HoopgwError, LinkError
 from hoopgw.ipc import Body, Peer
 from hoopgw.link.attach import attach
 from hoopgw.link.lines import BEAT, MISSED, ORPHAN_GRACE
+from hoopgw.link.open_sessions import OpenSessions
 from hoopgw.link.opening import TargetDoor
 from hoopgw.link.outgoing import Outgoing
 from hoopgw.link.proof import AgentKey
-from hoopgw.link.serving import AgentSession, Serving
+from hoopgw.link.serving import Serving
 from hoopgw.link.spares import FEWEST
 from hoopgw.link.tickets import SKEW
 
@@ -70,8 +71,7 @@ class AgentLink:
     door: TargetDoor = field(repr=False)
     clock: IReactorTime = field(repr=False)
     jitter: Callable[[], float] = field(repr=False)
-    sessions: dict[bytes, AgentSession] = field(factory=dict, init=False, repr=False)
-    """By the nonce of their data connection."""
+    sessions: OpenSessions = field(init=False, repr=False)
     _peer: Peer | None = field(default=None, init=False, repr=False)
     _heard: float = field(default=0.0, init=False)
     _wanted: int = field(default=FEWEST, init=False)
@@ -87,6 +87,7 @@ class AgentLink:
 
     def __attrs_post_init__(self) -> None:
         self._data_backoff = Backoff(self.jitter)
+        self.sessions = OpenSessions(self.clock)
 
     @property
     def is_connected(self) -> bool:
@@ -124,7 +125,7 @@ class AgentLink:
         """End every session, and what is about to become one."""
         for serving in list(self._opening):
             serving.close()
-        for session in list(self.sessions.values()):
+        for session in self.sessions:
             session.cut(reason)
 
     # The control connection
@@ -143,6 +144,8 @@ class AgentLink:
                 raise
             except (HoopgwError, ConnectError, OSError) as error:
                 log.warn("the gateway cannot be reached: {error}", error=error)
+            except Exception:  # an agent that stopped dialling could only be helped by hand
+                log.failure("connecting to the gateway failed")
             await deferLater(self.clock, backoff.wait())
 
     async def _connect_control(self) -> None:
@@ -208,6 +211,7 @@ class AgentLink:
             self._disconnect()
             return
         peer.tell("beat")
+        self.sessions.forget()
         self._keep_ready()
 
     def _stopped(self, failure: Failure) -> None:
@@ -228,15 +232,13 @@ class AgentLink:
         return {}
 
     def _cut(self, body: Body) -> Body:
-        for session in list(self.sessions.values()):
+        for session in self.sessions:
             if session.ticket.session == body.get("session"):
                 session.cut("the gateway says so")
         return {}
 
     def _cancel(self, body: Body) -> Body:
-        session = self.sessions.get(_bytes(body.get("connection")))
-        if session is not None:
-            session.cancel()
+        self.sessions.cancel(_bytes(body.get("connection")))
         return {}
 
     def _renew(self, body: Body) -> Body:

@@ -21,6 +21,7 @@ from hoopgw.errors import LinkError, ProtocolViolationError
 from hoopgw.link.attach import attach
 from hoopgw.link.frames import FrameReader, Go, Open, Refused, encode
 from hoopgw.link.frames import Opened as OpenedFrame
+from hoopgw.link.open_sessions import OpenSessions
 from hoopgw.link.opening import TargetDoor
 from hoopgw.link.pump import Pump
 from hoopgw.link.tickets import Ticket
@@ -52,6 +53,13 @@ class AgentSession:
 
     def start(self, rest: bytes) -> None:
         """Join the two legs; ``rest`` came from the gateway behind its `Go`."""
+        log.info(
+            "session {session} of {principal} opened {target} as {account}",
+            session=self.ticket.session,
+            principal=self.ticket.principal.path,
+            target=self.ticket.target,
+            account=self.ticket.account,
+        )
         self.last_until(self.ticket.session_end)
         target: DataTransport = self.opened.transport
         self._pump = Pump(self.link, target, self._ended)
@@ -95,6 +103,7 @@ class AgentSession:
     def _ended(self) -> None:
         if self._end is not None and self._end.active():
             self._end.cancel()
+        log.info("session {session} has ended", session=self.ticket.session)
         self.on_end()
 
 
@@ -111,7 +120,7 @@ class Serving(Protocol):
         clock: for deadlines.
         taken: called when the gateway begins to use the connection.
         left: called once when this protocol is done with it: a session has begun, or it is lost.
-        sessions: all that are open, by nonce; this one's is there while it lasts.
+        sessions: all that are open; this one's is there while it lasts.
 
     """
 
@@ -122,7 +131,7 @@ class Serving(Protocol):
         clock: IReactorTime,
         taken: Callable[[Serving], None],
         left: Callable[[Serving], None],
-        sessions: dict[bytes, AgentSession],
+        sessions: OpenSessions,
     ) -> None:
         self.nonce = nonce
         self._door, self._clock = door, clock
@@ -214,8 +223,8 @@ class Serving(Protocol):
         self._ready = None
         if self._deadline is not None:
             self._deadline.cancel()
-        ended = partial(self._sessions.pop, self.nonce, None)
+        ended = partial(self._sessions.end, self.nonce)
         session = AgentSession(ticket, opened, self._link, self._clock, ended)
-        self._sessions[self.nonce] = session
+        self._sessions.begin(self.nonce, session)
         self._left(self)
         session.start(self._reader.rest())

@@ -144,7 +144,7 @@ class PostgresTargetLeg:
             transport=transport,
             rest=login.rest(),
             facts={"parameters": dict(login.parameters)},
-            cancel=lambda: self._cancel(target, options, context, login),
+            cancel=lambda: self._cancel(target, options, login),
         )
 
     async def _talk(
@@ -171,17 +171,12 @@ class PostgresTargetLeg:
             return None
         return self._contexts.get(options.tls, options.ca, client)
 
-    async def _cancel(
-        self,
-        target: AgentTarget,
-        options: Options,
-        context: ssl.SSLContext | None,
-        login: TargetLogin,
-    ) -> None:
+    async def _cancel(self, target: AgentTarget, options: Options, login: TargetLogin) -> None:
         """Send a CancelRequest on a connection of its own, encrypted as the session is."""
         if login.cancel_key is None:
             raise LinkError(f"{target.name} gave no key to cancel with")
-        talk = CancelTalk(login.cancel_key)
+        # Without a client's certificate: the server has no use for it here, and we let it go.
+        talk, context = CancelTalk(login.cancel_key), self._context(options, None)
         cancelling = Deferred.fromCoroutine(self._talk(target, options, context, talk))
         await cancelling.addTimeout(CANCEL_TIMEOUT, self.context.clock)
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from scramp import ScramClient, ScramException
 
 from hoopgw.errors import LinkError, ProtocolViolationError
@@ -232,6 +232,8 @@ class TargetLogin:
         if wanted == "on" and self.parameters.get("default_transaction_read_only", "on") != "on":
             raise LinkError("the target did not make the session read-only")
         self.is_ready = True
+        # The log-in lives on for its cancel key; the credential does not.
+        self.plan, self._scram = evolve(self.plan, secret=b""), None
 
     def _authenticate(self, body: bytes) -> bytes:
         if len(body) < 4:

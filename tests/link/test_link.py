@@ -19,6 +19,7 @@ from hoopgw.link.floor import FloorEntry
 from hoopgw.link.frames import Challenge, FrameReader, Go, Hello, Open, Welcome, encode
 from hoopgw.link.incoming import HELLO_TIMEOUT
 from hoopgw.link.lines import BEAT, MISSED, ORPHAN_GRACE
+from hoopgw.link.open_sessions import LATE
 from hoopgw.link.proof import AgentKey
 from hoopgw.link.serving import GO_TIMEOUT
 from hoopgw.link.spares import FEWEST, MOST, PATIENCE
@@ -148,6 +149,15 @@ class UnixTests(LinkTestCase):
         await self.until(lambda: self.world.leg.cancelled)
         self.assertEqual(self.world.leg.cancelled, ["reader"])
 
+    async def test_a_cancel_that_comes_behind_the_end_still_counts(self) -> None:
+        agent = self.world.agent()
+        opened, _ = await self.world.open()
+        await self.until(lambda: agent.sessions)
+        opened.leg.abortConnection()
+        await self.until(lambda: not agent.sessions)
+        opened.cancel()
+        await self.until(lambda: self.world.leg.cancelled)
+
     async def test_a_cut_ends_the_session_and_cancels(self) -> None:
         agent = self.world.agent()
         _, collector = await self.world.open()
@@ -166,7 +176,7 @@ class UnixTests(LinkTestCase):
         with contextlib.suppress(CancelledError):
             await opening
         await self.until(lambda: self.world.echoes.open == 0)
-        self.assertEqual(agent.sessions, {})
+        self.assertEqual(len(agent.sessions), 0)
 
     async def test_when_the_gateway_goes_the_targets_are_closed(self) -> None:
         agent = self.world.agent()
@@ -458,6 +468,19 @@ class TimeTests(LinkTestCase):
         await self.until(lambda: not agent.sessions)
         self.assertEqual(self.world.leg.cancelled, ["reader"])
 
+    async def test_a_session_that_ended_long_ago_is_not_cancelled(self) -> None:
+        agent = self.world.agent()
+        opened, _ = await self.world.open()
+        await self.until(lambda: agent.sessions)
+        opened.leg.abortConnection()
+        await self.until(lambda: not agent.sessions)
+        await self.pass_time(2 * LATE)
+        opened.cancel()
+        again, _ = await self.world.open()
+        again.cancel()
+        await self.until(lambda: self.world.leg.cancelled)
+        self.assertEqual(self.world.leg.cancelled, ["reader"])
+
     async def test_a_renewed_session_lasts_longer(self) -> None:
         self.world.agent()
         opened, collector = await self.world.open(lasts=60.0)
@@ -607,7 +630,7 @@ class TimeTests(LinkTestCase):
         spare._link.write(b"".join(map(encode, frames)))
         await self.until(lambda: not spare._link.connected)
         self.assertEqual(self.world.echoes.open, 0)
-        self.assertEqual(agent.sessions, {})
+        self.assertEqual(len(agent.sessions), 0)
 
     async def test_the_agent_takes_no_go_before_a_ticket(self) -> None:
         await self.hand_made(Go())

@@ -272,7 +272,9 @@ class OtherLoginTests(LegTestCase):
 
     async def test_a_client_certificate(self) -> None:
         target = self.as_user("cert_user", "cert", self.client(self.clients))
-        self.assertIn(b"cert_user", await self.who(await self.open(target, "cert_user")))
+        opened = await self.open(target, "cert_user")
+        self.assertIn(b"cert_user", await self.who(opened))
+        await opened.cancel()
 
     async def test_a_client_certificate_of_another_authority(self) -> None:
         target = self.as_user("cert_user", "cert", self.client(Authority.make()))

@@ -138,6 +138,8 @@ class ScramTests(LoginTestCase):
         self.assertEqual(login.cancel_key, (4711, b"keys"))
         self.assertEqual(login.parameters["server_version"], "18.6")
         self.assertNotIn("keys", repr(login))
+        self.assertEqual(login.plan.secret, b"", "a credential outlives its log-in")
+        self.assertIsNone(login._scram)
         self.assertNotIn(PASSWORD, repr(login))
 
     def test_without_tls_there_is_nothing_to_bind(self) -> None:
