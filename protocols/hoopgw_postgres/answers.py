@@ -371,6 +371,7 @@ class Answers:
         if head.step not in _TO_READY:
             self._credit(data, end if instead is None else at)
             self._drop_until_sync()
+            flow.failed = not pending
         return instead
 
     def _drop_until_sync(self) -> None:

@@ -170,6 +170,8 @@ class Flow:
     touched: bool = False
     """Something ran since the last Sync: an implicit transaction is open."""
     copying_in: bool = False
+    failed: bool = False
+    """The target met an error, and skips whatever comes until a Sync that is not sent yet."""
     tainted: bool = False
     """The transaction touched masked columns: texts of errors are withheld until it ends."""
     statements: dict[bytes, Prepared] = field(factory=dict)

@@ -125,6 +125,8 @@ class Session:
         try:
             if self._quick and size > 5 and data[0] == _BIND:
                 at = self._run_whole(data)
+            if self._flow.failed:
+                self._skipping = True
             while size - at >= 5 and self._undecided is None and not self._over:
                 length = int.from_bytes(data[at + 1 : at + 5], "big")
                 if not 4 <= length <= MESSAGE_LIMIT:
@@ -154,7 +156,7 @@ class Session:
         """
         flow = self._flow
         size = 1 + int.from_bytes(data[1:5], "big")
-        if flow.in_transaction or flow.pending or data[size:] not in _RUN_REST:
+        if flow.in_transaction or flow.pending or flow.failed or data[size:] not in _RUN_REST:
             return 0
         bound = wire.parse_bind(data[5:size])
         prepared = flow.statements.get(bound.statement)
@@ -176,13 +178,25 @@ class Session:
 
     def _forward(self, frame: bytes | memoryview, work: Work | None) -> None:
         if work is not None:
+            if self._flow.failed:
+                self._skip(work)
+                return
             if len(self._flow.pending) >= WORK_LIMIT:
                 raise ProtocolViolationError("too many messages without reading answers")
             self._flow.pending.append(work)
         self._out.append(frame)
 
+    def _skip(self, work: Work) -> None:
+        """Leave out what the target would skip: it would not be answered."""
+        self._flow.dropped(work)
+        if work.running is not None:
+            work.running.outcome = "SKIPPED"
+            self._journal.finished(work.running)
+
     def _query(self, frame: memoryview) -> None:
         text = wire.parse_query(frame[5:])
+        if self._skipping:
+            return  # PostgreSQL too reads over a Query before the Sync
         self._if_copying()
         if len(text) > refusals.STATEMENT_LIMIT:
             self._refuse_query(refusals.too_long())
@@ -283,7 +297,7 @@ class Session:
     def _sync(self, frame: memoryview) -> None:
         if len(frame) != 5:
             raise ProtocolViolationError("invalid message format")
-        self._skipping = False
+        self._skipping = self._flow.failed = False
         if self._flow.copying_in:
             self._out.append(frame)  # the server ignores it
         else:
@@ -310,6 +324,8 @@ class Session:
 
     def _function_call(self, frame: memoryview) -> None:
         """Refuse FunctionCall: it names a function by number, past every statement."""
+        if self._skipping:
+            return
         error = refusals.error("0A000", "hoopgw does not pass the FunctionCall message")
         self._refuse_query(error)
 

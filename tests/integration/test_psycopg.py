@@ -89,17 +89,23 @@ def test_prepared_statements(rig: GatewayRig, target: str) -> None:
 
 def test_pipeline(rig: GatewayRig, target: str, notes: str) -> None:
     """Statements sent ahead are answered in order; an error ends its part only."""
-    with rig.connect(target) as connection, connection.pipeline() as pipeline:
-        cursors = [connection.execute("SELECT %s::int", [n]) for n in range(50)]
-        assert [cursor.fetchone() for cursor in cursors] == [(n,) for n in range(50)]
+    with rig.connect(target) as connection:
+        with connection.pipeline():
+            cursors = [connection.execute("SELECT %s::int", [n]) for n in range(50)]
+            assert [cursor.fetchone() for cursor in cursors] == [(n,) for n in range(50)]
+        # Where the error shows depends on how far the server has come, so this is tried often.
+        for _ in range(20):
+            with pytest.raises(errors.DivisionByZero):
+                _fail_in_a_pipeline(connection)
+            assert connection.execute("SELECT count(*) FROM notes").fetchone() == (0,)
+
+
+def _fail_in_a_pipeline(connection: psycopg.Connection[Any]) -> None:
+    with connection.pipeline():
+        connection.execute("SELECT 1")
         connection.execute("SELECT 1/0")
-        after = connection.execute("INSERT INTO notes (note) VALUES ('aborted')")
-        with pytest.raises(errors.DivisionByZero):
-            pipeline.sync()
-        with pytest.raises(psycopg.Error):
-            after.fetchone()
-        pipeline.sync()
-        assert connection.execute("SELECT count(*) FROM notes").fetchone() == (0,)
+        connection.execute("INSERT INTO notes (note) VALUES ('aborted')")
+        connection.execute("SELECT %s::int", [2]).fetchone()
 
 
 def test_cursor_on_the_server(rig: GatewayRig, target: str) -> None:

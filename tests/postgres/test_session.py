@@ -193,6 +193,31 @@ class ExtendedTests(SynchronousTestCase):
         )
         self.assertEqual(kinds(sent), "PBEDS")
 
+    def test_what_comes_after_an_error_is_skipped(self) -> None:
+        """The target met an error, and the client, which does not know yet, sends on."""
+        self.talk.say(parse(b"SELECT 1/0"), bind(), execute())
+        self.talk.answer(wire.message(b"1"), wire.message(b"2"), error("22012"))
+        late = self.talk.say(parse(b"DELETE FROM t", b"s"), bind(b"s"), execute(), wire.query(b"x"))
+        self.assertEqual(late, [], "the target would read over them")
+        self.assertEqual(self.talk.reviews.asked, [])
+        self.assertEqual(kinds(self.talk.say(SYNC)), "S")
+        self.assertEqual(kinds(self.talk.answer(READY)), "Z")
+        self.assertEqual(kinds(self.talk.say(parse(b"SELECT 1"), bind(), execute(), SYNC)), "PBES")
+
+    def test_an_error_while_the_parser_thinks(self) -> None:
+        """What was being judged meanwhile is left out, and its name is not kept."""
+        waiting: dict[bytes, Deferred[Facts]] = {b"SELECT 1/0": Deferred(), b"SELECT 2": Deferred()}
+        talk = Conversation(classify=waiting.__getitem__)
+        talk.say(parse(b"SELECT 1/0"), bind(), execute(), parse(b"SELECT 2", b"s"), SYNC)
+        waiting[b"SELECT 1/0"].callback(ANALYSER.facts(b"SELECT 1/0"))
+        self.assertEqual(kinds(talk.target.take()), "PBE")
+        talk.answer(wire.message(b"1"), wire.message(b"2"), error("22012"))
+        waiting[b"SELECT 2"].callback(ANALYSER.facts(b"SELECT 2"))
+        self.assertEqual(kinds(talk.target.take()), "S")
+        self.assertEqual(kinds(talk.answer(READY)), "Z")
+        self.assertEqual(talk.over, [])
+        self.assertEqual(kinds(talk.say(bind(b"s"), SYNC)), "DS")
+
     def test_unknown_names_are_refused(self) -> None:
         """As by PostgreSQL, in its words."""
         self.talk.say(bind(b"nope"), execute(), SYNC)
