@@ -140,6 +140,21 @@ def replay(session: str, speed: float | None, folder: Path | None) -> None:
 
 
 @sessions.command()
+@click.argument("session")
+@click.option("--reason", default="", help="For whoever is cut off, and for the record.")
+@json_option
+def cut(session: str, reason: str) -> None:
+    """End SESSION now: your own, or anybody's if you administer the gateway."""
+    output = Output.current()
+    body = {"reason": reason} if reason else {}
+    answer = Home.current().api().post(f"/v1/sessions/{path_part(session)}/cut", body)
+    if output.is_json:
+        output.json(answer)
+    else:
+        output.say(f"session {session} is cut")
+
+
+@sessions.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--key", help="The log's public key, or a file with it.")
 @json_option

@@ -83,6 +83,35 @@ def deny(request: str, comment: str) -> None:
     _vote(request, "deny", comment)
 
 
+@requests_.command()
+@click.argument("request")
+@click.argument("text")
+@json_option
+def reason(request: str, text: str) -> None:
+    """Say why you want what REQUEST asks for; some policies want to know before anybody votes."""
+    output = Output.current()
+    answer = (
+        Home.current().api().post(f"/v1/requests/{path_part(request)}/reason", {"reason": text})
+    )
+    if output.is_json:
+        output.json(answer)
+    else:
+        output.say(f"the reason for {request} is noted", style="green")
+
+
+@requests_.command()
+@click.argument("request")
+@json_option
+def withdraw(request: str) -> None:
+    """Take your own REQUEST back: what waits for it is refused."""
+    output = Output.current()
+    answer = Home.current().api().post(f"/v1/requests/{path_part(request)}/withdraw")
+    if output.is_json:
+        output.json(answer)
+    else:
+        output.say(f"{request} is {answer['state']}")
+
+
 def _vote(request: str, vote: str, comment: str) -> None:
     output = Output.current()
     answer = (

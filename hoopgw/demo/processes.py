@@ -60,19 +60,27 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to stop; kill it, and what it started, if it does not."""
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, self.stop_signal)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_PATIENCE)
+        if self.process.returncode is not None:
+            return  # it is gone, and its id may be somebody else's by now
+        os.kill(self.pid, self.stop_signal)
+        if not self._has_ended(STOP_PATIENCE):
+            os.kill(self.pid, signal.SIGKILL)
         if self.group:
-            # Its session may outlive it; the id cannot be reused while a member is left, and
-            # killing an empty one is an error that says so.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            # Its session may outlive it. While it is not waited for, no other can have its id.
+            self._has_ended(STOP_PATIENCE)
+            with contextlib.suppress(PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        self.process.wait()
+
+    def _has_ended(self, patience: float) -> bool:
+        """Wait for its end without taking its status."""
+        end = time.monotonic() + patience
+        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        while os.waitid(os.P_PID, self.pid, flags) is None:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_POLL)
+        return True
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from hoopgw.cli.output import Output, moment
 from hoopgw.cli.program import program
 from hoopgw.errors import ConfigError
 from tests.cli.support import run
+from tests.support.processes import python_environment
 
 
 def every_command(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -87,6 +89,19 @@ class ProgramTests(SynchronousTestCase):
             "version",
         }
         self.assertEqual(promised - there, set())
+
+    def test_completion(self) -> None:
+        """Shells are told the commands, as the manual says."""
+        result = subprocess.run(
+            [sys.executable, "-m", "hoopgw.cli"],
+            env=python_environment()
+            | {"_HOOPGW_COMPLETE": "bash_complete", "COMP_WORDS": "hoopgw se", "COMP_CWORD": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        self.assertEqual(result.stdout, "plain,sessions\n", result.stderr)
 
     def test_wrong_use(self) -> None:
         """Status 2, with the way to help."""
