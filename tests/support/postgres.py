@@ -243,17 +243,20 @@ def _reachable(found: Path) -> Path:
     """Return programs that an unprivileged user can run: these, or a copy for this run."""
     if all(parent.stat().st_mode & 0o001 for parent in found.parents):
         return found
-    copy = Path(tempfile.gettempdir()) / f"hoopgw-tests-{os.geteuid()}" / found.parent.parent.name
+    package = found.parents[1]
+    copy = Path(tempfile.gettempdir()) / f"hoopgw-tests-{os.geteuid()}" / package.name
     if not copy.exists():
         fresh = Path(tempfile.mkdtemp(prefix="hg-pgcopy-"))
-        shutil.copytree(found.parent, fresh / "pginstall", symlinks=True)
         fresh.chmod(0o755)
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():  # a wheel keeps the libraries that it brings beside the package
+                shutil.copytree(folder, fresh / folder.name, symlinks=True)
         copy.parent.mkdir(mode=0o755, exist_ok=True)
         try:
             fresh.rename(copy)
         except OSError:  # another test process was faster
             shutil.rmtree(fresh)
-    return copy / "pginstall" / found.name
+    return copy / found.relative_to(package.parent)
 
 
 @frozen

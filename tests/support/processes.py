@@ -210,8 +210,9 @@ class Processes:
 
 def python_environment() -> dict[str, str]:
     """Return what our own processes need in their environment."""
+    given = os.environ.get("PYTHONPATH")
     return {
-        "PYTHONPATH": os.pathsep.join(map(str, ROOTS)),
+        "PYTHONPATH": os.pathsep.join([*map(str, ROOTS), *([given] if given else [])]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
     }
