@@ -290,6 +290,8 @@ class Walk:
 
     def _join(self, body: Body, scope: Scope) -> None:
         self.names.natural_join |= bool(body.get("isNatural"))
+        if "isNatural" in body or "usingClause" in body:
+            self.names.operators.add("=")
         self.names.join_alias |= "alias" in body or "join_using_alias" in body
         self.names.mentions.update(strings(body.get("usingClause", ())))
         self._fields("JoinExpr", body, scope, but=("usingClause",))
@@ -306,18 +308,25 @@ class Walk:
         self._fields("FuncCall", body, scope, but=("funcname",))
 
     def _expression(self, body: Body, scope: Scope) -> None:
+        if "BETWEEN" in body.get("kind", ""):
+            self.names.operators.update((">=", "<=", "<", ">"))
         self._operator("A_Expr", "name", body, scope)
 
     def _sub_link(self, body: Body, scope: Scope) -> None:
+        if "operName" not in body:
+            self.names.operators.add("=")  # IN
         self._operator("SubLink", "operName", body, scope)
 
     def _sort(self, body: Body, scope: Scope) -> None:
         self._operator("SortBy", "useOp", body, scope)
 
+    def _case(self, body: Body, scope: Scope) -> None:
+        if "arg" in body:
+            self.names.operators.add("=")
+        self._fields("CaseExpr", body, scope)
+
     def _operator(self, tag: str, field: str, body: Body, scope: Scope) -> None:
-        names = strings(body.get(field, ()))
-        if len(names) > 1:
-            self.names.operator_schemas.add(names[0])
+        self.names.operator(strings(body.get(field, ())))
         self._fields(tag, body, scope, but=(field,))
 
     def _index_element(self, body: Body, scope: Scope) -> None:
@@ -351,6 +360,7 @@ _VISITORS: Final[Mapping[str, Callable[[Walk, Body, Scope], None]]] = {
     "A_Expr": Walk._expression,
     "SubLink": Walk._sub_link,
     "SortBy": Walk._sort,
+    "CaseExpr": Walk._case,
     "IndexElem": Walk._index_element,
     "ParamRef": Walk._parameter,
     "ResTarget": Walk._assignment,

@@ -107,19 +107,27 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type b ON b.oid = a.atttypid
 ORDER BY r.oid, a.attnum
 """
+# What is written in another language than C, and belongs to no extension, is somebody's own code.
 _SHADOWED: Final = """
-SELECT DISTINCT p.proname
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
-AND EXISTS (
+WITH own AS (
+    SELECT p.oid, p.proname
+    FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND l.lanname NOT IN ('c', 'internal')
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+        AND d.deptype = 'e'
+    )
+)
+SELECT proname, false FROM own WHERE EXISTS (
     SELECT FROM pg_catalog.pg_proc o
-    WHERE o.proname = p.proname AND o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    WHERE o.proname = own.proname AND o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
 )
-AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_depend d
-    WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
-    AND d.deptype = 'e'
-)
+UNION
+SELECT o.oprname, true FROM own JOIN pg_catalog.pg_operator o ON o.oprcode = own.oid
 """
 _RESULTS: Final = 5
 
@@ -169,8 +177,11 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
         )
         for relid, sources in shown.items()
     )
-    names = frozenset(_text(row[0]) for row in shadowed)
-    return ClassifiedSet(relations=tuple(classified), shadowed=names)
+    return ClassifiedSet(
+        relations=tuple(classified),
+        shadowed=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "f"),
+        operators=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "t"),
+    )
 
 
 @frozen

@@ -58,6 +58,8 @@ class ClassifiedSet:
     relations: tuple[ClassifiedRelation, ...] = ()
     shadowed: frozenset[str] = frozenset()
     """Names of ``pg_catalog`` functions that somebody has defined elsewhere as well."""
+    operators: frozenset[str] = frozenset()
+    """Operators that call somebody's own functions."""
 
     def labels(self, labels: Mapping[Key, frozenset[str]]) -> dict[tuple[str, str], frozenset[str]]:
         """Return the labels of each relation, by schema and name, from those of columns."""
@@ -81,6 +83,7 @@ class ClassifiedSet:
         return MaskedSet(
             relations={name: tuple(relations) for name, relations in found.items()},
             shadowed=self.shadowed,
+            operators=self.operators,
         )
 
 
@@ -118,6 +121,7 @@ class MaskedSet:
     relations: Mapping[str, tuple[MaskedRelation, ...]] = field(factory=dict)
     """By name, in whatever schema."""
     shadowed: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether anything is masked."""

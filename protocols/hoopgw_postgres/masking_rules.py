@@ -103,7 +103,7 @@ _VALUE_CATALOGS: Final = frozenset(
     """
     pg_stats pg_statistic pg_stats_ext pg_stats_ext_exprs pg_statistic_ext_data pg_largeobject
     pg_stat_activity pg_stat_statements pg_stat_statements_info pg_prepared_statements pg_cursors
-    pg_authid pg_shadow pg_user_mapping pg_user_mappings user_mapping_options
+    pg_authid pg_shadow pg_user_mapping user_mapping_options
     _pg_user_mappings pg_replication_slots pg_subscription
     """.split()  # noqa: SIM905 - as above
 )
@@ -185,6 +185,10 @@ def _general_objections(statement: Statement, masked: MaskedSet) -> Iterator[Ref
             )
     for schema in sorted(statement.operator_schemas - {"pg_catalog"}):
         yield Refused(f"operators of schema {schema} cannot be used where columns are masked")
+    for name in sorted(statement.operators & masked.operators):
+        yield Refused(
+            f"operator {name} may call a function of somebody's own, where columns are masked"
+        )
     for relation in statement.relations:
         toast = relation.schema == "pg_toast" or relation.name.startswith("pg_toast_")
         if toast or relation.name in _VALUE_CATALOGS:

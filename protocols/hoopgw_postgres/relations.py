@@ -30,6 +30,7 @@ class Naming:
     """Relations named directly in the FROM, or as the target, of the query walked now."""
     relations: dict[Relation, None] = field(factory=dict)
     functions: set[tuple[str, str]] = field(factory=set)
+    operators: set[str] = field(factory=set)
     operator_schemas: set[str] = field(factory=set)
     settings: list[Setting] = field(factory=list)
     outputs: list[Output] = field(factory=list)
@@ -102,6 +103,12 @@ class Naming:
         else:
             self.singles.add(last)
 
+    def operator(self, names: Sequence[str]) -> None:
+        """Take note of an operator."""
+        self.operators.update(names[-1:])
+        if len(names) > 1:
+            self.operator_schemas.add(names[0])
+
     def function(self, names: Sequence[str], arguments: Sequence[Body]) -> None:
         """Take note of a call."""
         schema, name = ".".join(names[:-1]), names[-1]
@@ -118,6 +125,7 @@ class Naming:
             statement,
             relations=tuple(self.relations),
             functions=frozenset(self.functions),
+            operators=frozenset(self.operators),
             operator_schemas=frozenset(self.operator_schemas),
             settings=tuple(self.settings),
             outputs=tuple(self.outputs),
@@ -178,21 +186,23 @@ def column_names(body: Body) -> list[str | None]:
     ]
 
 
+_POSITIONS_IN: Final = {
+    "SortBy": "node",
+    "GroupingSet": "content",
+    "List": "items",
+    "RowExpr": "args",
+}
+
+
 def integers(nodes: Iterable[Body]) -> Iterable[int]:
-    """Yield the integer constants anywhere in ``nodes``."""
+    """Yield the integer constants that ORDER BY, GROUP BY or DISTINCT ON take for positions."""
     for node in nodes:
         for tag, body in node.items():
-            if tag == "A_Const":
-                if "ival" in body:
-                    yield body["ival"].get("ival", 0)
-                continue
-            for value in body.values():
-                if isinstance(value, list):
-                    yield from integers(item for item in value if isinstance(item, dict))
-                elif isinstance(value, dict) and len(value) == 1:
-                    yield from integers(
-                        [value] if isinstance(next(iter(value.values())), dict) else []
-                    )
+            if tag == "A_Const" and "ival" in body:
+                yield body["ival"].get("ival", 0)
+            elif tag in _POSITIONS_IN:
+                inner = body.get(_POSITIONS_IN[tag], ())
+                yield from integers(inner if isinstance(inner, list) else (inner,))
 
 
 def _literal(node: Body) -> str | None:

@@ -92,6 +92,8 @@ class Statement(msgspec.Struct, frozen=True, array_like=True):
     relations: tuple[Relation, ...] = ()
     functions: frozenset[tuple[str, str]] = frozenset()
     """Schema (empty if not written) and name of everything that is called."""
+    operators: frozenset[str] = frozenset()
+    """Operators used, with those that IN, BETWEEN, CASE and USING stand for."""
     operator_schemas: frozenset[str] = frozenset()
     """Schemas written in OPERATOR(schema.+)."""
     has_where: bool = True

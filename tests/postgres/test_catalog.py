@@ -44,6 +44,7 @@ SCHEMA = (
     "CREATE TABLE log (t text)",
     "CREATE RULE r AS ON INSERT TO log DO ALSO INSERT INTO orders (note) SELECT ssn FROM customers",
     "CREATE FUNCTION lower(int) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+    "CREATE OPERATOR @#@ (rightarg = int, function = lower)",
     "CREATE FUNCTION unlike_any(int) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
 )
 
@@ -137,8 +138,9 @@ class CatalogTests(SynchronousTestCase):
         ):
             self.assertIn(SSN, self.relation(name).opaque, name)
 
-    def test_shadowed_functions(self) -> None:
+    def test_what_calls_code_of_somebody_s_own(self) -> None:
         self.assertEqual(self.found.shadowed, {"lower"})
+        self.assertEqual(self.found.operators, {"@#@"})
 
     def test_a_column_that_is_not_there(self) -> None:
         with postgres.shared.get(self.version).connect(self.database) as connection:

@@ -229,6 +229,21 @@ class RelationTests(SynchronousTestCase):
         )
         self.assertEqual(one("SELECT 1 OPERATOR(evil.=) ANY (SELECT 2)").operator_schemas, {"evil"})
 
+    def test_operators(self) -> None:
+        for text, expected in {
+            "SELECT 1 + 2 - -3": {"+", "-"},
+            "SELECT 1 IN (2)": {"="},
+            "SELECT 1 IN (SELECT 2)": {"="},
+            "SELECT 1 BETWEEN 2 AND 3": {"<=", ">=", "<", ">", "BETWEEN"},
+            "SELECT CASE 1 WHEN 2 THEN 3 END": {"="},
+            "SELECT 'a' LIKE 'b'": {"~~"},
+            "SELECT NULLIF(1, 2)": {"="},
+            "SELECT 1 FROM a JOIN b USING (x)": {"="},
+            "SELECT 1 = ANY (ARRAY[1])": {"="},
+            "SELECT 1 < ALL (SELECT 1)": {"<"},
+        }.items():
+            self.assertEqual(one(text).operators, expected, text)
+
     def test_where(self) -> None:
         self.assertTrue(one("DELETE FROM a WHERE x = 1").has_where)
         self.assertTrue(one("UPDATE a SET x = 1 WHERE CURRENT OF c").has_where)
