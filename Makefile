@@ -1,4 +1,5 @@
 # make demo   see it work: a real PostgreSQL, an issuer, the gateway and an agent, on loopback
+#             (ARGS=--script plays the whole story, checks it, and stops)
 # make test   what has to pass before a change lands
 # make lint   only the style and the types
 # make bench  measure against direct connections (takes minutes)
@@ -11,7 +12,7 @@ SOURCES := hoopgw protocols plugins tests
 
 demo:
 	@scripts/setup.sh demo
-	@.venv/bin/hoopgw demo
+	@.venv/bin/hoopgw demo $(ARGS)
 
 test: lint
 	@echo 'test: pytest'
