@@ -215,6 +215,8 @@ _CONSTANT: Final = """
         if kept > row or at + 4 > row:
             raise ValueError
         rows += 1
+    if row != end:
+        raise ValueError
     add(buffer[kept:end])
     return mask0.join(out), rows, masked
 """
@@ -231,6 +233,8 @@ _SINGLE: Final = """
         if kept > row or at + 4 > row:
             raise ValueError
         rows += 1
+    if row != end:
+        raise ValueError
     add(buffer[kept:end])
     return b"".join(out), rows, masked
 """
@@ -259,6 +263,8 @@ _SEVERAL: Final = """
 """
 _END: Final = """
         rows += 1
+    if row != end:
+        raise ValueError
     add(buffer[kept:end])
     return b"".join(out), rows, masked
 """
