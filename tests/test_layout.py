@@ -123,6 +123,14 @@ class PackagesTests(SynchronousTestCase):
                 path = Path(name)
                 self.assertTrue(any(path.match(pattern) for pattern in patterns), name)
 
+    def test_manual_and_examples_are_installed(self) -> None:
+        """Every manual page and example matches a pattern of ``data_files``."""
+        table = setup_cfg()["options.data_files"]
+        patterns = [pattern for value in table.values() for pattern in value.split()]
+        for name in tracked():
+            if name.startswith(("man/", "conf/")):
+                self.assertTrue(any(Path(name).match(pattern) for pattern in patterns), name)
+
     def test_entry_points_load(self) -> None:
         """Whatever we announce can be loaded, and is announced as setup.cfg says."""
         announced = setup_cfg()["options.entry_points"]
