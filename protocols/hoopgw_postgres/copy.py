@@ -10,6 +10,7 @@ Source: ``src/backend/commands/copyto.c``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -33,13 +34,14 @@ class CopyMasker:
         form: ``text``, ``csv`` or ``binary``.
         header: whether the first row names the columns.
         count: columns of each row.
-        masks: by index of the column; for text format, except where ``form`` is ``binary``.
+        masks: by index of the column; not empty; for binary values where ``form`` is ``binary``.
 
     """
 
     def __init__(self, form: str, header: bool, count: int, masks: Mapping[int, Mask]) -> None:
         self._count = count
         self._masks = dict(sorted(masks.items()))
+        self._last = max(masks)
         self._row: _Row = {"text": self._text, "csv": self._csv, "binary": self._binary}[form]
         self._header = header and form != "binary"
         self._signature = form == "binary"
@@ -77,11 +79,10 @@ class CopyMasker:
         return ProtocolViolationError("a row of COPY that does not fit its columns")
 
     def _text(self, row: bytes) -> tuple[bytes, int]:
-        if not row.endswith(b"\n"):
+        # A tab within a value is escaped, so each one ends a field.
+        if row.count(b"\t") != self._count - 1 or row[-1:] != b"\n":
             raise self._fail()
-        fields = row[:-1].split(b"\t")
-        if len(fields) != self._count:
-            raise self._fail()
+        fields = row[:-1].split(b"\t", self._last + 1)
         masked = 0
         for index, mask in self._masks.items():
             if fields[index] != b"\\N":
@@ -145,6 +146,7 @@ _ESCAPES: Final = {
     ord("t"): b"\t",
     ord("v"): b"\v",
 }
+_TO_ESCAPE: Final = re.compile(rb"[\b\f\n\r\t\v\\]")
 _ESCAPED: Final = {value[0]: bytes((92, letter)) for letter, value in _ESCAPES.items()}
 
 
@@ -164,6 +166,8 @@ def _unescape(field: bytes) -> bytes:
 
 
 def _escape(value: bytes) -> bytes:
+    if _TO_ESCAPE.search(value) is None:
+        return value
     value = value.replace(b"\\", b"\\\\")
     for byte, escaped in _ESCAPED.items():
         value = value.replace(bytes((byte,)), escaped)

@@ -189,6 +189,7 @@ _BEGIN: Final = """
 def walk(data, masks):
     {unpack} = masks
     buffer = bytearray(data)
+    {grown}
     out = []
     add = out.append
     row = kept = rows = masked = 0
@@ -200,25 +201,24 @@ def walk(data, masks):
         at = row + 7
 """
 _SKIP: Final = """
-        at += 4
-        if size > 0:
-            at += size
+        at += size + 4 if size > 0 else 4
         size, = length_at(data, at)
 """
 _CONSTANT: Final = """
         row += 1 + length
         if size >= 0:
-            put(buffer, row - length, length + len(mask0) - 4 - size)
+            put(buffer, row - length, length + grown - size)
             add(buffer[kept:at])
             kept = at + 4 + size
-            masked += 1
-        if kept > row or at + 4 > row:
+            if kept > row:
+                raise ValueError
+        elif at + 4 > row:
             raise ValueError
         rows += 1
     if row != end:
         raise ValueError
     add(buffer[kept:end])
-    return mask0.join(out), rows, masked
+    return mask0.join(out), rows, len(out) - 1
 """
 _SINGLE: Final = """
         row += 1 + length
@@ -274,7 +274,8 @@ _END: Final = """
 def _compile_walk(count: int, indexes: tuple[int, ...], *, constant: bool) -> _Walk:
     """Make the walk over rows of ``count`` columns that masks those at ``indexes``."""
     names = [f"mask{n}" for n in range(len(indexes))]
-    parts = [_BEGIN.format(unpack=", ".join(names) + ",", count=count)]
+    grown = "grown = len(mask0) - 4" if constant else "grown = 0"
+    parts = [_BEGIN.format(unpack=", ".join(names) + ",", count=count, grown=grown)]
     several = len(indexes) > 1
     if several:
         parts.append("        grown = 0\n")
