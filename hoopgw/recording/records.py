@@ -111,6 +111,10 @@ class Result(Record, frozen=True, tag="result"):
     """The beginning of what the client got (after masking), in the protocol's own bytes."""
     duration: int
     """Nanoseconds from forwarding to the end of the answer."""
+    received: int = 0
+    """Bytes that the client sent along: COPY data."""
+    received_digest: bytes = b""
+    """Their SHA-256."""
 
 
 class SessionEnded(Record, frozen=True, tag="session.ended"):

@@ -21,6 +21,7 @@ class Hold(enum.Enum):
     NOT_READY = enum.auto()
     PEER_FULL = enum.auto()
     UNDECIDED = enum.auto()
+    PIPELINE = enum.auto()
 
 
 class Pausable(Protocol):

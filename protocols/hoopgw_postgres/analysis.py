@@ -126,7 +126,7 @@ class Walk:
     def _count_statement(self, tag: str, kind: str, body: Body) -> None:
         self.kinds.add(kind)
         self.statement_nodes.add(tag)
-        for field in ("removeType", "renameType", "objectType", "objtype", "kind"):
+        for field in ("removeType", "renameType", "objectType", "objtype", "kind", "target"):
             if field in body:
                 self.statement_nodes.add(f"{tag} {body[field]}")
         self.names.enter_statement(tag, kind, body)

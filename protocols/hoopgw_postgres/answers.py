@@ -123,6 +123,7 @@ class Answers:
             data, self._tail = memoryview(self._tail), bytearray()
         if len(data):
             self._walk(data)
+        self._flow.answered()
 
     def _skipped(self, data: memoryview) -> memoryview:
         count = min(self._skip, len(data))
@@ -278,7 +279,7 @@ class Answers:
             if head.running is not None and self._masks is not None:
                 head.running.masker = self._masks.for_rows(bytes(data[at + 5 : end]), None)
             return None
-        if head.prepared is not None:
+        if head.own and head.prepared is not None:
             head.prepared.description = bytes(data[at + 5 : end])
         self._flow.pending.popleft()
         return b"" if head.own else None
@@ -287,7 +288,7 @@ class Answers:
         head = self._head(Step.DESCRIBE, Step.RUN)
         if head.step is Step.RUN:
             return None
-        if head.prepared is not None:
+        if head.own and head.prepared is not None:
             head.prepared.description = b""
         self._flow.pending.popleft()
         return b"" if head.own else None
@@ -298,9 +299,8 @@ class Answers:
     def _parse_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
         work = self._head(Step.PARSE)
         self._flow.pending.popleft()
-        self._flow.dropped(work)
         if work.prepared is not None:
-            self._flow.statements[work.name] = work.prepared
+            self._flow.statements.known[work.name] = work.prepared
         return None
 
     def _bind_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -308,16 +308,16 @@ class Answers:
         if work.step is Step.RUN:
             return None
         self._flow.pending.popleft()
-        self._flow.dropped(work)
         if work.portal is not None:
-            self._flow.portals[work.name] = work.portal
-        return None
+            self._flow.portals.known[work.name] = work.portal
+        return b"" if work.own else None
 
     def _close_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
         work = self._head(Step.CLOSE)
         self._flow.pending.popleft()
-        if work.prepared is not None:
-            self._flow.statements.pop(work.name, None)
+        # Names are closed where they are: a statement's Close carries no portal's name.
+        names = self._flow.portals if work.of_portal else self._flow.statements
+        names.known.pop(work.name, None)
         return None
 
     def _complete(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -336,8 +336,15 @@ class Answers:
         if head.step is Step.EXECUTE:
             self._credit(data, end if instead is None else at)
             self._flow.pending.popleft()
-            self._finished(running)
+            if running.judged.names:
+                self._flow.succeeded(running.judged, running.text)
+            self._finish(running)
         return instead
+
+    def _finish(self, running: Running) -> None:
+        if running.portal is not None:
+            running.portal.shown += running.rows
+        self._finished(running)
 
     def _rows_exceeded(self, running: Running) -> bytes:
         running.outcome = "ERROR 54000"
@@ -356,10 +363,14 @@ class Answers:
             self.told_fatal = True
         instead = self._withheld(b"E", fields)
         flow.copying_in = False
+        if flow.copy_broken:
+            flow.copy_broken = False
+            if fields.get("C") == "57014":  # of the CopyFail that stood in for what came
+                raise ProtocolViolationError("an unexpected message came during COPY from stdin")
         if not pending:
             return instead
         head = pending[0]
-        if head.refusal:
+        if head.refusal and not self.told_fatal:
             instead = head.refusal
         running = head.running
         if running is not None:
@@ -371,7 +382,8 @@ class Answers:
         if head.step not in _TO_READY:
             self._credit(data, end if instead is None else at)
             self._drop_until_sync()
-            flow.failed = not pending
+            # Who waits behind a Sync of our own has a Sync to send yet, and skips to it as well.
+            flow.failed = not pending or pending[0].own
         return instead
 
     def _drop_until_sync(self) -> None:
@@ -379,10 +391,9 @@ class Answers:
         pending = self._flow.pending
         while pending and pending[0].step is not Step.SYNC:
             work = pending.popleft()
-            self._flow.dropped(work)
             if work.running is not None:
                 work.running.outcome = work.running.outcome or "SKIPPED"
-                self._finished(work.running)
+                self._finish(work.running)
 
     def _ready_for_query(self, data: memoryview, at: int, end: int) -> bytes | None:
         head = self._head(Step.QUERY, Step.SYNC, Step.RUN)
@@ -391,26 +402,24 @@ class Answers:
         flow.pending.popleft()
         flow.status = bytes(data[at + 5 : end])
         flow.copying_in = False
-        if head.running is not None:
-            self._finished(head.running)
+        running = head.running
+        if running is not None:
+            if running.judged.names:
+                if running.outcome.startswith("ERROR"):
+                    flow.failed_text(running.judged)
+                else:
+                    flow.succeeded(running.judged, running.text)
+            self._finish(running)
         if flow.status == b"I":
-            flow.tainted = False
-            flow.portals.clear()
+            flow.transaction_ended()
         if not flow.pending:
             flow.touched = False
-        return None
+        return b"" if head.own else None
 
     def _copy_in(self, data: memoryview, at: int, end: int) -> bytes | None:
-        head = self._head(Step.QUERY, Step.EXECUTE, Step.RUN)
+        self._head(Step.QUERY, Step.EXECUTE)
         flow = self._flow
         flow.copying_in = True
-        if head.step is Step.RUN:
-            # The server ignores the Sync that was sent before the data; another one will come.
-            head.step = Step.EXECUTE
-        if head.step is Step.EXECUTE:
-            # The server ignores a Sync that was sent before the data (copyfromparse.c).
-            while len(flow.pending) > 1 and flow.pending[1].step is Step.SYNC:
-                del flow.pending[1]
         return None
 
     def _copy_out(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -422,6 +431,8 @@ class Answers:
 
     def _parameter_status(self, data: memoryview, at: int, end: int) -> bytes | None:
         parts = bytes(data[at + 5 : end]).split(b"\0")
+        if len(parts) != 3:
+            raise ProtocolViolationError("the target sent a malformed ParameterStatus")
         name, value = parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
         if _PINNED.get(name, value) != value:
             raise ProtocolViolationError(f"{name} was changed to {value}")

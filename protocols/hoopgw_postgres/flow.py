@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 
 from hoopgw_postgres.judge import Judged
+from hoopgw_postgres.names import Names
 
 NAMES_LIMIT: Final = 10_000
 """Prepared statements, or portals, in one session."""
@@ -63,9 +66,18 @@ class Running:
     masker: Masker | None = None
     looked = False
     """Whether a masker was looked for."""
+    portal: Portal | None = None
+    """What it fetches from; its rows count there, too."""
+    received = 0
+    """Bytes of COPY data that went to the target for it."""
+    copied: Any = None
+    """Their SHA-256, so far."""
 
-    def __init__(self, judged: Judged, intent: int, started: int, max_rows: int | None) -> None:
+    def __init__(
+        self, judged: Judged, text: bytes, intent: int, started: int, max_rows: int | None
+    ) -> None:
         self.judged = judged
+        self.text = text
         self.intent = intent
         self.started = started
         """Nanoseconds since the epoch."""
@@ -89,7 +101,7 @@ class Running:
 
 @define(eq=False)
 class Prepared:
-    """A prepared statement."""
+    """A prepared statement, or the statement of a cursor."""
 
     text: bytes
     judged: Judged
@@ -98,18 +110,24 @@ class Prepared:
     """Of its `TextDefined` record."""
     description: bytes | None = None
     """Body of its RowDescription, where masks may apply; empty if it returns no rows."""
-    protocol_made: bool = True
-    """By Parse; False: by SQL's PREPARE."""
+    by_sql: bool = False
+    """Made by PREPARE or DECLARE, not by Parse."""
 
 
 @define(eq=False)
 class Portal:
-    """A bound statement."""
+    """A bound statement, or a cursor of SQL."""
 
     prepared: Prepared
+    frame: bytes
+    """The Bind, to send again; empty for a cursor."""
     parameters: bytes
-    """The Bind's body after the two names."""
+    """What it bound: the Bind's body after the two names."""
     result_formats: tuple[int, ...] = ()
+    holds: bool = False
+    """It outlives its transaction."""
+    shown: int = 0
+    """Rows that were fetched from it."""
 
 
 @define(eq=False)
@@ -121,6 +139,7 @@ class Asked:
     parameters: bytes
     """What goes with the text: types and the Bind's values."""
     portal: Portal | None = None
+    """What is run, or fetched from."""
     prepared: Prepared | None = None
 
 
@@ -132,6 +151,8 @@ class Work:
     name = b""
     own = False
     """The gateway sent it; the client sees nothing of the answer."""
+    of_portal = False
+    """It closes a portal, not a statement."""
     refusal = b""
     """The error that the client gets instead of the target's."""
 
@@ -143,13 +164,15 @@ class Work:
     def naming(
         cls,
         step: Step,
-        name: bytes = b"",
+        name: bytes,
+        *,
         prepared: Prepared | None = None,
         portal: Portal | None = None,
+        own: bool = False,
     ) -> Work:
         """Make one that is about a statement or portal."""
         work = cls(step)
-        work.name, work.prepared, work.portal = name, prepared, portal
+        work.name, work.prepared, work.portal, work.own = name, prepared, portal, own
         return work
 
     @classmethod
@@ -170,33 +193,90 @@ class Flow:
     touched: bool = False
     """Something ran since the last Sync: an implicit transaction is open."""
     copying_in: bool = False
+    """The target has said that it takes COPY data, and the client has not ended them."""
+    copy_broken: bool = False
+    """The client broke a COPY FROM STDIN off with a message that does not belong there."""
     failed: bool = False
     """The target met an error, and skips whatever comes until a Sync that is not sent yet."""
     tainted: bool = False
     """The transaction touched masked columns: texts of errors are withheld until it ends."""
-    statements: dict[bytes, Prepared] = field(factory=dict)
-    portals: dict[bytes, Portal] = field(factory=dict)
-    parsing: dict[bytes, Prepared] = field(factory=dict)
-    """Statements whose Parse has not been answered."""
-    binding: dict[bytes, Portal] = field(factory=dict)
-    """Portals whose Bind has not been answered."""
+    statements: Names[Prepared] = field(factory=Names)
+    portals: Names[Portal] = field(factory=Names)
+    """With the cursors of SQL: the target has one namespace for both."""
+    sync_in_copy: bool = False
+    """The client sent a Sync among COPY data: it counts only if the data have failed."""
+    _awaited: tuple[Callable[[], bool], Deferred[None]] | None = None
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, or may be, after what is under way."""
         return self.touched or self.status != b"I"
 
-    def statement(self, name: bytes) -> Prepared | None:
-        """Find a statement."""
-        return self.parsing.get(name) or self.statements.get(name)
+    def end_segment(self) -> None:
+        """Note that a Sync or a simple query was forwarded."""
+        self.statements.end_segment()
+        self.portals.end_segment()
 
-    def portal(self, name: bytes) -> Portal | None:
-        """Find a portal."""
-        return self.binding.get(name) or self.portals.get(name)
+    def doubt(self, judged: Judged) -> None:
+        """Note which names SQL is about to change."""
+        for statement in judged.facts.statements:
+            name = statement.name.encode()
+            if statement.kind in ("prepare", "deallocate"):
+                self.statements.doubt(name) if name else self.statements.doubt_all()
+            elif statement.kind in ("declare", "close"):
+                self.portals.doubt(name) if name else self.portals.doubt_all()
+            elif statement.kind == "discard":
+                self.statements.doubt_all()
+                self.portals.doubt_all()
 
-    def dropped(self, work: Work) -> None:
-        """Forget what a message that failed, or was skipped, would have made."""
-        if work.prepared is not None and self.parsing.get(work.name) is work.prepared:
-            del self.parsing[work.name]
-        if work.portal is not None and self.binding.get(work.name) is work.portal:
-            del self.binding[work.name]
+    def succeeded(self, judged: Judged, text: bytes) -> None:
+        """Note what SQL has changed."""
+        for statement in judged.facts.statements:
+            name = statement.name.encode()
+            if statement.kind == "prepare":
+                self.statements.known[name] = Prepared(text, judged, by_sql=True)
+            elif statement.kind == "declare":
+                cursor = Prepared(text, judged, by_sql=True)
+                self.portals.known[name] = Portal(cursor, b"", b"", holds=statement.holds)
+            elif statement.kind == "deallocate" and name:
+                self.statements.known.pop(name, None)
+            elif statement.kind == "close" and name:
+                self.portals.known.pop(name, None)
+            elif statement.kind == "deallocate" or "DiscardStmt DISCARD_ALL" in statement.nodes:
+                self.statements.known.clear()
+            if statement.kind == "close" and not name:
+                self.portals.known.clear()
+
+    def failed_text(self, judged: Judged) -> None:
+        """Forget names of which a text that failed in the middle may have changed any."""
+        if len(judged.facts.statements) < 2:
+            return  # nothing was changed
+        for statement in judged.facts.statements:
+            name = statement.name.encode()
+            self.statements.known.pop(name, None)
+            self.portals.known.pop(name, None)
+            if statement.kind in ("deallocate", "discard", "close") and not name:
+                self.statements.known.clear()
+                self.portals.known.clear()
+
+    def transaction_ended(self) -> None:
+        """Forget portals: those of the target are gone, but for cursors that outlive it."""
+        self.tainted = False
+        known = self.portals.known
+        if known:
+            self.portals.known = {name: portal for name, portal in known.items() if portal.holds}
+
+    def until(self, condition: Callable[[], bool]) -> Deferred[None]:
+        """Fire when the target has answered so that a condition holds. One may wait at a time."""
+        awaited: Deferred[None] = Deferred()
+        self._awaited = (condition, awaited)
+        return awaited
+
+    def answered(self) -> None:
+        """Note that the target has sent something."""
+        if not self.pending:
+            self.statements.settle()
+            self.portals.settle()
+        if self._awaited is not None and self._awaited[0]():
+            awaited, self._awaited = self._awaited[1], None
+            awaited.callback(None)

@@ -64,9 +64,9 @@ class PostgresFactory(Factory):
 
     def __init__(self, context: GatewayContext) -> None:
         self.context = context
-        self.parsers = ParserPool(context.reactor, context.clock)
+        self.parsers = ParserPool(context.reactor, context.clock, on_ended=self._parser_ended)
         self.facts = FactsCache(self.parsers.classify)
-        self.certificate_hash = certificate_hash(context.certificate)
+        self._hashed = b"", b""
         self.decoy_key = secrets.token_bytes(32)
         self.strangers = 0
         self._keys: dict[int, _Key] = {}
@@ -80,12 +80,22 @@ class PostgresFactory(Factory):
         """Stop them."""
         self.parsers.stop()
 
+    def certificate_hash(self) -> bytes:
+        """Return the hash of the certificate that a handshake which begins now shows."""
+        certificate = self.context.certificate()
+        if self._hashed[0] != certificate:
+            self._hashed = certificate, certificate_hash(certificate)
+        return self._hashed[1]
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Make a connection's protocol, unless too many are logging in."""
         if self.strangers >= STRANGERS_LIMIT:
             return None
         self.strangers += 1
         return ClientConnection(self, str(getattr(addr, "host", "local")))
+
+    def _parser_ended(self) -> None:
+        self.context.counters["parser_restarts_total"] += 1
 
     def issue_key(self, session: Session, version: int) -> tuple[int, bytes]:
         """Make a cancel key; protocol 3.2 has room for a long one."""

@@ -151,6 +151,8 @@ class Journal:
                 running.sent,
                 output[0] if len(output) == 1 else b"".join(output),
                 now - running.started,
+                running.received,
+                b"" if running.copied is None else running.copied.digest(),
             )
         )
 

@@ -9,18 +9,20 @@ when the policy changes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Access, ContextValue, Principal
-from hoopgw.policy.decision import Allow, Decision, Deny, Review
+from hoopgw.policy.decision import Decision, Deny
 from hoopgw.spi import Policy
 from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
 from hoopgw_postgres.operations import Place, operation
-from hoopgw_postgres.statements import Facts
+from hoopgw_postgres.settings import refused_setting
+from hoopgw_postgres.shape import shape
+from hoopgw_postgres.statements import Facts, Statement
 
 FACTS_LIMIT: Final = 10_000
 """Texts whose facts a worker keeps."""
@@ -61,43 +63,24 @@ class Judged:
     """A relation with masked columns."""
     executes: tuple[str, ...] = ()
     """Prepared statements that SQL's EXECUTE in it names."""
+    fetches: tuple[str, ...] = ()
+    """Cursors or portals that SQL's FETCH or MOVE in it names."""
+    copies_in: bool = False
+    """Data follow it: COPY FROM STDIN."""
     names: bool = False
     """It changes settings, prepared statements or cursors."""
     executed: bytes = field(default=b"", repr=False)
     """The texts of what it executes; a part of the digest."""
 
-    def together(self, other: Judged) -> Judged:
-        """Judge this and what it executes as one: the stricter decision, all accesses."""
-        stricter = other if _rank(other.decision) > _rank(self.decision) else self
-        decision = stricter.decision
-        if isinstance(self.decision, Review) and isinstance(other.decision, Review):
-            remedies = dict.fromkeys((*self.decision.remedies, *other.decision.remedies))
-            limit = _smaller(self.decision.max_rows, other.decision.max_rows)
-            decision = Review(remedies=tuple(remedies), max_rows=limit)
-        elif not isinstance(decision, Deny) and not isinstance(other.decision, Deny):
-            assert not isinstance(self.decision, Deny)
-            limit = _smaller(self.decision.max_rows, other.decision.max_rows)
-            decision = evolve(decision, max_rows=limit)
-        return evolve(
-            self,
-            decision=decision,
-            code=stricter.code,
-            hint=stricter.hint,
-            accesses=tuple(dict.fromkeys((*self.accesses, *other.accesses))),
-            resources=list(dict.fromkeys((*self.resources, *other.resources))),
-            because=list(dict.fromkeys((*self.because, *other.because))),
-            touches=self.touches or other.touches,
-            names=self.names or other.names,
-            executes=(),
-        )
+    @property
+    def max_rows(self) -> int | None:
+        """How many rows it may show; None is no limit."""
+        return None if isinstance(self.decision, Deny) else self.decision.max_rows
 
-
-def _rank(decision: Decision) -> int:
-    return (Allow, Review, Deny).index(type(decision))
-
-
-def _smaller(one: int | None, other: int | None) -> int | None:
-    return min((limit for limit in (one, other) if limit is not None), default=None)
+    @property
+    def refers(self) -> bool:
+        """Whether it runs what was prepared or opened before, by name."""
+        return bool(self.executes or self.fetches)
 
 
 class FactsCache:
@@ -176,14 +159,15 @@ class Judge:
         judged = self._decided.get((text, in_transaction))
         if judged is not None:
             return judged
-        return None
+        key = shape(text)
+        return None if key is None else self._decided.get((key, in_transaction))
 
     async def judge(self, text: bytes, in_transaction: bool) -> Judged:
         """Judge a text."""
         judged = self.known(text, in_transaction)
         if judged is not None:
             return judged
-        key = text
+        key = shape(text) or text
         try:
             facts = await self._facts.find(text, key)
         except UnavailableError as error:
@@ -196,6 +180,21 @@ class Judge:
             self._decided[key, in_transaction] = judged
         return judged
 
+    def resolved(
+        self, judged: Judged, text: bytes, meant: Sequence[Judged], in_transaction: bool
+    ) -> Judged:
+        """Judge an EXECUTE or FETCH together with what its names mean."""
+        if isinstance(judged.decision, Deny) and judged.code != "42501":
+            return judged
+        if any(each.refers for each in meant):
+            return self._denied(
+                judged.facts, "a name that stands for another is not followed", "0A000"
+            )
+        runs = [statement for each in meant for statement in each.facts.statements]
+        found = self._judge_facts(judged.facts, text, in_transaction, runs)
+        touches = found.touches or any(each.touches for each in meant)
+        return evolve(found, touches=touches, executes=(), fetches=())
+
     def refused(self, code: str, reason: str) -> Judged:
         """Return a refusal that no policy made."""
         return self._denied(Facts(), reason, code)
@@ -205,17 +204,28 @@ class Judge:
         self._place.schemas = tuple(dict.fromkeys((*self._place.schemas, *schemas)))
         self._decided.clear()
 
-    def _judge_facts(self, facts: Facts, text: bytes, in_transaction: bool) -> Judged:
+    def _judge_facts(
+        self,
+        facts: Facts,
+        text: bytes,
+        in_transaction: bool,
+        runs: Sequence[Statement] = (),
+    ) -> Judged:
         if facts.error:
             return evolve(self._denied(facts, facts.error, "42601"), position=facts.position)
         if not facts.understood:
             return self._denied(facts, "hoopgw does not understand this statement", "0A000")
         if _moves_search_path_unseen(facts):
             return self._denied(facts, "search_path may only be set to a literal", "42501")
+        if (reason := refused_setting(facts)) is not None:
+            return self._denied(facts, reason, "42501")
+        if any("execute" in s.kinds and s.kind != "execute" for s in facts.statements):
+            reason = "EXECUTE inside another statement is not passed"
+            return self._denied(facts, reason, "0A000")
         rule = Untouched() if self._masking is None else self._masking.judge(facts)
         if isinstance(rule, Refused):
             return evolve(self._denied(facts, rule.reason, "42501"), hint=rule.hint)
-        asked = operation(self._place, facts, text, in_transaction=in_transaction)
+        asked = operation(self._place, facts, text, in_transaction=in_transaction, runs=runs)
         verdict = self._policy.decide(self.principal, asked)
         return Judged(
             facts=facts,
@@ -228,6 +238,8 @@ class Judge:
             policy=verdict.policy,
             touches=not isinstance(rule, Untouched),
             executes=tuple(s.name for s in facts.statements if s.kind == "execute"),
+            fetches=tuple(s.name for s in facts.statements if s.kind == "fetch"),
+            copies_in=any(s.copy is not None and s.copy.into for s in facts.statements),
             names=_changes_names(facts),
         )
 
@@ -246,7 +258,7 @@ class Judge:
         )
 
 
-_NAMING: Final = frozenset({"prepare", "deallocate", "discard", "declare", "set"})
+_NAMING: Final = frozenset({"prepare", "deallocate", "discard", "declare", "close", "set"})
 
 
 def _changes_names(facts: Facts) -> bool:

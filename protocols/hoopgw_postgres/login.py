@@ -75,7 +75,8 @@ class Login:
     Args:
         context: of the gateway.
         transport: the client's.
-        certificate_hash: of the gateway's certificate, for channel binding (RFC 5929).
+        certificate_hash: gives the hash of the certificate that a handshake which begins now
+            shows, for channel binding (RFC 5929).
         decoy_key: makes the verifiers of handles that do not exist look real.
         on_cancel: called with a `wire.CancelRequest`.
         on_done: called once, with `LoggedIn`.
@@ -87,7 +88,7 @@ class Login:
         self,
         context: GatewayContext,
         transport: DataTransport,
-        certificate_hash: bytes,
+        certificate_hash: Callable[[], bytes],
         decoy_key: bytes,
         on_cancel: Callable[[wire.CancelRequest], None],
         on_done: Callable[[LoggedIn], None],
@@ -96,6 +97,7 @@ class Login:
         self._context = context
         self._transport = transport
         self._certificate_hash = certificate_hash
+        self._shown = b""
         self._decoy_key = decoy_key
         self._on_cancel = on_cancel
         self._on_done = on_done
@@ -200,6 +202,7 @@ class Login:
     def _start_tls(self, received: bytes) -> None:
         self._phase = Phase.TLS
         self._buffer.clear()
+        self._shown = self._certificate_hash()
         self._transport.startTLS(self._context.tls, server_side=True, received=received)
 
     def _startup(self, startup: wire.Startup) -> None:
@@ -302,7 +305,7 @@ class Login:
         if found is not None:
             return ScramServer(
                 mechanism,
-                self._certificate_hash,
+                self._shown,
                 found.salt,
                 found.iterations,
                 found.stored_key,
@@ -311,7 +314,7 @@ class Login:
         handle = self._want().handle.encode()
         salt = hmac.digest(self._decoy_key, b"salt" + handle, "sha256")[:16]
         unknown = hmac.digest(self._decoy_key, b"keys" + handle, "sha256")
-        return ScramServer(mechanism, self._certificate_hash, salt, ITERATIONS, unknown, unknown)
+        return ScramServer(mechanism, self._shown, salt, ITERATIONS, unknown, unknown)
 
     def _sasl_first(self, body: bytes) -> None:
         end = body.find(b"\0")

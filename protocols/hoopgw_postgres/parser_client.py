@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -62,6 +63,7 @@ class ParserPool:
         clock: for deadlines.
         size: how many processes.
         command: what to run; another one only in tests.
+        on_ended: called when a process has ended and another is started in its place.
 
     """
 
@@ -71,10 +73,12 @@ class ParserPool:
         clock: IReactorTime,
         size: int = 1,
         command: tuple[str, ...] = (sys.executable, "-m", "hoopgw_postgres.parser_process"),
+        on_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.reactor = reactor
         self.clock = clock
         self.command = command
+        self.on_ended = on_ended
         self._queue: deque[_Request] = deque()
         self._workers = [_Worker(self) for _ in range(size)]
         self._stopped = False
@@ -246,6 +250,7 @@ class _Worker(ProcessProtocol):
         if self._stopped:
             return
         log.warn("a parser ended: {reason}", reason=reason.getErrorMessage())
+        self._pool.on_ended()
         self._delayed = self._pool.clock.callLater(self._backoff, self.start)
         self._backoff = min(self._backoff * 2, LAST_BACKOFF)
 

@@ -92,3 +92,33 @@ def how(outcome: ReviewOutcome) -> str | None:
     if not outcome.request:
         return None
     return f"The request was {outcome.request}; nothing has run."
+
+
+def of_outcome(outcome: ReviewOutcome) -> bytes:
+    """Encode the error for a request that was not approved."""
+    code = "57014" if outcome.outcome == "withdrawn" else "42501"
+    return error(code, not_approved(outcome), hint=how(outcome))
+
+
+def not_recorded(reason: Exception) -> bytes:
+    """Encode the error for what did not run, because it could not be recorded."""
+    return error(
+        "58030",
+        f"not run, because it cannot be recorded: {reason}",
+        hint="The operators must make room or start the recorder; then try again.",
+    )
+
+
+def no_statement(name: str) -> str:
+    """Say that a statement is not there, as PostgreSQL does."""
+    return f'prepared statement "{name}" does not exist'
+
+
+def unknown_statement(name: bytes) -> bytes:
+    """Encode the error for a statement that is not there."""
+    return error("26000", no_statement(name.decode("utf-8", "replace")))
+
+
+def unknown_portal(name: bytes) -> bytes:
+    """Encode the error for a portal that is not there."""
+    return error("34000", f'portal "{name.decode("utf-8", "replace")}" does not exist')

@@ -9,6 +9,7 @@ it aborts the transaction, skips to the next Sync, and says what state it is in.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,13 +19,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopgw.errors import HoopgwError, ProtocolViolationError, RecorderError, UnavailableError
+from hoopgw.errors import HoopgwError, ProtocolViolationError, RecorderError
 from hoopgw.policy.decision import Allow, Deny, Review
 from hoopgw.sessions.gates import Hold, ReadGate
-from hoopgw.spi import OpenTarget, PendingReview, ReviewOutcome
+from hoopgw.spi import OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers, Masks
+from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import (
     NAMES_LIMIT,
     WORK_LIMIT,
@@ -38,11 +40,14 @@ from hoopgw_postgres.flow import (
 )
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged, schemas_of
+from hoopgw_postgres.names import Names
 
 log = Logger()
 
 MESSAGE_LIMIT: Final = 16 * 2**20
 """Bytes of one message from the client; longer ones end the session."""
+NAME_LIMIT: Final = 63
+"""Bytes of a statement's or portal's name; the server's hash reads no more."""
 WAITING_LIMIT: Final = 2**20
 """Bytes that are read ahead while an operation is undecided; it shows whether the client lives."""
 
@@ -76,7 +81,7 @@ class Session:
         self._cancel_target = opened.cancel
         self._judge = judge
         self._journal = journal
-        self._reviews = reviews
+        self._asking = Asking(reviews, judge.principal, journal.session, self._tell)
         self._masked = masks is not None
         self._on_over = on_over
         self._flow = Flow()
@@ -85,9 +90,11 @@ class Session:
         self._target_gate = ReadGate(self._target)
         self._buffer = bytearray()
         self._out: list[bytes | memoryview] = []
+        self._need = 0
+        """Bytes that the buffer must have before it is worth a look."""
         self._undecided: Deferred[None] | None = None
-        self._asked: PendingReview | None = None
-        self._answered: Deferred[ReviewOutcome] | None = None
+        self._copying: Running | None = None
+        """The COPY FROM STDIN that was forwarded last."""
         self._skipping = False
         self._quick = masks is None and not journal.strict
         """Whether a whole run may go in one piece: nothing of it is looked at later."""
@@ -110,29 +117,52 @@ class Session:
         """Take what the client sent."""
         if self._over:
             return
-        if self._undecided is not None or self._buffer:
+        if self._undecided is not None or self._stalled or self._buffer:
             self._buffer += data
-            if self._undecided is not None:
-                if len(self._buffer) > WAITING_LIMIT:
-                    self._client_gate.hold(Hold.UNDECIDED)
-                return
-            data = memoryview(bytes(self._buffer))
-            self._buffer.clear()
+            if self._undecided is not None or self._stalled:
+                self._read_ahead()
+            elif len(self._buffer) >= self._need:
+                self._take_buffer()
+            return
         self._take(data)
+
+    def _read_ahead(self) -> None:
+        """Bound what a client sends while it has to wait."""
+        if len(self._buffer) > WAITING_LIMIT:
+            if self._asking.is_waiting:
+                # Not read, it could leave unseen, and be run for when it is approved.
+                text = "too much was sent while a statement waits for approval"
+                self.end("54000", text, "sent too much while held")
+            else:
+                self._client_gate.hold(Hold.UNDECIDED)
+
+    def _take_buffer(self) -> None:
+        buffer, self._buffer = self._buffer, bytearray()
+        self._take(memoryview(buffer))
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether the client is so far ahead of the target that it has to wait."""
+        return len(self._flow.pending) >= WORK_LIMIT
 
     def _take(self, data: memoryview) -> None:
         at, size = 0, len(data)
+        self._need = 0
         try:
             if self._quick and size > 5 and data[0] == _BIND:
                 at = self._run_whole(data)
             if self._flow.failed:
                 self._skipping = True
             while size - at >= 5 and self._undecided is None and not self._over:
+                if self._stalled:
+                    self._client_gate.hold(Hold.PIPELINE)
+                    break
                 length = int.from_bytes(data[at + 1 : at + 5], "big")
                 if not 4 <= length <= MESSAGE_LIMIT:
                     raise ProtocolViolationError("invalid message length")
                 end = at + 1 + length
                 if end > size:
+                    self._need = end - at
                     break
                 take = _MESSAGES.get(data[at])
                 if take is None:
@@ -145,6 +175,8 @@ class Session:
             self.end("58030", f"hoopgw cannot record: {error}", "recorder failed")
         if at < size and not self._over:
             self._buffer += data[at:]
+            if self._undecided is not None:
+                self._read_ahead()
         self._flush()
 
     def _run_whole(self, data: memoryview) -> int:
@@ -159,11 +191,13 @@ class Session:
         if flow.in_transaction or flow.pending or flow.failed or data[size:] not in _RUN_REST:
             return 0
         bound = wire.parse_bind(data[5:size])
-        prepared = flow.statements.get(bound.statement)
+        prepared = flow.statements.find(bound.statement)
         if prepared is None or bound.portal:
             return 0
         judged = self._judge.known(prepared.text, False)
-        if judged is None or judged.executes or not isinstance(judged.decision, Allow):
+        if judged is None or judged.names or judged.refers or judged.copies_in:
+            return 0
+        if not isinstance(judged.decision, Allow):
             return 0
         parameters = prepared.types + bytes(data[7 + len(bound.statement) : size])
         self._run(Asked(Step.RUN, prepared.text, parameters, None, prepared), data, judged)
@@ -181,23 +215,19 @@ class Session:
             if self._flow.failed:
                 self._skip(work)
                 return
-            if len(self._flow.pending) >= WORK_LIMIT:
-                raise ProtocolViolationError("too many messages without reading answers")
             self._flow.pending.append(work)
         self._out.append(frame)
 
     def _skip(self, work: Work) -> None:
         """Leave out what the target would skip: it would not be answered."""
-        self._flow.dropped(work)
         if work.running is not None:
             work.running.outcome = "SKIPPED"
             self._journal.finished(work.running)
 
     def _query(self, frame: memoryview) -> None:
         text = wire.parse_query(frame[5:])
-        if self._skipping:
+        if self._skipping or self._breaks_copy():
             return  # PostgreSQL too reads over a Query before the Sync
-        self._if_copying()
         if len(text) > refusals.STATEMENT_LIMIT:
             self._refuse_query(refusals.too_long())
             return
@@ -206,9 +236,10 @@ class Session:
 
     def _parse(self, frame: memoryview) -> None:
         parsed = wire.parse_parse(frame[5:])
-        if self._skipping:
+        if self._skipping or self._is_long(parsed.name):
             return
-        self._if_copying()
+        if self._breaks_copy():
+            return
         if len(parsed.text) > refusals.STATEMENT_LIMIT:
             self._refuse(refusals.too_long())
             return
@@ -222,86 +253,105 @@ class Session:
             return
         if len(self._flow.statements) >= NAMES_LIMIT:
             raise ProtocolViolationError("too many prepared statements")
-        prepared = Prepared(
-            parsed.text, judged, b"".join(kind.to_bytes(4, "big") for kind in parsed.types)
-        )
-        self._flow.parsing[parsed.name] = prepared
-        self._forward(frame, Work.naming(Step.PARSE, parsed.name, prepared))
+        types = b"".join(kind.to_bytes(4, "big") for kind in parsed.types)
+        prepared = Prepared(parsed.text, judged, types)
+        self._flow.statements.say(parsed.name, prepared)
+        self._forward(frame, Work.naming(Step.PARSE, parsed.name, prepared=prepared))
         if self._masked:
             self._describe_for_us(prepared, parsed.name)
 
     def _describe_for_us(self, prepared: Prepared, name: bytes) -> None:
         """Learn where the columns come from, though the client may not ask."""
-        work = Work.naming(Step.DESCRIBE, prepared=prepared)
-        work.own = True
+        work = Work.naming(Step.DESCRIBE, name, prepared=prepared, own=True)
         self._forward(wire.describe(b"S", name), work)
 
     def _bind(self, frame: memoryview) -> None:
         bound = wire.parse_bind(frame[5:])
-        if self._skipping:
+        if self._skipping or self._is_long(bound.portal) or self._is_long(bound.statement):
             return
-        self._if_copying()
-        prepared = self._flow.statement(bound.statement)
+        if self._breaks_copy():
+            return
+        if self._flow.statements.is_certain(bound.statement):
+            self._bind_certain(bound, frame)
+        else:
+            self._when_certain(frame, lambda frame: self._bind_certain(bound, frame))
+
+    def _bind_certain(self, bound: wire.Bind, frame: bytes | memoryview) -> None:
+        prepared = self._flow.statements.find(bound.statement)
         if prepared is None:
-            name = bound.statement.decode("utf-8", "replace")
-            self._refuse(refusals.error("26000", f'prepared statement "{name}" does not exist'))
+            self._refuse(refusals.unknown_statement(bound.statement))
             return
         if len(self._flow.portals) >= NAMES_LIMIT:
             raise ProtocolViolationError("too many portals")
-        if self._masked and not prepared.protocol_made:
+        if self._masked and prepared.by_sql:
             self._describe_for_us(prepared, bound.statement)
         names = len(bound.portal) + len(bound.statement) + 2
-        portal = Portal(prepared, bytes(frame[5 + names :]), bound.result_formats)
-        self._flow.binding[bound.portal] = portal
+        kept = bytes(frame)
+        portal = Portal(prepared, kept, kept[5 + names :], bound.result_formats)
+        self._flow.portals.say(bound.portal, portal)
         self._forward(frame, Work.naming(Step.BIND, bound.portal, portal=portal))
 
     def _describe(self, frame: memoryview) -> None:
         named = wire.parse_named(frame[5:])
-        if self._skipping:
+        if self._skipping or self._is_long(named.name):
             return
-        self._if_copying()
-        prepared = self._flow.statement(named.name) if named.kind == b"S" else None
-        self._forward(frame, Work.naming(Step.DESCRIBE, prepared=prepared))
+        if self._breaks_copy():
+            return
+        self._forward(frame, Work(Step.DESCRIBE))
 
     def _execute(self, frame: memoryview) -> None:
         execute = wire.parse_execute(frame[5:])
-        if self._skipping:
+        if self._skipping or self._is_long(execute.portal):
             return
-        self._if_copying()
-        portal = self._flow.portal(execute.portal)
+        if self._breaks_copy():
+            return
+        if self._flow.portals.is_certain(execute.portal):
+            self._execute_certain(execute, frame)
+        else:
+            self._when_certain(frame, lambda frame: self._execute_certain(execute, frame))
+
+    def _execute_certain(self, execute: wire.Execute, frame: bytes | memoryview) -> None:
+        portal = self._flow.portals.find(execute.portal)
         if portal is None:
-            name = execute.portal.decode("utf-8", "replace")
-            self._refuse(refusals.error("34000", f'portal "{name}" does not exist'))
+            self._refuse(refusals.unknown_portal(execute.portal))
             return
         prepared = portal.prepared
-        asked = Asked(
-            Step.EXECUTE, prepared.text, prepared.types + portal.parameters, portal, prepared
-        )
+        if self._masked and prepared.by_sql and not portal.frame:
+            text = "a cursor of SQL is not run by Execute where columns are masked: use FETCH"
+            self._refuse(refusals.error("0A000", text))
+            return
+        parameters = prepared.types + portal.parameters
+        asked = Asked(Step.EXECUTE, prepared.text, parameters, portal, prepared)
         self._decide(prepared.text, frame, lambda frame, judged: self._run(asked, frame, judged))
 
     def _close(self, frame: memoryview) -> None:
         named = wire.parse_named(frame[5:])
-        if self._skipping:
+        if self._skipping or self._is_long(named.name):
             return
-        self._if_copying()
-        if named.kind == b"S":
-            prepared = self._flow.statement(named.name)
-            self._flow.statements.pop(named.name, None)
-            self._flow.parsing.pop(named.name, None)
-            self._forward(frame, Work.naming(Step.CLOSE, named.name, prepared))
-        else:
-            self._flow.portals.pop(named.name, None)
-            self._flow.binding.pop(named.name, None)
-            self._forward(frame, Work(Step.CLOSE))
+        if self._breaks_copy():
+            return
+        work = Work.naming(Step.CLOSE, named.name)
+        work.of_portal = named.kind == b"P"
+        names: Names[Any] = self._flow.portals if work.of_portal else self._flow.statements
+        names.say(named.name, None)
+        self._forward(frame, work)
+
+    def _is_long(self, name: bytes) -> bool:
+        """Refuse a name that is not the same to the server as to us: it reads 63 bytes."""
+        if len(name) > NAME_LIMIT:
+            self._refuse(refusals.error("42622", f"a name is longer than {NAME_LIMIT} bytes"))
+        return len(name) > NAME_LIMIT
 
     def _sync(self, frame: memoryview) -> None:
         if len(frame) != 5:
             raise ProtocolViolationError("invalid message format")
         self._skipping = self._flow.failed = False
         if self._flow.copying_in:
-            self._out.append(frame)  # the server ignores it
+            # The server ignores it, unless it has found an error in the data meanwhile.
+            self._flow.sync_in_copy = self._copying is not None and self._copying.received > 0
         else:
             self._forward(frame, Work(Step.SYNC))
+            self._flow.end_segment()
 
     def _flush_message(self, frame: memoryview) -> None:
         if len(frame) != 5:
@@ -311,10 +361,15 @@ class Session:
 
     def _copy_data(self, frame: memoryview) -> None:
         # Outside a copy the server drops these: they are left over from one that failed.
+        if self._copying is not None:
+            self._copying.received += len(frame) - 5
+            self._copying.copied.update(frame[5:])
         self._out.append(frame)
 
     def _copy_end(self, frame: memoryview) -> None:
-        self._flow.copying_in = False
+        flow = self._flow
+        flow.copying_in = flow.sync_in_copy = False
+        self._copying = None
         self._out.append(frame)
 
     def _terminate(self, frame: memoryview) -> None:
@@ -329,21 +384,33 @@ class Session:
         error = refusals.error("0A000", "hoopgw does not pass the FunctionCall message")
         self._refuse_query(error)
 
-    def _if_copying(self) -> None:
-        if self._flow.copying_in:
-            raise ProtocolViolationError("unexpected message type during COPY from stdin")
+    def _breaks_copy(self) -> bool:
+        """End a COPY FROM STDIN that a message of another kind breaks off.
+
+        The server fails then, or has failed already over the data. Either way it reads over what
+        follows up to Sync, if the COPY was run by Execute; then this returns True.
+        """
+        flow = self._flow
+        if not flow.copying_in:
+            return False
+        flow.copying_in = flow.sync_in_copy = False
+        self._copying = None
+        flow.copy_broken = True
+        self._out.append(wire.message(b"f", b"unexpected message\0"))
+        self._skipping = bool(flow.pending) and flow.pending[0].step is Step.EXECUTE
+        return self._skipping
 
     # Deciding
 
     def _decide(
         self,
         text: bytes,
-        frame: memoryview,
+        frame: bytes | memoryview,
         then: Callable[[bytes | memoryview, Judged], None],
     ) -> None:
         """Judge a text; nothing behind it moves meanwhile."""
         judged = self._judge.known(text, self._flow.in_transaction)
-        if judged is not None and not judged.executes:
+        if judged is not None and not judged.refers:
             then(frame, judged)
             return
         self._flush()
@@ -353,18 +420,59 @@ class Session:
         self, text: bytes, frame: bytes, then: Callable[[bytes | memoryview, Judged], None]
     ) -> None:
         judged = await self._judge.judge(text, self._flow.in_transaction)
-        for name in judged.executes:
-            prepared = self._flow.statement(name.encode())
-            if prepared is None:
-                reason = f'prepared statement "{name}" does not exist'
-                judged = judged.together(self._judge.refused("26000", reason))
-                continue
-            # What SQL's EXECUTE runs is judged, and digested, by the text that was prepared.
-            inner = await self._judge.judge(prepared.text, self._flow.in_transaction)
-            together = judged.together(inner)
-            judged = evolve(together, executed=judged.executed + prepared.text + b"\0")
+        if judged.refers:
+            judged = await self._resolve(judged, text)
+        if self._over:
+            return
         self._undecided = None  # `then` may start to wait for people
         then(frame, judged)
+
+    async def _resolve(self, judged: Judged, text: bytes) -> Judged:
+        """Judge EXECUTE and FETCH of SQL by what the names in them mean."""
+        await self._certain()
+        meant: list[Prepared] = []
+        for name in judged.executes:
+            prepared = self._flow.statements.find(name.encode())
+            if prepared is None:
+                return self._judge.refused("26000", refusals.no_statement(name))
+            meant.append(prepared)
+        for name in judged.fetches:
+            portal = self._flow.portals.find(name.encode())
+            if portal is None:
+                return self._judge.refused("34000", f'cursor "{name}" does not exist')
+            meant.append(portal.prepared)
+        judgements = [prepared.judged for prepared in meant]
+        found = self._judge.resolved(judged, text, judgements, self._flow.in_transaction)
+        return evolve(found, executed=b"\0".join(prepared.text for prepared in meant))
+
+    def _when_certain(self, frame: memoryview, then: Callable[[bytes | memoryview], None]) -> None:
+        """Go on when the target has said what a name means."""
+        self._flush()
+        self._wait(self._then_certain(bytes(frame), then))
+
+    async def _then_certain(self, frame: bytes, then: Callable[[bytes | memoryview], None]) -> None:
+        await self._certain()
+        if self._over or self._skipping or self._flow.failed:
+            return
+        self._undecided = None
+        then(frame)
+
+    async def _certain(self) -> None:
+        """Wait until the target has answered everything."""
+        flow = self._flow
+        self._flush()
+        if flow.pending:
+            if flow.pending[-1].step not in (Step.SYNC, Step.QUERY, Step.RUN):
+                self._target.write(wire.message(b"H"))
+            await flow.until(lambda: not flow.pending)
+
+    async def _copy_begins(self, running: Running) -> None:
+        """Wait until the target takes COPY data, or does not; what follows means either."""
+        flow = self._flow
+        self._flush()
+        if flow.pending[-1].step is Step.EXECUTE:
+            self._target.write(wire.message(b"H"))
+        await flow.until(lambda: flow.copying_in or bool(running.outcome))
 
     def _wait(self, coroutine: Any) -> None:
         waiting = Deferred.fromCoroutine(coroutine)
@@ -390,18 +498,14 @@ class Session:
         self._flush()
         self._client_gate.release(Hold.UNDECIDED)
         if self._buffer:
-            data = memoryview(bytes(self._buffer))
-            self._buffer.clear()
-            self._take(data)
+            self._take_buffer()
 
     def _run(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
         """Record the decision on what would run, then do what it says."""
         try:
             self._carry_out(asked, frame, judged)
         except RecorderError as error:
-            text = f"not run, because it cannot be recorded: {error}"
-            hint = "The operators must make room or start the recorder; then try again."
-            self._refuse_step(asked.step, refusals.error("58030", text, hint=hint))
+            self._refuse_step(asked.step, refusals.not_recorded(error))
 
     def _carry_out(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
         match judged.decision:
@@ -415,6 +519,9 @@ class Session:
                 self._refuse_asked(asked, judged)
             case Review() as review if self._flow.in_transaction:
                 denied = refusals.not_in_transaction(review)
+                self._refuse_asked(asked, evolve(judged, decision=denied, code="42501"))
+            case Review() if judged.copies_in:
+                denied = Deny(reason="COPY FROM STDIN cannot be held: its data come later")
                 self._refuse_asked(asked, evolve(judged, decision=denied, code="42501"))
             case Review() as review:
                 self._flush()
@@ -441,14 +548,31 @@ class Session:
         flow.touched = True
         if judged.touches:
             flow.tainted = True
-        decision = judged.decision
-        limit = None if isinstance(decision, Deny) else decision.max_rows
-        running = Running(judged, intent, self._journal.now(), limit)
+        running = Running(judged, asked.text, intent, self._journal.now(), None)
+        if judged.max_rows is not None:
+            self._limit(running, asked, judged)
         work = Work(asked.step, running)
         work.portal = asked.portal
         self._forward(frame, work)
+        if asked.step is Step.QUERY:
+            flow.end_segment()
         if judged.names:
-            self._note_names(judged, asked.text)
+            self._note_names(judged)
+        if judged.copies_in and not flow.failed:
+            running.copied = hashlib.sha256()
+            self._copying = running
+            self._wait(self._copy_begins(running))
+
+    def _limit(self, running: Running, asked: Asked, judged: Judged) -> None:
+        """Count rows against the policy's limit over all that one cursor or portal shows."""
+        limit = judged.max_rows
+        assert limit is not None
+        portal = asked.portal
+        for statement in judged.facts.statements:
+            if statement.kind == "fetch":
+                portal = self._flow.portals.find(statement.name.encode())
+        running.portal = portal
+        running.max_rows = limit if portal is None else max(0, limit - portal.shown)
 
     async def _hold(self, asked: Asked, frame: bytes, judged: Judged, review: Review) -> None:
         """Ask people, and wait for them."""
@@ -456,10 +580,11 @@ class Session:
         try:
             intent = self._journal.held(judged, asked, operation.digest)
         except RecorderError as error:
-            text = f"not run, because it cannot be recorded: {error}"
-            self._refuse_step(asked.step, refusals.error("58030", text))
+            self._refuse_step(asked.step, refusals.not_recorded(error))
             return
-        outcome = await self._ask(review, operation)
+        if asked.step is Step.EXECUTE and not await self._let_go():
+            return
+        outcome = await self._asking.ask(review, operation)
         self._journal.settled(intent, outcome)
         if self._over:
             return
@@ -467,14 +592,30 @@ class Session:
             again = await self._judge_again(asked, review)
             if isinstance(again.decision, Deny):
                 self._refuse_step(asked.step, refusals.refusal(again))
-            else:
-                await self._go_synced(asked, frame, judged, intent)
+                return
+            self._bind_again(asked)
+            await self._go_synced(asked, frame, judged, intent)
             return
-        code = "57014" if outcome.outcome == "withdrawn" else "42501"
-        self._refuse_step(
-            asked.step,
-            refusals.error(code, refusals.not_approved(outcome), hint=refusals.how(outcome)),
-        )
+        self._refuse_step(asked.step, refusals.of_outcome(outcome))
+
+    async def _let_go(self) -> bool:
+        """Give up the locks that Parse and Bind took, before people are asked.
+
+        Returns:
+            Whether the segment is sound; if not, the client has got the target's error.
+
+        """
+        work = Work(Step.SYNC)
+        work.own = True
+        self._forward(wire.message(b"S"), work)
+        await self._certain()
+        return not (self._over or self._flow.failed)
+
+    def _bind_again(self, asked: Asked) -> None:
+        portal = asked.portal
+        if portal is not None:
+            name = portal.frame[5 : portal.frame.index(0, 5)]
+            self._forward(portal.frame, Work.naming(Step.BIND, name, portal=portal, own=True))
 
     async def _judge_again(self, asked: Asked, review: Review) -> Judged:
         """Judge once more when an approval is used: policy may have changed meanwhile."""
@@ -485,50 +626,15 @@ class Session:
                 return self._judge.refused("42501", "the policy asks for more approvals by now")
         return judged
 
-    async def _ask(self, review: Review, operation: Any) -> ReviewOutcome:
-        try:
-            asked: PendingReview = await self._reviews.ask(
-                self._judge.principal, self._journal.session, operation, review
-            )
-        except UnavailableError as error:
-            return ReviewOutcome(
-                approved=False, request="", outcome="denied", reason=f"nobody can be asked: {error}"
-            )
-        if self._over:
-            asked.withdraw()
-            return refusals.withdrawn(asked.request)
-        self._asked = asked
-        self._answered = Deferred()
-        asked.settled.addCallbacks(self._review_settled, self._review_settled)
-        self._answers.inject(refusals.notice(asked.request, review))
-        try:
-            return await self._answered
-        finally:
-            self._asked = self._answered = None
-
-    def _review_settled(self, outcome: ReviewOutcome | Failure) -> None:
-        answered = self._answered
-        if answered is None or answered.called:
-            return
-        if isinstance(outcome, Failure):
-            reason = "the review was lost"
-            outcome = ReviewOutcome(approved=False, request="", outcome="denied", reason=reason)
-        answered.callback(outcome)
+    def _tell(self, notice: bytes) -> None:
+        self._answers.inject(notice)
 
     def cancel(self) -> None:
         """Do what a CancelRequest asks: withdraw what is held, or cancel what runs."""
-        if self._asked is not None:
-            self._withdraw()
+        if self._asking.is_waiting:
+            self._asking.withdraw()
         elif self._flow.pending:
             self._cancel_target()
-
-    def _withdraw(self) -> None:
-        asked, answered = self._asked, self._answered
-        if asked is not None and answered is not None and not answered.called:
-            answered.callback(
-                refusals.withdrawn(asked.request)
-            )  # first: to withdraw settles at once
-            asked.withdraw()
 
     # Refusing
 
@@ -542,23 +648,10 @@ class Session:
         self._skipping = True
         self._forward(wire.describe(b"S", self._impossible), Work.refused(Step.REFUSED, error))
 
-    def _note_names(self, judged: Judged, text: bytes) -> None:
-        """Keep in step what SQL changes: settings, prepared statements, cursors."""
+    def _note_names(self, judged: Judged) -> None:
+        """Keep in step with what SQL changes: settings, prepared statements, cursors."""
+        self._flow.doubt(judged)
         for statement in judged.facts.statements:
-            name = statement.name.encode()
-            if statement.kind == "prepare":
-                prepared = Prepared(text, judged, protocol_made=False)
-                self._flow.statements[name] = prepared
-            elif statement.kind == "deallocate":
-                if name:
-                    self._flow.statements.pop(name, None)
-                else:
-                    self._flow.statements.clear()
-            elif statement.kind == "discard":
-                self._flow.statements.clear()
-                self._flow.portals.clear()
-            elif statement.kind == "declare":
-                self._flow.portals.pop(name, None)
             for setting in statement.settings:
                 self._journal.changed(setting.name, setting.value)
                 if setting.name == "search_path":
@@ -575,6 +668,14 @@ class Session:
             self.end("08P01", f"hoopgw ends the session: {error}", str(error))
         except RecorderError as error:
             self.end("58030", f"hoopgw cannot record: {error}", "recorder failed")
+        if self._flow.sync_in_copy and self._flow.failed and not self._over:
+            self._flow.sync_in_copy = self._flow.failed = self._skipping = False
+            self._forward(wire.message(b"S"), Work(Step.SYNC))
+            self._flush()
+        if len(self._flow.pending) < WORK_LIMIT // 2 and not self._over:
+            self._client_gate.release(Hold.PIPELINE)
+            if self._buffer and self._undecided is None and len(self._buffer) >= self._need:
+                self._take_buffer()
 
     def client_lost(self) -> None:
         """End: nobody is left to answer."""
@@ -603,13 +704,16 @@ class Session:
         if self._over:
             return
         self._over = True
-        self._withdraw()
-        for work in self._flow.pending:
-            if work.running is not None:
-                work.running.outcome = work.running.outcome or "LOST"
-                self._journal.finished(work.running)
+        self._asking.close()
+        try:
+            for work in self._flow.pending:
+                if work.running is not None:
+                    work.running.outcome = work.running.outcome or "LOST"
+                    self._journal.finished(work.running)
+            self._journal.ended(reason)
+        except RecorderError as error:
+            log.error("the end of a session could not be recorded: {error}", error=error)
         self._flow.pending.clear()
-        self._journal.ended(reason)
         if not self._leaving:
             self._target.write(wire.message(b"X"))
         for leg in (self._client, self._target):

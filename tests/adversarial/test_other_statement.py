@@ -188,30 +188,11 @@ ATTACKS = (
     by_rebinding_a_portal,
     by_close_and_parse,
 )
-OPEN = {
-    by_long_name: "1: names longer than 63 bytes",
-    by_long_portal: "1: names longer than 63 bytes",
-    by_prepare_that_fails: "2: SQL PREPARE is believed",
-    by_prepare_in_a_failed_transaction: "2: SQL PREPARE is believed",
-    by_prepare_behind_an_error: "2: SQL PREPARE is believed",
-    by_parse_that_fails: "3: unanswered Parse is believed across Sync",
-    by_parse_that_is_skipped: "3: unanswered Parse is believed across Sync",
-    by_execute_after_a_parse_that_fails: "3: unanswered Parse is believed across Sync",
-    by_deallocate_that_is_rolled_back: "3: unanswered Parse is believed across Sync",
-    by_fetch_from_a_portal: "4: FETCH from a portal",
-    by_move_in_a_portal: "4: FETCH from a portal",
-    by_a_portal_with_parameters: "4: FETCH from a portal",
-    by_explain_analyze_execute: "5: EXPLAIN EXECUTE",
-}
 
 
 def marked(attack: Attack) -> object:
     """Return the parameter, marked while the fault is open."""
     name = attack.__name__
-    if attack in OPEN:
-        return pytest.param(
-            attack, id=name, marks=pytest.mark.xfail(strict=True, reason=OPEN[attack])
-        )
     return pytest.param(attack, id=name)
 
 

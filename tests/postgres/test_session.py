@@ -308,11 +308,20 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(self.talk.recorder.records[-1], self.talk.recorder.of(SessionEnded)[0])
 
     def test_reading_ahead_is_bounded(self) -> None:
-        """A client that goes on sending is stopped, and read on afterwards."""
+        """A client that sends without end while people think would not be seen to leave."""
         self.talk.say(wire.query(b"x" * 2**20))
-        self.assertTrue(self.talk.client.paused)
-        self.talk.reviews.asked[0].settle("denied")
-        self.assertFalse(self.talk.client.paused)
+        self.assertEqual(fields(self.talk.client.take()[-1][1])["C"], "54000")
+        self.assertTrue(self.talk.reviews.asked[0].withdrawn)
+
+    def test_reading_ahead_of_the_parser_is_bounded(self) -> None:
+        """A client that goes on sending is stopped, and read on afterwards."""
+        waiting: Deferred[Facts] = Deferred()
+        talk = Conversation(classify=lambda text: waiting)
+        talk.say(wire.query(b"SELECT 1"), wire.query(b"SELECT '" + b"x" * 2**20 + b"'"))
+        self.assertTrue(talk.client.paused)
+        waiting.callback(ANALYSER.facts(b"SELECT 1"))
+        self.assertFalse(talk.client.paused)
+        self.assertEqual(kinds(talk.target.take()), "QQ")
 
     def test_not_in_a_transaction(self) -> None:
         """Locks are not held while people think."""
