@@ -7,6 +7,7 @@ with an `AgentContext`. Neither reaches for anything global.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -249,8 +250,11 @@ class GatewayContext:
     """The listener's table of the configuration, for protocol-specific options."""
     tls: Any
     """An ``ssl.SSLContext`` with the gateway's certificate."""
-    certificate: bytes
-    """The gateway's certificate, DER: channel binding needs it."""
+    certificate: Callable[[], bytes]
+    """Gives the certificate, DER, that a handshake which begins now shows: it may be renewed at any
+    time, and channel binding is over the one that was shown."""
+    counters: Counter[str]
+    """What the protocol counts for ``/metrics``, by names of a-z, 0-9 and _ (``…_total``)."""
     policy: Policy
     recorder: Recorder
     reviews: Reviews

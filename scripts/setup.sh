@@ -102,7 +102,17 @@ install_servers() {
     apt_install "the tests run real servers" $packages
 }
 
+# The tests' OpenID provider, from npm; without node its tests are skipped.
+install_provider() {
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        say "no node or npm: the tests against oidc-provider will be skipped"
+        return 0
+    fi
+    .venv/bin/python -m tests.oidc.install >/dev/null ||
+        say "npm could not install oidc-provider: the tests against it will be skipped"
+}
+
 make_venv
 install_python
-[ "$kind" != dev ] || install_servers
+[ "$kind" != dev ] || { install_servers; install_provider; }
 say "ready"

@@ -7,7 +7,7 @@ line's side: plain, blocking, no reactor.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ class LocalCalls:
     _health: Health
     _store: Store
     _fleet: Fleet
+    _look: Callable[[], None]
+    """Renews certificates that are due."""
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what may be called, by name."""
@@ -65,7 +67,8 @@ class LocalCalls:
         return {"agents": [agent_view(rows.get(name), status.get(name)) for name in names]}
 
     def _reload(self, _body: Body) -> Body:
-        """Let workers look at the policy's files now."""
+        """Look at the certificates now, and let workers look at them and at the policy."""
+        self._look()
         self._fleet.tell_all("reload", {})
         return {"workers": self._fleet.workers}
 

@@ -1,8 +1,8 @@
 """``/metrics`` in Prometheus' text format, read from the parts when it is asked for.
 
 Workers tell their counters by name. ``operations_allow``, ``operations_review`` and
-``operations_deny`` become ``hoopgw_operations_total{decision=...}``; ``recorder_lag_bytes`` becomes
-``hoopgw_recorder_lag_bytes``; any other is ``hoopgw_worker{name=...}``.
+``operations_deny`` become ``hoopgw_operations_total{decision=...}``; those in `_KNOWN` have metrics
+of their own; any other is ``hoopgw_worker{name=...}``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from hoopgw.store.rows import Store
 log = Logger()
 
 _OPERATIONS: Final = "operations_"
-_LAG: Final = "recorder_lag_bytes"
+_KNOWN: Final = {
+    "recorder_lag_bytes": (GaugeMetricFamily, "Written, not yet synced to the log"),
+    "sessions_refused_total": (CounterMetricFamily, "Log-ins and sessions that were refused"),
+    "parser_restarts_total": (CounterMetricFamily, "Parsers that ended and were started again"),
+}
+"""What workers tell under these names is ``hoopgw_`` and the name."""
 _DECISIONS: Final = ("allow", "review", "deny")
 
 
@@ -70,9 +75,10 @@ class GatewayCollector(Collector):
         operations = CounterMetricFamily(
             "hoopgw_operations", "Operations by decision", labels=["decision", "worker"]
         )
-        lag = GaugeMetricFamily(
-            "hoopgw_recorder_lag_bytes", "Written, not yet synced to the log", labels=["worker"]
-        )
+        known = {
+            name: family(f"hoopgw_{name}", text, labels=["worker"])
+            for name, (family, text) in _KNOWN.items()
+        }
         others = GaugeMetricFamily(
             "hoopgw_worker", "What else workers say", labels=["name", "worker"]
         )
@@ -81,11 +87,11 @@ class GatewayCollector(Collector):
                 decision = name.removeprefix(_OPERATIONS)
                 if decision != name and decision in _DECISIONS:
                     operations.add_metric([decision, worker], value)
-                elif name == _LAG:
-                    lag.add_metric([worker], value)
+                elif name in known:
+                    known[name].add_metric([worker], value)
                 else:
                     others.add_metric([name, worker], value)
-        yield from (operations, lag, others)
+        yield from (operations, *known.values(), others)
 
 
 class MetricsResource(Resource):

@@ -53,7 +53,7 @@ log = Logger()
 SWEEP_EVERY: Final = 1.0
 """Seconds between two looks at what time has ended."""
 TIDY_EVERY: Final = 3600.0
-"""Seconds between two purges of the store, and two looks at the certificate."""
+"""Seconds between two purges of the store, and two looks at the certificates."""
 KEEP_SETTLED: Final = 30 * 86_400.0
 """Seconds that settled requests stay in the store; the log keeps how they ended."""
 
@@ -177,7 +177,9 @@ class ControlService:
         self.fleet.tell_all("agent_revoked", body)
 
     def _listen_socket(self) -> None:
-        local = LocalCalls(self.enrolment, self.health, self.store, self.fleet).handlers()
+        local = LocalCalls(
+            self.enrolment, self.health, self.store, self.fleet, self._tls.look
+        ).handlers()
 
         def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
             calls = self.board.make_calls()

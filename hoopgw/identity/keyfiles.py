@@ -84,16 +84,35 @@ def renew_gateway_certificate(paths: GatewayPaths, names: Sequence[str], now: da
     ca_key = load_private_key(paths.ca_key)
     key = ec.generate_private_key(ec.SECP256R1())
     issued = certificates.issue_server(ca, ca_key, key.public_key(), names, now)
+    _replace(paths.gateway_key, key, paths.gateway_certificate, issued)
+
+
+def renew_link_certificate(paths: GatewayPaths, now: datetime) -> None:
+    """Issue a new key and certificate for the link's listener; as `renew_gateway_certificate`."""
+    ca = load_certificate(paths.link_ca_certificate)
+    ca_key = load_private_key(paths.link_ca_key)
+    key = ec.generate_private_key(ec.SECP256R1())
+    issued = link_certificates.issue_listener(ca, ca_key, key.public_key(), now)
+    _replace(paths.link_key, key, paths.link_certificate, issued)
+
+
+def _replace(
+    key_path: Path,
+    key: ec.EllipticCurvePrivateKey,
+    certificate_path: Path,
+    certificate: x509.Certificate,
+) -> None:
+    """Put a pair in place of another, the certificate last: until then it counts as not renewed."""
     try:
         for path, data in (
-            (paths.gateway_key, _key_pem(key)),
-            (paths.gateway_certificate, issued.public_bytes(Encoding.PEM)),
+            (key_path, _key_pem(key)),
+            (certificate_path, certificate.public_bytes(Encoding.PEM)),
         ):
             draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
             _write(draft, data)
             draft.rename(path)
     except OSError as error:
-        raise ConfigError(f"{paths.tls}: cannot be written: {error}") from error
+        raise ConfigError(f"{key_path.parent}: cannot be written: {error}") from error
 
 
 def load_secret(path: Path) -> bytes:

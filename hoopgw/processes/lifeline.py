@@ -2,12 +2,14 @@
 
 The supervisor holds the other end of its children's standard input. When that closes, it is gone,
 even by SIGKILL, and a child that lived on would hold ports, spools and sockets that the next
-supervisor's children need.
+supervisor's children need. A terminal's Ctrl-C, which reaches all of them at once, is left to the
+supervisor, because it ends its children in order.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any, Final
 
 from twisted.internet.error import ReactorNotRunning
@@ -25,6 +27,7 @@ VARIABLE: Final = "HOOPGW_LIFELINE"
 def hold(reactor: Any) -> None:
     """Stop the reactor when the supervisor is gone; nothing if there is none."""
     if os.environ.get(VARIABLE) == "1":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.set_blocking(0, False)
         reactor.addReader(_Lifeline(reactor))
 

@@ -15,13 +15,12 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.task import LoopingCall
@@ -34,8 +33,9 @@ from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
 from hoopgw.control.live import SessionRegistry
 from hoopgw.control.logins import ControlLogins
-from hoopgw.errors import HoopgwError, PolicyError
+from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
 from hoopgw.identity.keyfiles import load_certificate, load_secret, load_signing_key
+from hoopgw.identity.served import ServedCertificate
 from hoopgw.ipc import Body
 from hoopgw.link.gateway import LinkHub
 from hoopgw.link.tickets import TicketSigner
@@ -44,16 +44,20 @@ from hoopgw.logs import start_logging
 from hoopgw.policy.engine import PolicyDirectory
 from hoopgw.processes import lifeline
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.counting import CountingRecorder
 from hoopgw.spi import GatewayContext, ProtocolSpec, TargetSettings
 from hoopgw.transport import listen
 
 log = Logger()
 
+FAILED: Final = 1
 REFUSED: Final = 2
 """Exit status when the configuration cannot be used: starting again would not help."""
 _TELL_EVERY: Final = 5.0
 _POLICY_EVERY: Final = 2.0
 """Seconds between two looks at the policy's folder."""
+_CERTIFICATES_EVERY: Final = 30.0
+"""Seconds between two looks at the certificates' files, which control or the operator renews."""
 
 
 @define(eq=False)
@@ -77,6 +81,12 @@ class Worker:
     reviews: ReviewDesk = field(init=False)
     sessions: SessionRegistry = field(init=False)
     link: LinkHub = field(init=False)
+    certificate: ServedCertificate = field(init=False)
+    """What callers see."""
+    link_certificate: ServedCertificate = field(init=False)
+    """What agents see."""
+    counters: Counter[str] = field(factory=Counter, init=False)
+    """Counted since the start, for ``/metrics``."""
     _ports: list[Any] = field(factory=list, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
@@ -120,7 +130,14 @@ class Worker:
             agent_uids=settings.link.agent_uids,
             changed=self._tell_agents,
         )
-        self.control.on_tell("reload", lambda _body: self._look_at_policy())
+        self.certificate = ServedCertificate(settings.certificate_file, settings.key_file)
+        self.link_certificate = ServedCertificate(paths.link_certificate, paths.link_key)
+        self.control.on_tell("reload", lambda _body: self._look_at_all())
+        self.control.on_tell("certificate_renewed", lambda _body: self._look_at_certificates())
+        self.control.on_tell(
+            "agent_revoked",
+            lambda body: self.link.drop_agent(str(body["name"]), str(body["reason"])),
+        )
         self.control.on_connected(self._tell_agents)
 
     def start(self) -> None:
@@ -136,9 +153,10 @@ class Worker:
         settings, paths = self.settings, self.settings.paths
         tls = None
         if not settings.link.listen.path:
-            tls = listener_context(
+            context = listener_context(
                 paths.link_certificate, paths.link_key, paths.link_ca_certificate
             )
+            tls = self.link_certificate.serve(context)
         self._ports.append(self.link.listen(settings.link.listen, tls))
         for listener in settings.listeners:
             spec = self.protocols[listener.protocol]
@@ -150,6 +168,7 @@ class Worker:
             )
         self._every(_TELL_EVERY, self._tell)
         self._every(_POLICY_EVERY, self._look_at_policy)
+        self._every(_CERTIFICATES_EVERY, self._look_at_certificates)
         log.info("worker {name} is ready", name=self.name)
 
     def stop(self) -> Deferred[Any]:
@@ -165,12 +184,8 @@ class Worker:
         return DeferredList(closing, consumeErrors=True)
 
     def _context(self, listener: config.ListenerSettings) -> GatewayContext:
-        paths, tls = self.settings.paths, self.settings.tls
-        certificate = tls.certificate or paths.gateway_certificate
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, tls.key or paths.gateway_key)
-        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
         targets: dict[str, TargetSettings] = {
             target.name: target
             for target in self.settings.targets
@@ -181,15 +196,16 @@ class Worker:
             clock=self.reactor,
             targets=targets,
             listener=listener.options,
-            tls=context,
-            certificate=first.public_bytes(Encoding.DER),
+            tls=self.certificate.serve(context),
+            certificate=lambda: self.certificate.der,
+            counters=self.counters,
             policy=self.policy,
-            recorder=self.recorder,
+            recorder=CountingRecorder(self.recorder, self.counters),
             reviews=self.reviews,
             link=self.link,
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,
-            mask_key=load_secret(paths.mask_key),
+            mask_key=load_secret(self.settings.paths.mask_key),
             new_session=new_session,
         )
 
@@ -197,8 +213,16 @@ class Worker:
         answer = await self.control.call("agent_certificate", name=name, serial=serial)
         return answer.get("ok") is True
 
-    def _every(self, seconds: float, call: Any) -> None:
-        loop = LoopingCall(call)
+    def _every(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something again and again, whatever happens to it."""
+
+        def safely() -> None:
+            try:
+                call()
+            except Exception:
+                log.failure("{work} failed; it is tried again", work=call.__name__)
+
+        loop = LoopingCall(safely)
         loop.clock = self.reactor
         loop.start(seconds, now=False)
         self._loops.append(loop)
@@ -216,8 +240,22 @@ class Worker:
             "records_total": status.records,
             "records_refused_total": status.refused,
             "policy_problem": int(self.policy.problem is not None),
+            **self.counters,
         }
         self.control.tell("metrics", values=values)
+
+    def _look_at_all(self) -> None:
+        self._look_at_policy()
+        self._look_at_certificates()
+
+    def _look_at_certificates(self) -> None:
+        """Show new callers and agents what is new; connections that stand go on."""
+        for served in (self.certificate, self.link_certificate):
+            try:
+                if served.look():
+                    log.info("a new certificate is shown", file=str(served.certificate_file))
+            except (ConfigError, UnavailableError) as error:
+                log.error("the earlier certificate is shown: {error}", error=error)
 
     def _look_at_policy(self) -> None:
         """Read the policy's files in a thread, and put them in force if they changed."""
@@ -259,12 +297,12 @@ def run(path: Path, name: str, reactor: Any) -> int:
     try:
         worker = Worker(config.load(path), name, reactor)
         worker.start()
+    except (UnavailableError, OSError) as error:  # it may be better soon: a full disk, a port
+        log.error("the worker cannot start: {error}", error=error)
+        return FAILED
     except HoopgwError as error:
         log.error("the worker cannot start: {error}", error=error)
         return REFUSED
-    except OSError as error:
-        log.error("the worker cannot start: {error}", error=error)
-        return 1
     lifeline.hold(reactor)
     reactor.addSystemEventTrigger("before", "shutdown", worker.stop)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -8,7 +8,7 @@ before it) cannot come from a crash, and the recorder must not go on as if nothi
 
 How much is checked at the start is bounded (`RECHECK_BYTES`), because the gateway refuses
 everything until the recorder runs; older segments are covered by the hash files, whose root must
-be the checkpoint's, and by ``hoopgw audit verify``, which reads all.
+be the checkpoint's, and by ``hoopgw sessions verify``, which reads all.
 """
 
 from __future__ import annotations

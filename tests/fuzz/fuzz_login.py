@@ -80,7 +80,7 @@ def fuzz(data: bytes) -> None:
     login = Login(
         context,
         typing.cast("DataTransport", client),
-        b"certificate hash",
+        lambda: b"certificate hash",
         b"decoy key",
         cancels.append,
         done.append,

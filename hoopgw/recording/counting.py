@@ -1,0 +1,37 @@
+"""Count what is recorded, for ``/metrics``: each protocol's operations pass here alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import define
+from twisted.internet.defer import Deferred
+
+from hoopgw.recording.records import Intent, Record, SessionRefused
+from hoopgw.spi import Recorder
+
+
+@define(eq=False)
+class CountingRecorder:
+    """Implements `hoopgw.spi.Recorder` on another one; what that refuses is not counted."""
+
+    _inner: Recorder
+    counters: Counter[str]
+    """Gets ``operations_allow``, ``operations_review``, ``operations_deny`` and
+    ``sessions_refused_total``."""
+
+    def write(self, record: Record) -> None:
+        """Keep a record, and count an intent by its decision."""
+        self._inner.write(record)
+        if type(record) is Intent:
+            self.counters["operations_" + record.decision] += 1
+
+    def put_off(self, record: Record) -> None:
+        """Keep a record with the next one, and count a refused log-in."""
+        self._inner.put_off(record)
+        if type(record) is SessionRefused:
+            self.counters["sessions_refused_total"] += 1
+
+    def sync(self) -> Deferred[None]:
+        """Fire when all that was written so far survives a power loss."""
+        return self._inner.sync()
