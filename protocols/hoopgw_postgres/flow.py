@@ -190,6 +190,10 @@ class Flow:
     pending: deque[Work] = field(factory=deque)
     status: bytes = b"I"
     """Of the last ReadyForQuery: I idle, T in a transaction, E in a failed one."""
+    skipping: bool = False
+    """What the client sends is left out until its Sync, as the target does after an error."""
+    over: bool = False
+    """The session has ended."""
     touched: bool = False
     """Something ran since the last Sync: an implicit transaction is open."""
     copying_in: bool = False
