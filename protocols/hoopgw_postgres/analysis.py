@@ -47,6 +47,10 @@ class Analyser:
             return Facts(error=error.message, position=error.position)
         except RecursionError:
             return Facts(error="the statement nests too deep")
+        except (LookupError, TypeError, ValueError, AttributeError):
+            # A tree of a shape that the walk does not expect: not understood, so refused; and the
+            # parser, which others use too, lives on.
+            return Facts(error="hoopgw does not understand this statement")
 
     def _statement(self, tree: Body, text: bytes) -> Statement:
         start = tree.get("stmt_location", 0)

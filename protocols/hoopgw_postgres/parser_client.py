@@ -31,8 +31,10 @@ log = Logger()
 TEXT_LIMIT: Final = 2**20
 """As `grammar.TEXT_LIMIT`; that module loads the grammar, which does not belong here."""
 ANSWER_LIMIT: Final = 16 * 2**20
+SHORT: Final = 16_384
+"""Bytes of a short text."""
 QUEUE_LIMIT: Final = 1000
-"""Texts that may wait."""
+"""Short texts that may wait, and long ones."""
 QUEUE_PATIENCE: Final = 5.0
 """Seconds that a text may wait for a parser."""
 START_PATIENCE: Final = 15.0
@@ -61,7 +63,8 @@ class ParserPool:
     Args:
         reactor: starts processes and reads from them.
         clock: for deadlines.
-        size: how many processes.
+        size: how many processes; of several, one takes short texts only, so that long ones, which
+            may take seconds, hold nobody else up.
         command: what to run; another one only in tests.
         on_ended: called when a process has ended and another is started in its place.
 
@@ -71,7 +74,7 @@ class ParserPool:
         self,
         reactor: Any,
         clock: IReactorTime,
-        size: int = 1,
+        size: int = 2,
         command: tuple[str, ...] = (sys.executable, "-m", "hoopgw_postgres.parser_process"),
         on_ended: Callable[[], None] = lambda: None,
     ) -> None:
@@ -79,8 +82,11 @@ class ParserPool:
         self.clock = clock
         self.command = command
         self.on_ended = on_ended
-        self._queue: deque[_Request] = deque()
-        self._workers = [_Worker(self) for _ in range(size)]
+        self._short: deque[_Request] = deque()
+        self._long: deque[_Request] = deque()
+        others = [_Worker(self, (self._short, self._long)) for _ in range(size - 1)]
+        lanes = (self._short,) if others else (self._short, self._long)
+        self._workers = [_Worker(self, lanes), *others]
         self._stopped = False
         self._timer: IDelayedCall | None = None
 
@@ -94,9 +100,12 @@ class ParserPool:
         self._stopped = True
         for worker in self._workers:
             worker.stop()
-        waiting, self._queue = self._queue, deque()
+        waiting = [*self._short, *self._long]
+        self._short.clear()
+        self._long.clear()
         for request in waiting:
-            request.answer.errback(UnavailableError("the parser was stopped"))
+            if not request.answer.called:
+                request.answer.errback(UnavailableError("the parser was stopped"))
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
@@ -108,12 +117,13 @@ class ParserPool:
         """
         if len(text) > TEXT_LIMIT:
             return succeed(Facts(error=f"the statement is longer than {TEXT_LIMIT} bytes"))
-        if self._stopped or len(self._queue) >= QUEUE_LIMIT:
+        lane = self._short if len(text) <= SHORT else self._long
+        if self._stopped or len(lane) >= QUEUE_LIMIT:
             return fail(UnavailableError("the parser is not available"))
         request = _Request(text, Deferred(lambda _: None), self.clock.seconds() + QUEUE_PATIENCE)
-        self._queue.append(request)
+        lane.append(request)
         for worker in self._workers:
-            if worker.idle:
+            if worker.idle and any(lane is each for each in worker.lanes):
                 self.next(worker)
                 break
         self._watch()
@@ -121,10 +131,11 @@ class ParserPool:
 
     def next(self, worker: _Worker) -> None:
         """Give a worker that became idle its next text."""
-        while self._queue and worker.idle:
-            request = self._queue.popleft()
-            if not request.answer.called:  # else it was cancelled meanwhile
-                worker.take(request)
+        for lane in worker.lanes:
+            while lane and worker.idle:
+                request = lane.popleft()
+                if not request.answer.called:  # else it was cancelled meanwhile
+                    worker.take(request)
 
     def _watch(self) -> None:
         """Keep one timer while there is something to wait for."""
@@ -135,19 +146,21 @@ class ParserPool:
         now = self.clock.seconds()
         for worker in self._workers:
             worker.check(now)
-        while self._queue and self._queue[0].deadline <= now:
-            late = self._queue.popleft()
-            if not late.answer.called:
-                late.answer.errback(UnavailableError("no parser was free in time"))
-        if self._queue or any(worker.busy for worker in self._workers):
+        for lane in (self._short, self._long):
+            while lane and lane[0].deadline <= now:
+                late = lane.popleft()
+                if not late.answer.called:
+                    late.answer.errback(UnavailableError("no parser was free in time"))
+        if self._short or self._long or any(worker.busy for worker in self._workers):
             self._watch()
 
 
 class _Worker(ProcessProtocol):
     """One process, over its lives."""
 
-    def __init__(self, pool: ParserPool) -> None:
+    def __init__(self, pool: ParserPool, lanes: tuple[deque[_Request], ...]) -> None:
         self._pool = pool
+        self.lanes = lanes
         self._request: _Request | None = None
         self._connection: _Connection | None = None
         self._ready = False

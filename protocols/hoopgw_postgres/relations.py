@@ -201,8 +201,8 @@ def integers(nodes: Iterable[Body]) -> Iterable[int]:
             if tag == "A_Const" and "ival" in body:
                 yield body["ival"].get("ival", 0)
             elif tag in _POSITIONS_IN:
-                inner = body.get(_POSITIONS_IN[tag], ())
-                yield from integers(inner if isinstance(inner, list) else (inner,))
+                inner = body.get(_POSITIONS_IN[tag], [])
+                yield from integers(inner if isinstance(inner, list) else [inner])
 
 
 def _literal(node: Body) -> str | None:

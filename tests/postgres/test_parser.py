@@ -40,10 +40,12 @@ class PoolTestCase(TestCase):
         self, program: str | None = None, size: int = 1, clock: IReactorTime | None = None
     ) -> ParserPool:
         """Start a pool; with ``program`` as Python code instead of the parser."""
-        options = {}
-        if program is not None:
-            options["command"] = (sys.executable, "-c", textwrap.dedent(program))
-        pool = ParserPool(reactor, clock or cast("IReactorTime", reactor), size, **options)
+        on_clock = clock or cast("IReactorTime", reactor)
+        if program is None:
+            pool = ParserPool(reactor, on_clock, size)
+        else:
+            command = (sys.executable, "-c", textwrap.dedent(program))
+            pool = ParserPool(reactor, on_clock, size, command)
         self.addCleanup(self.end, pool)
         pool.start()
         return pool
@@ -118,6 +120,18 @@ class ParserTests(PoolTestCase):
             await soon()
         facts = await pool.classify(b"SELECT 2")
         self.assertEqual(facts.statements[0].kind, "select")
+
+    async def test_short_texts_do_not_wait_for_long_ones(self) -> None:
+        pool = self.make_pool(size=2)
+        await gatherResults([pool.classify(b"SELECT 1") for _ in range(9)])
+        bulk = b"INSERT INTO t VALUES " + b",".join([b"(1, 'x')"] * 20_000)
+        order: list[str] = []
+        waiting = [
+            pool.classify(bulk).addCallback(lambda _: order.append("long")) for _ in range(3)
+        ]
+        waiting.append(pool.classify(b"SELECT 1").addCallback(lambda _: order.append("short")))
+        await gatherResults(waiting)
+        self.assertEqual(order, ["short", "long", "long", "long"])
 
     async def test_a_cancelled_text_disturbs_nobody(self) -> None:
         pool = self.make_pool()
