@@ -129,7 +129,8 @@ SELECT proname, false FROM own WHERE EXISTS (
 UNION
 SELECT o.oprname, true FROM own JOIN pg_catalog.pg_operator o ON o.oprcode = own.oid
 """
-_RESULTS: Final = 5
+_ENCODING: Final = "SELECT pg_catalog.getdatabaseencoding()"
+_RESULTS: Final = 6
 
 
 def question(keys: Iterable[Key]) -> bytes:
@@ -143,6 +144,7 @@ def question(keys: Iterable[Key]) -> bytes:
             closure + _ATTRIBUTES,
             closure + _RULES,
             _SHADOWED,
+            _ENCODING,
         )
     ).encode()
 
@@ -154,13 +156,14 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
         LinkError: a classified column does not exist, or the answer is not understood.
 
     """
-    if len(results) != _RESULTS:
+    if len(results) != _RESULTS or len(results[-1]) != 1:
         raise LinkError("the target's catalogue gave an answer that is not understood")
-    found, columns, attributes, rules, shadowed = results
+    found, columns, attributes, rules, shadowed, encoding = results
     missing = [".".join(_text(part) for part in row[:3]) for row in found if row[4] is None]
     if missing:
         raise LinkError(f"classified columns do not exist: {', '.join(sorted(missing))}")
     relations = _relations(attributes)
+    _check_names(relations.values(), _text(encoding[0][0]))
     shown: dict[int, _Sources] = {}
     for relid, number, *key, derived in columns:
         sources = shown.setdefault(_int(relid), _Sources({}, frozenset(), frozenset()))
@@ -182,6 +185,20 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
         shadowed=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "f"),
         operators=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "t"),
     )
+
+
+def _check_names(relations: Iterable[ClassifiedRelation], encoding: str) -> None:
+    """Refuse names that the server may fold in a way of its own.
+
+    With a single-byte encoding, it makes lower case of all letters of its locale; our grammar, as a
+    UTF-8 server, only of ASCII. Then a statement could name a relation that we do not recognise.
+    """
+    for relation in relations:
+        names = (relation.name, *(attribute.name for attribute in relation.attributes))
+        if encoding != "UTF8" and not all(name.isascii() for name in names):
+            raise LinkError(
+                f"{relation.schema}.{relation.name} cannot be masked in a database that is not UTF8"
+            )
 
 
 @frozen

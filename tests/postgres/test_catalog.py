@@ -208,4 +208,18 @@ class TreeTests(SynchronousTestCase):
 
     def test_an_answer_of_another_shape(self) -> None:
         self.assertRaises(LinkError, answer, [])
-        self.assertRaises(LinkError, answer, [[(b"a", b"b", b"c", None, None)], [], [], [], []])
+        missing = [(b"a", b"b", b"c", None, None)]
+        self.assertRaises(LinkError, answer, [missing, [], [], [], [], [(b"UTF8",)]])
+
+    def test_names_that_another_encoding_folds(self) -> None:
+        """A single-byte server makes lower case of more letters than our grammar does."""
+        found: list[Row] = [(b"s", b"t", b"c", b"1", b"1")]
+        for name in ("stra\u00dfe", "plain"):
+            column: Row = (b"1", b"s", name.encode(), b"1", b"c", b"25", b"-1", b"t", b"f")
+            columns: list[Row] = [(b"1", b"1", b"s", b"t", b"c", b"f")]
+            for encoding in (b"UTF8", b"LATIN1"):
+                results: list[list[Row]] = [found, columns, [column], [], [], [(encoding,)]]
+                if encoding == b"LATIN1" and not name.isascii():
+                    self.assertRaises(LinkError, answer, results)
+                else:
+                    self.assertEqual(answer(results).relations[0].name, name)

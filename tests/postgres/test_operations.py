@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib import resources
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError
@@ -9,6 +12,8 @@ from hoopgw.events import Operation
 from hoopgw.spi import TargetSettings
 from hoopgw_postgres.analysis import Analyser
 from hoopgw_postgres.operations import Place, check_target, operation, parse_column
+from tests.adversarial.vectors import ORDINARY
+from tests.postgres.every_statement import STATEMENTS
 
 ANALYSER = Analyser()
 TARGET = TargetSettings(
@@ -122,6 +127,25 @@ class AccessTests(SynchronousTestCase):
             for more in ([], [("bound", b"1")], [("bound", b"2")])
         }
         self.assertEqual(len(digests), 18)
+
+
+class SchemaTests(SynchronousTestCase):
+    """``schema.cedarschema`` knows whatever is asked."""
+
+    def test_every_action_is_declared(self) -> None:
+        schema = resources.files("hoopgw_postgres").joinpath("schema.cedarschema").read_text()
+        declared: set[str] = set()
+        for names in re.findall(
+            r"^  action ([a-z_, ]+?)(?: in .*)?(?: appliesTo \{|;)$", schema, re.M
+        ):
+            declared.update(name.strip() for name in names.split(","))
+        wanted = {
+            access.action.removeprefix("Postgres::")
+            for text in (*STATEMENTS, *ORDINARY, "FETCH c", "EXECUTE p", "-- nothing", "SELEC")
+            for access in asked(text).accesses
+        }
+        self.assertEqual(wanted - declared, set())
+        self.assertGreaterEqual(wanted, {"select", "merge", "copy_in", "maintenance", "other"})
 
 
 class ResourceTests(SynchronousTestCase):
