@@ -21,6 +21,10 @@ from hoopgw_postgres.utility import describe
 
 DEPTH: Final = 3000
 """Nodes that a tree may be deep."""
+STATEMENTS_LIMIT: Final = 1000
+"""Statements in one text: who takes the facts is not to be held up by them."""
+NAMES_LIMIT: Final = 20_000
+"""Names in one text, with those that are said twice in different ways."""
 
 Body: TypeAlias = dict[str, Any]
 """A node without its tag: field to value, as JSON gives it."""
@@ -37,11 +41,15 @@ class Analyser:
 
     def __init__(self) -> None:
         self._nodes = load_nodes()
+        self._names = 0  # found so far in the text
 
     def facts(self, text: bytes) -> Facts:
         """Return the facts of ``text``; whatever it holds, nothing is raised for it."""
         try:
             trees = parse(text)
+            if len(trees) > STATEMENTS_LIMIT:
+                return Facts(error=f"more than {STATEMENTS_LIMIT} statements in one text")
+            self._names = 0
             return Facts(tuple(self._statement(tree, text) for tree in trees))
         except GrammarError as error:
             return Facts(error=error.message, position=error.position)
@@ -61,6 +69,9 @@ class Analyser:
             walk.statement(node, body)
         except UnknownNodeError:
             return Statement(kind=UNKNOWN, node=node, start=start, length=length)
+        self._names += walk.names.count()
+        if self._names > NAMES_LIMIT:
+            raise GrammarError(f"the statement names more than {NAMES_LIMIT} things")
         return walk.finish(node, body, start, length)
 
 

@@ -119,6 +119,11 @@ class Naming:
             setting, value, local = literals if known else ("", None, "f")
             self.settings.append(Setting((setting or "").lower(), value, local == "true"))
 
+    def count(self) -> int:
+        """Return how many names there are, of all sorts."""
+        found = (self.relations, self.functions, self.settings, self.outputs, self.mentions)
+        return sum(map(len, (*found, self.singles, self.qualified, self.aliases, self.row_stars)))
+
     def complete(self, statement: Statement) -> Statement:
         """Return ``statement`` with all that was named."""
         return msgspec.structs.replace(

@@ -139,6 +139,17 @@ class KindTests(SynchronousTestCase):
         self.assertFalse(facts.understood)
         self.assertTrue(ANALYSER.facts(b"-- nothing").understood)
 
+    def test_facts_stay_small(self) -> None:
+        """Whoever takes them works for other sessions too."""
+        for text in (
+            ";".join(["SELECT 1"] * 1001),
+            "SELECT " + ",".join(f"c{n}" for n in range(15_000)),
+            ";".join("SELECT " + ",".join(f"c{n}" for n in range(m, m + 30)) for m in range(500)),
+        ):
+            self.assertIn("more than", ANALYSER.facts(text.encode()).error)
+        bulk = "INSERT INTO t VALUES " + ",".join("(1, 'x', now())" for _ in range(20_000))
+        self.assertTrue(ANALYSER.facts(bulk.encode()).understood)
+
     @given(st.text(max_size=80))
     def test_nothing_is_raised_and_facts_survive_the_wire(self, text: str) -> None:
         facts = ANALYSER.facts(text.encode("utf-8", "replace"))
