@@ -9,10 +9,11 @@ field without a type is a scalar.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Final
 
-from google.protobuf.descriptor import Descriptor
-from postgast import pg_query_pb2
+_SCHEMA: Final[Any] = import_module("postgast.pg_query_pb2").DESCRIPTOR  # not typed
 
 _ANALYSED = """
 Var Param Aggref WindowFunc WindowFuncRunCondition SubscriptingRef FuncExpr OpExpr DistinctExpr
@@ -32,13 +33,13 @@ ANALYSED_ONLY = frozenset(_ANALYSED.split())
 def lines() -> list[str]:
     """Return the table, one line a node type."""
     found = []
-    for name, message in sorted(pg_query_pb2.DESCRIPTOR.message_types_by_name.items()):
+    for name, message in sorted(_SCHEMA.message_types_by_name.items()):
         if name not in ANALYSED_ONLY:
             found.append(" ".join([name, *_fields(message)]))
     return found
 
 
-def _fields(message: Descriptor) -> list[str]:
+def _fields(message: Any) -> list[str]:
     fields = []
     for field in message.fields:
         kind = f":{field.message_type.name}" if field.message_type else ""
