@@ -34,6 +34,7 @@ from hoopgw.link.identity import Identity
 from hoopgw.link.opening import TargetDoor
 from hoopgw.link.tickets import TicketVerifier
 from hoopgw.link.tls import agent_context
+from hoopgw.link.witness import LogWitness
 from hoopgw.spi import AgentContext, AgentTarget, TargetLeg
 from hoopgw.transport import connect
 
@@ -132,6 +133,7 @@ class AgentService(Service):
     legs: Mapping[str, TargetLeg] = field(repr=False)
     link: AgentLink = field(init=False)
     verifier: TicketVerifier = field(init=False, repr=False)
+    witness: LogWitness = field(init=False, repr=False)
     _context: ssl.SSLContext | None = field(default=None, init=False, repr=False)
     """Of the link on TCP; made anew with each certificate."""
     _looking: IDelayedCall | None = field(default=None, init=False, repr=False)
@@ -147,7 +149,14 @@ class AgentService(Service):
                 for rule in self.settings.floor
             )
         )
-        door = TargetDoor(verifier=self.verifier, floor=floor, targets=self.targets, legs=self.legs)
+        self.witness = LogWitness(self.settings.state, self.found.enrolment.log_key, self.reactor)
+        door = TargetDoor(
+            verifier=self.verifier,
+            floor=floor,
+            targets=self.targets,
+            legs=self.legs,
+            ready=self.witness.ready,
+        )
         self.link = AgentLink(
             name=self.settings.name,
             key=lambda: self.found.key,
@@ -155,6 +164,7 @@ class AgentService(Service):
             door=door,
             clock=self.reactor,
             jitter=random.random,
+            witness=self.witness,
         )
 
     def startService(self) -> None:

@@ -80,11 +80,15 @@ class Peer(Protocol):
             return fail(UnavailableError(f"not connected, so {name} was not called"))
         if len(self._calls) >= _CALLS_LIMIT:
             return fail(UnavailableError(f"too many calls under way to call {name}"))
-        self._next += 1
-        number = self._next
+        number = self._next + 1
+        data = _encode([_CALL, number, name, body])
+        if len(data) > FRAME_LIMIT:
+            # The other side would close the connection, and with it what others wait for.
+            return fail(UnavailableError(f"{len(data)} bytes are too many to call {name}"))
+        self._next = number
         answer: Deferred[Body] = Deferred(lambda _d: self._forget(number))
         self._calls[number] = answer
-        self._send([_CALL, number, name, body])
+        self._write(data)
         answer.addTimeout(timeout, self._clock)
         return answer
 
@@ -134,10 +138,8 @@ class Peer(Protocol):
         if kind in (_CALL, _TELL):
             outcome: Deferred[Body] = Deferred.fromCoroutine(self._handle(name, body))
             if kind == _CALL:
-                outcome.addCallbacks(
-                    lambda answer: self._send([_ANSWER, number, "", answer]),
-                    lambda failure: self._send_error(number, name, failure),
-                )
+                outcome.addCallback(lambda answer: self._send([_ANSWER, number, "", answer]))
+                outcome.addErrback(lambda failure: self._send_error(number, name, failure))
             outcome.addErrback(lambda failure: log.failure("{name} failed", failure, name=name))
             return
         answer = self._calls.pop(number, None)
@@ -164,10 +166,14 @@ class Peer(Protocol):
         self._send([_ERROR, number, "", {"text": text}])
 
     def _send(self, frame: list[Any]) -> None:
-        if self._lost or self.transport is None:
-            return
-        data = msgspec.msgpack.encode(frame)
-        self.transport.write(len(data).to_bytes(4, "big") + data)
+        data = _encode(frame)
+        if len(data) > FRAME_LIMIT:
+            raise UnavailableError(f"{len(data)} bytes are too many to be sent")
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if not self._lost and self.transport is not None:
+            self.transport.write(len(data).to_bytes(4, "big") + data)
 
     def _abort(self, reason: str) -> None:
         log.warn("closing an internal connection: {reason}", reason=reason)
@@ -175,3 +181,7 @@ class Peer(Protocol):
         self._lost = True
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]  # of stream transports
+
+
+def _encode(frame: list[Any]) -> bytes:
+    return msgspec.msgpack.encode(frame)

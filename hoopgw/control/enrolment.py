@@ -56,6 +56,8 @@ class Enrolment:
     _link_key: ec.EllipticCurvePrivateKey = field(repr=False)
     _ticket_keys: Mapping[str, Any]
     """JWK Set, public."""
+    _log_key: Callable[[], str] = lambda: ""
+    """Gives the public key of the log; raises `UnavailableError` if the log is not there yet."""
     _on_revoked: Callable[[str], None] = lambda _agent: None
 
     @property
@@ -93,11 +95,12 @@ class Enrolment:
         key = requested_key(request.csr)
         if not is_agent_name(request.name):
             raise AuthenticationError("not an agent's name")
+        log_key = self._log_key()  # before the token is used up
         used = self._store.use_join_token(secret_digest(request.secret), request.name, self._now())
         if not used:
             raise AuthenticationError("the join token is unknown, used, or too old")
         log.info("agent {agent} has joined", agent=request.name)
-        return self._issue(request.name, key, previous="")
+        return self._issue(request.name, key, "", log_key)
 
     def renew(self, request: RenewRequest) -> Enrolled:
         """Give an enrolled agent its next certificate.
@@ -112,7 +115,7 @@ class Enrolment:
         if row is None or not row.accepts(shown):
             raise AuthenticationError("the agent is not enrolled with this certificate")
         log.info("agent {agent} renews its certificate", agent=renewal.name)
-        return self._issue(renewal.name, renewal.key, previous=shown)
+        return self._issue(renewal.name, renewal.key, shown, self._log_key())
 
     def revoke(self, agent: str) -> bool:
         """Put an agent out; say whether it was enrolled."""
@@ -125,7 +128,9 @@ class Enrolment:
         self._on_revoked(agent)
         return True
 
-    def _issue(self, name: str, key: ec.EllipticCurvePublicKey, previous: str) -> Enrolled:
+    def _issue(
+        self, name: str, key: ec.EllipticCurvePublicKey, previous: str, log_key: str
+    ) -> Enrolled:
         now = self._now()
         certificate = issue_agent(self._link_ca, self._link_key, name, key, moment(now))
         self._store.put_agent(
@@ -141,6 +146,7 @@ class Enrolment:
             certificate=certificate.public_bytes(Encoding.PEM).decode(),
             link_ca=self._link_ca.public_bytes(Encoding.PEM).decode(),
             ticket_keys=dict(self._ticket_keys),
+            log_key=log_key,
         )
 
 

@@ -35,7 +35,7 @@ from hoopgw.control.site import SiteParts, build_site
 from hoopgw.control.switchboard import Switchboard
 from hoopgw.control.tls import ListenerTls
 from hoopgw.control.web import BoundedConnections, over_tls
-from hoopgw.errors import ConfigError, PluginError
+from hoopgw.errors import ConfigError, PluginError, UnavailableError
 from hoopgw.identity.keyfiles import (
     load_certificate,
     load_private_key,
@@ -45,6 +45,7 @@ from hoopgw.identity.keyfiles import (
 from hoopgw.identity.tokens import TokenSigner
 from hoopgw.ipc import Peer
 from hoopgw.link.tickets import public_keys
+from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.spi import ProtocolSpec
 from hoopgw.store.sqlite import SqliteStore
 
@@ -103,6 +104,7 @@ class ControlService:
             load_certificate(paths.link_ca_certificate),
             load_private_key(paths.link_ca_key),
             public_keys([load_signing_key(paths.ticket_key)]),
+            lambda: log_key(LogReader(paths.log)),
             self._agent_revoked,
         )
         self.recorder = RecorderWatch(
@@ -242,6 +244,19 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise ConfigError(f"{path.parent}: another control process uses this state") from error
     return descriptor
+
+
+def log_key(reader: LogReader) -> str:
+    """Return the log's public key, for agents to pin.
+
+    Raises:
+        UnavailableError: the recorder has not begun the log yet.
+
+    """
+    try:
+        return reader.key()
+    except ReadError as error:
+        raise UnavailableError("the recorder is not there yet; try again") from error
 
 
 def load_protocols(config: GatewayConfig) -> dict[str, ProtocolSpec]:

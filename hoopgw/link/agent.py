@@ -29,6 +29,7 @@ from hoopgw.link.proof import AgentKey
 from hoopgw.link.serving import Serving
 from hoopgw.link.spares import FEWEST
 from hoopgw.link.tickets import SKEW
+from hoopgw.link.witness import LogWitness
 
 log = Logger()
 
@@ -71,6 +72,8 @@ class AgentLink:
     door: TargetDoor = field(repr=False)
     clock: IReactorTime = field(repr=False)
     jitter: Callable[[], float] = field(repr=False)
+    witness: LogWitness | None = field(default=None, repr=False)
+    """Watches the gateway's log."""
     sessions: OpenSessions = field(init=False, repr=False)
     _peer: Peer | None = field(default=None, init=False, repr=False)
     _heard: float = field(default=0.0, init=False)
@@ -167,6 +170,7 @@ class AgentLink:
             "cut": self._cut,
             "cancel": self._cancel,
             "renew": self._renew,
+            "checkpoint": self._checkpoint,
         }
         peer = Peer(handlers, self.clock, on_lost=self._control_lost)
         self._peer, self._heard, self._wanted = peer, self.clock.seconds(), FEWEST
@@ -174,9 +178,11 @@ class AgentLink:
             self._orphaned.cancel()
         attach(outgoing.link, peer)
         log.info("connected to the gateway")
+        if self.witness is not None:
+            self.witness.connected()
         self._ticking = self.clock.callLater(BEAT, self._tick)
         told = peer.call("hello", targets=sorted(self.door.targets), time=self.clock.seconds())
-        told.addCallbacks(self._compare_clocks, self._hello_failed)
+        told.addCallbacks(self._answered, self._hello_failed)
         if rest:
             peer.dataReceived(rest)
         self._keep_ready()
@@ -252,7 +258,20 @@ class AgentLink:
         session.last_until(ticket.session_end)
         return {}
 
-    def _compare_clocks(self, body: Body) -> None:
+    def _checkpoint(self, body: Body) -> Body:
+        if self.witness is not None:
+            self.witness.show(_bytes(body.get("note")), self._prove)
+        return {}
+
+    async def _prove(self, first: int, second: int) -> list[bytes]:
+        if self._peer is None:
+            raise LinkError("the gateway is not connected")
+        answer = await self._peer.call("consistency", first=first, second=second)
+        return [bytes(node) for node in answer["proof"]]
+
+    def _answered(self, body: Body) -> None:
+        """Look at the gateway's clock and at its log."""
+        self._checkpoint({"note": body.get("checkpoint")})
         theirs = body.get("time")
         if isinstance(theirs, float) and abs(theirs - self.clock.seconds()) > SKEW:
             log.error("the gateway's clock is not ours, so tickets will be refused")

@@ -18,13 +18,13 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
-from attrs import asdict
+from attrs import asdict, evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hoopgw.errors import AuthenticationError, ConfigError, UnavailableError
-from hoopgw.link import identity
+from hoopgw.link import identity, witness
 from hoopgw.link.certificates import request_certificate
 from hoopgw.link.enrolment_api import (
     BODY_LIMIT,
@@ -116,6 +116,7 @@ def join(
     enrolment = _enrolment(name, url, ca, key, read(answer, Enrolled))
     found = Identity.of(enrolment, now())
     identity.save(state_dir, enrolment)
+    witness.forget(state_dir)
     return found
 
 
@@ -141,6 +142,8 @@ def renew(
         _trusting(enrolment.gateway_ca),
     )
     enrolled = read(answer, Enrolled)
+    if enrolment.log_key:  # it is pinned, so that a gateway cannot begin another log unseen
+        enrolled = evolve(enrolled, log_key=enrolment.log_key)
     found = Identity.of(
         _enrolment(enrolment.name, enrolment.url, enrolment.gateway_ca, key, enrolled), now()
     )
@@ -191,6 +194,7 @@ def _enrolment(
         key=key_pem(key),
         link_ca=enrolled.link_ca,
         ticket_keys=enrolled.ticket_keys,
+        log_key=enrolled.log_key,
     )
 
 

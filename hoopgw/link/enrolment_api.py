@@ -125,6 +125,8 @@ class Enrolled:
     """PEM of the link's CA: the agent trusts the link's listener by it."""
     ticket_keys: dict[str, Any]
     """JWK set (public) of the keys that sign tickets; two while they are rotated."""
+    log_key: str = ""
+    """Public key of the gateway's log, ``name+id+key``: an agent pins it when it joins."""
 
 
 def read(data: bytes, kind: type[T]) -> T:

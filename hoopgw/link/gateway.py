@@ -22,7 +22,14 @@ from twisted.python.failure import Failure
 from hoopgw.errors import LinkError, TicketError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.link.incoming import Arrival, Doorkeeper, Incoming
-from hoopgw.link.lines import BEAT, Line, SpareConnection, SpareLostError
+from hoopgw.link.lines import (
+    BEAT,
+    Line,
+    Prove,
+    SpareConnection,
+    SpareLostError,
+    cannot_prove,
+)
 from hoopgw.link.tickets import Ticket, TicketSigner
 from hoopgw.spi import OpenTarget
 from hoopgw.transport import Address, listen
@@ -54,7 +61,10 @@ class LinkHub:
     """For a unix socket: the users that agents run as."""
     changed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when an agent comes or goes; see `status`."""
+    prove: Prove = field(default=cannot_prove, repr=False)
+    """Proves to agents that the log goes on; see `show`."""
     _lines: dict[str, Line] = field(factory=dict, init=False, repr=False)
+    _note: bytes = field(default=b"", init=False, repr=False)
     _doorstep: set[Incoming] = field(factory=set, init=False, repr=False)
     _enrolled: dict[tuple[str, str], float] = field(factory=dict, init=False, repr=False)
     _ticking: IDelayedCall | None = field(default=None, init=False, repr=False)
@@ -115,6 +125,12 @@ class LinkHub:
         """Tell every agent to end a session and cancel what its target does for it."""
         for line in self._lines.values():
             line.tell("cut", session=session, reason=reason)
+
+    def show(self, note: bytes) -> None:
+        """Show every agent the log's newest checkpoint, for them to keep."""
+        self._note = note
+        for line in self._lines.values():
+            line.show(note)
 
     def drop_agent(self, name: str, reason: str) -> None:
         """End an agent's connections and its sessions, as when its enrolment is revoked."""
@@ -196,7 +212,7 @@ class LinkHub:
 
     def _line(self, name: str) -> Line:
         if name not in self._lines:
-            self._lines[name] = Line(name, self.clock, self.changed)
+            self._lines[name] = Line(name, self.clock, self.changed, self.prove, self._note)
         return self._lines[name]
 
     def _incoming(self) -> Incoming | None:

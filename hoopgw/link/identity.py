@@ -49,6 +49,8 @@ class Enrolment:
     link_ca: str
     """PEM: what vouches for the link's listener."""
     ticket_keys: dict[str, Any]
+    log_key: str = ""
+    """Public key of the gateway's log; see `hoopgw.link.witness`."""
 
 
 @frozen

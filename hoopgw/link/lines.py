@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError, ProtocolViolationError
-from hoopgw.ipc import Body, Peer
+from hoopgw.ipc import Body, Handler, Peer
 from hoopgw.link.attach import attach
 from hoopgw.link.frames import FrameReader, Go, Open, Opened, Refused, encode
 from hoopgw.link.proof import Proved
@@ -125,6 +125,15 @@ class SpareConnection(Protocol):
         self._idle_lost(self)
 
 
+Prove: TypeAlias = Callable[[int, int], Awaitable[list[bytes]]]
+"""Gives a proof between two sizes of the log; see `hoopgw.recording.heads`."""
+
+
+async def cannot_prove(_first: int, _second: int) -> list[bytes]:
+    """Refuse: what a gateway without a log does."""
+    raise LinkError("this gateway proves nothing of its log")
+
+
 @define(eq=False)
 class Line:
     """One agent as the gateway sees it; outlives the agent's connections."""
@@ -132,6 +141,10 @@ class Line:
     name: str
     clock: IReactorTime = field(repr=False)
     changed: Callable[[], None] = field(repr=False)
+    prove: Prove = field(default=cannot_prove, repr=False)
+    """Proves that the gateway's log goes on."""
+    note: bytes = field(default=b"", repr=False)
+    """The log's newest checkpoint, if any is known."""
     spares: Spares[SpareConnection] = field(init=False, repr=False)
     targets: tuple[str, ...] = ()
     """As the agent says; for people."""
@@ -140,6 +153,7 @@ class Line:
     _heard: float = field(default=0.0, init=False)
     _legs: dict[bytes, DataTransport] = field(factory=dict, init=False, repr=False)
     _told: int = field(default=0, init=False)
+    _proving: bool = field(default=False, init=False)
     _orphaned: IDelayedCall | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -161,7 +175,11 @@ class Line:
             self._orphaned.cancel()
             self._orphaned = None
         self.proved, self._heard, self._told = proved, self.clock.seconds(), 0
-        handlers = {"beat": self._beat, "hello": self._hello}
+        handlers: dict[str, Handler] = {
+            "beat": self._beat,
+            "hello": self._hello,
+            "consistency": self._consistency,
+        }
         peer = Peer(handlers, self.clock, on_lost=self._control_lost)
         self._peer = peer
         self.spares.is_connected = True
@@ -212,6 +230,11 @@ class Line:
         if self._peer is None:
             raise LinkError(f"agent {self.name} is not connected")
         return await self._peer.call(name, **body)
+
+    def show(self, note: bytes) -> None:
+        """Show the agent the log's newest checkpoint, now and when it connects."""
+        self.note = note
+        self.tell("checkpoint", note=note)
 
     def drop(self, reason: str) -> None:
         """Close the control connection, and all that waits."""
@@ -274,7 +297,19 @@ class Line:
         if isinstance(targets, list):
             self.targets = tuple(_printable(str(target)) for target in targets[:1000])
         self.changed()
-        return {"time": self.clock.seconds()}
+        return {"time": self.clock.seconds(), "checkpoint": self.note}
+
+    async def _consistency(self, body: Body) -> Body:
+        first, second = body.get("first"), body.get("second")
+        if not isinstance(first, int) or not isinstance(second, int):
+            raise LinkError("a proof needs two sizes")
+        if self._proving:
+            raise LinkError("one proof at a time")
+        self._proving = True
+        try:
+            return {"proof": await self.prove(first, second)}
+        finally:
+            self._proving = False
 
     def _control_lost(self, peer: Peer) -> None:
         if peer is self._peer:

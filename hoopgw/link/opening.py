@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
@@ -19,6 +19,10 @@ READ_ONLY: Final = "read_only"
 """The wish that only the agent may make: a gateway's wish of that name is overwritten."""
 
 
+async def _at_once() -> None:
+    """Be ready."""
+
+
 @frozen(kw_only=True)
 class TargetDoor:
     """Opens targets for tickets."""
@@ -28,6 +32,9 @@ class TargetDoor:
     targets: Mapping[str, AgentTarget]
     legs: Mapping[str, TargetLeg]
     """Each protocol's, by the protocol's name."""
+    ready: Callable[[], Awaitable[None]] = _at_once
+    """Waits, not for long, until targets may be opened at all; raises `LinkError` if they may
+    not."""
 
     def check(self, text: str, nonce: bytes) -> Ticket:
         """Return the ticket for a data connection.
@@ -54,6 +61,7 @@ class TargetDoor:
             LinkError: it may not or could not be opened; the text is for the caller.
 
         """
+        await self.ready()
         mode = self.floor.mode(ticket.target, ticket.account)
         target = self.targets.get(ticket.target)
         if target is None or target.protocol not in self.legs:

@@ -45,6 +45,7 @@ from hoopgw.policy.engine import PolicyDirectory
 from hoopgw.processes import lifeline
 from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.counting import CountingRecorder
+from hoopgw.recording.heads import LogHeads
 from hoopgw.spi import GatewayContext, ProtocolSpec, TargetSettings
 from hoopgw.transport import listen
 
@@ -81,6 +82,7 @@ class Worker:
     reviews: ReviewDesk = field(init=False)
     sessions: SessionRegistry = field(init=False)
     link: LinkHub = field(init=False)
+    heads: LogHeads = field(init=False)
     certificate: ServedCertificate = field(init=False)
     """What callers see."""
     link_certificate: ServedCertificate = field(init=False)
@@ -129,7 +131,9 @@ class Worker:
             check_certificate=self._is_enrolled,
             agent_uids=settings.link.agent_uids,
             changed=self._tell_agents,
+            prove=lambda first, second: self.heads.prove(first, second),
         )
+        self.heads = LogHeads(recorder_socket, reactor, random.random, self.link.show)
         self.certificate = ServedCertificate(settings.certificate_file, settings.key_file)
         self.link_certificate = ServedCertificate(paths.link_certificate, paths.link_key)
         self.control.on_tell("reload", lambda _body: self._look_at_all())
@@ -148,6 +152,7 @@ class Worker:
 
         """
         self.recorder.start()
+        self.heads.start()
         self.control.start()
         self.reviews.start()
         settings, paths = self.settings, self.settings.paths
@@ -180,7 +185,7 @@ class Worker:
         self.reviews.stop()
         self.link.stop()
         self.recorder.stop()
-        closing.append(self.control.stop())
+        closing += [self.heads.stop(), self.control.stop()]
         return DeferredList(closing, consumeErrors=True)
 
     def _context(self, listener: config.ListenerSettings) -> GatewayContext:

@@ -19,7 +19,7 @@ from hoopgw.recording import index, merkle
 from hoopgw.recording.framing import DamagedError, TornError
 from hoopgw.recording.hashes import HashFiles
 from hoopgw.recording.index import SessionFilter, SessionSummary
-from hoopgw.recording.notes import Checkpoint, Verifier, open_checkpoint
+from hoopgw.recording.notes import Checkpoint, NoteError, Verifier, open_checkpoint
 from hoopgw.recording.records import AnyRecord, decode
 from hoopgw.recording.segments import Entry, Segment, entries, segments
 
@@ -164,6 +164,18 @@ class LogReader:
             return (self.directory / "checkpoint").read_bytes()
         except OSError as error:
             raise ReadError(f"{self.directory}: has no checkpoint") from error
+
+    def key(self) -> str:
+        """Return the log's public key, ``name+id+key``, as the recorder wrote it.
+
+        Raises:
+            ReadError: there is none.
+
+        """
+        try:
+            return Verifier.decode((self.directory / "verifier").read_text()).encode()
+        except (OSError, UnicodeDecodeError, NoteError) as error:
+            raise ReadError(f"{self.directory}: has no public key") from error
 
     def inclusion(self, leaf: int, size: int) -> InclusionProof:
         """Prove that a leaf is in the tree of the first ``size`` records.

@@ -34,6 +34,7 @@ from hoopgw.recording.framing import DamagedError
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import BrokenLogError, Intake
 from hoopgw.recording.log import LogWriter
+from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.recording.recovery import EvidenceError, open_log
 
 log = Logger()
@@ -99,6 +100,8 @@ class RecorderService(Service):
     _peers: dict[Peer, str] = field(factory=dict, init=False)
     """Connections to the workers that they are from; empty until one has said hello."""
     _told: dict[Peer, Progress] = field(factory=dict, init=False)
+    _followers: set[Peer] = field(factory=set, init=False)
+    """Connections that are told each checkpoint."""
     _wishes: list[_Wish] = field(factory=list, init=False)
     _objection: str = field(default="", init=False)
     _broken: bool = field(default=False, init=False)
@@ -224,6 +227,8 @@ class RecorderService(Service):
         ):
             self._log.checkpoint()
             self._signed_at = now
+            for peer in self._followers:
+                peer.tell("checkpoint", **self._newest())
 
     def _index_if_due(self) -> None:
         now = self._reactor.seconds()
@@ -248,6 +253,7 @@ class RecorderService(Service):
         """Forget a connection."""
         self._peers.pop(peer, None)
         self._told.pop(peer, None)
+        self._followers.discard(peer)
 
     def hello(self, peer: Peer, body: Body) -> Body:
         """Learn whose connection it is."""
@@ -281,6 +287,29 @@ class RecorderService(Service):
         self._wishes.append(wish)
         self._soon()
         return wish.answer
+
+    def follow(self, peer: Peer, _body: Body) -> Body:
+        """Give the newest checkpoint, and tell each later one."""
+        self._followers.add(peer)
+        return self._newest()
+
+    def consistency(self, body: Body) -> Body:
+        """Prove that the log of one size goes on from that of another."""
+        first, second = body.get("first"), body.get("second")
+        if not isinstance(first, int) or not isinstance(second, int):
+            raise RecorderError("a proof needs two sizes")
+        if not 0 <= first <= second <= self._log.size:
+            raise RecorderError(f"the log has {self._log.size} records")
+        try:
+            return {"proof": LogReader(self._log_dir).consistency(first, second)}
+        except (ReadError, OSError) as error:
+            raise RecorderError(f"no proof can be made: {error}") from error
+
+    def _newest(self) -> Body:
+        try:
+            return {"note": LogReader(self._log_dir).note()}
+        except ReadError:
+            return {"note": b""}  # none was signed yet
 
     def _tell_all(self) -> None:
         reached = self._intake.progress()
@@ -331,6 +360,8 @@ class _Peers(Factory):
                 "hello": lambda body: service.hello(peer, body),
                 "wake": lambda body: service.wake(peer, body),
                 "sync": service.sync,
+                "follow": lambda body: service.follow(peer, body),
+                "consistency": service.consistency,
             },
             service._reactor,
             on_ready=service.joined,

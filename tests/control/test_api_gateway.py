@@ -34,6 +34,7 @@ from tests.control.gateway_case import (
     Reply,
     keeping,
 )
+from tests.recording.samples import VERIFIER
 from tests.store.values import ask
 
 CONTEXT: Final = {
@@ -53,6 +54,10 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 class EnrolmentTests(GatewayCase):
     """An agent's way in, and out."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.config.paths.log / "verifier").write_text(VERIFIER.encode())  # as the recorder does
 
     async def join_token(self, agent: str = "local") -> JoinToken:
         """Make a join token as an administrator."""
