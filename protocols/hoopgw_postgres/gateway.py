@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import ssl
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from attrs import define, field
@@ -38,6 +39,11 @@ STRANGERS_LIMIT: Final = 500
 """Connections that may be logging in at once."""
 EARLY_LIMIT: Final = 65_536
 """Bytes that a client may send while its target is being opened."""
+
+
+_PINNED: Final = {"standard_conforming_strings": "on"}
+"""What every session begins with, whatever the server's own configuration says: texts are judged by
+a grammar in which a backslash does not quote."""
 
 
 class _ConnectRefusedError(HoopgwError):
@@ -242,8 +248,9 @@ class ClientConnection(Protocol):
             self._id,
             wanted.target,
             wanted.account,
-            {"database": wanted.database, "settings": dict(wanted.settings)},
+            {"database": wanted.database, "settings": {**wanted.settings, **_PINNED}},
         )
+        _check_pinned(opened.facts["parameters"])
         place, masks = await learn(
             Prelude(opened.leg, context.clock),
             context.policy,
@@ -312,6 +319,13 @@ class ClientConnection(Protocol):
     def _over(self, reason: str) -> None:
         self._factory.forget_key(self._pid)
         self._context.sessions.closed(self._id, reason)
+
+
+def _check_pinned(parameters: Mapping[str, str]) -> None:
+    """Refuse a target that did not take what was asked for, as behind some poolers."""
+    for name, value in _PINNED.items():
+        if parameters.get(name, value) != value:
+            raise LinkError(f"the target does not set {name} to {value}")
 
 
 def make_factory(context: GatewayContext) -> PostgresFactory:

@@ -215,8 +215,6 @@ class Judge:
             return evolve(self._denied(facts, facts.error, "42601"), position=facts.position)
         if not facts.understood:
             return self._denied(facts, "hoopgw does not understand this statement", "0A000")
-        if _moves_search_path_unseen(facts):
-            return self._denied(facts, "search_path may only be set to a literal", "42501")
         if (reason := refused_setting(facts)) is not None:
             return self._denied(facts, reason, "42501")
         if any("execute" in s.kinds and s.kind != "execute" for s in facts.statements):
@@ -263,15 +261,6 @@ _NAMING: Final = frozenset({"prepare", "deallocate", "discard", "declare", "clos
 
 def _changes_names(facts: Facts) -> bool:
     return any(s.kind in _NAMING or s.settings or s.kinds & _NAMING for s in facts.statements)
-
-
-def _moves_search_path_unseen(facts: Facts) -> bool:
-    """Whether ``set_config`` sets the search path to what only the server will know."""
-    return any(
-        setting.name == "search_path" and setting.value is None and s.node != "VariableSetStmt"
-        for s in facts.statements
-        for setting in s.settings
-    )
 
 
 def schemas_of(value: str) -> tuple[str, ...]:

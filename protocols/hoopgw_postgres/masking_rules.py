@@ -173,8 +173,9 @@ def _general_objections(statement: Statement, masked: MaskedSet) -> Iterator[Ref
     if statement.copy is not None and statement.copy.outside:
         yield Refused("COPY with a file or program is not possible where columns are masked")
     for setting in statement.settings:
-        if not setting.name or setting.name in _PINNED or setting.name.startswith("debug_"):
-            what = setting.name or "set_config with anything but literals"
+        odd = setting.computed or not setting.name
+        if odd or setting.name in _PINNED or setting.name.startswith("debug_"):
+            what = "what set_config is given as no literal" if odd else setting.name
             yield Refused(f"{what} cannot be set where columns are masked")
     for schema, name in sorted(statement.functions):
         if not _is_listed(schema, name, masked):

@@ -115,9 +115,10 @@ class Naming:
         self.functions.add((schema, name))
         if name == "set_config" and schema in {"", "pg_catalog"}:
             literals = [_literal(argument) for argument in arguments]
-            known = len(literals) == 3 and None not in literals
-            setting, value, local = literals if known else ("", None, "f")
-            self.settings.append(Setting((setting or "").lower(), value, local == "true"))
+            setting, value, local = literals if len(literals) == 3 else (None, None, None)
+            self.settings.append(
+                Setting((setting or "").lower(), value, local == "true", value is None)
+            )
 
     def count(self) -> int:
         """Return how many names there are, of all sorts."""

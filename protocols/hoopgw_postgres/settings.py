@@ -37,7 +37,9 @@ def refused_setting(facts: Facts) -> str | None:
 
 def _reason(setting: Setting) -> str | None:
     if not setting.name:
-        return "set_config may only be called with literals"
+        return "set_config needs the setting's name as a literal"
+    if setting.computed and setting.name in {*_VALUES, *_ACCOUNTS, "search_path"}:
+        return f"{setting.name} may only be set to a literal"
     if setting.value is None:
         return None  # to what it was when the session began
     if setting.name in _ACCOUNTS:

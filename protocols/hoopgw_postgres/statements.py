@@ -50,8 +50,10 @@ class Setting(msgspec.Struct, frozen=True, array_like=True):
     name: str
     """Lower case; ``all`` for RESET ALL."""
     value: str | None
-    """None for DEFAULT, RESET, or a value that is no literal."""
+    """None for DEFAULT and RESET, and if it is `computed`."""
     local: bool = False
+    computed: bool = False
+    """By ``set_config``, to what only the server will know."""
 
 
 class Copy(msgspec.Struct, frozen=True, array_like=True):

@@ -281,10 +281,13 @@ class UtilityTests(SynchronousTestCase):
             "SET TRANSACTION READ ONLY": [Setting("transaction_read_only", "1")],
             "SELECT set_config('A', 'b', true)": [Setting("a", "b", local=True)],
             "SELECT pg_catalog.set_config('a', '', false)": [Setting("a", "")],
-            "SELECT set_config('a', x, false) FROM t": [Setting("", None)],
-            "SELECT set_config('a', $1, false)": [Setting("", None)],
+            "SELECT set_config('a', x, false) FROM t": [Setting("a", None, computed=True)],
+            "SELECT set_config('a', $1, false)": [Setting("a", None, computed=True)],
+            "SELECT set_config($1, 'a', false)": [Setting("", "a")],
         }.items():
-            settings = [s if s.local else Setting(s.name, s.value) for s in one(text).settings]
+            settings = [
+                s if s.local or s.computed else Setting(s.name, s.value) for s in one(text).settings
+            ]
             self.assertEqual(settings, expected, text)
 
     def test_transactions(self) -> None:
