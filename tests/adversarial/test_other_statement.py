@@ -7,7 +7,8 @@ are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import pytest
 
@@ -169,6 +170,56 @@ def by_close_and_parse(client: RawClient) -> None:
     client.send(close("S", "s"), parse(DELETE, "s"), bind("s"), execute(), SYNC)
 
 
+def by_fetch_from_a_portal_of_execute(client: RawClient) -> None:
+    """Let a portal hold an EXECUTE, and change what its name stands for."""
+    client.ask(query("BEGIN"))
+    client.ask(parse(HARMLESS, "s"), parse("EXECUTE s", "e"), bind("e", portal="q"), SYNC)
+    client.ask(close("S", "s"), parse(DELETE, "s"), SYNC)
+    client.send(query("FETCH ALL FROM q"), query("COMMIT"))
+
+
+def by_fetch_from_a_portal_of_explain(client: RawClient) -> None:
+    """Let a portal hold an EXPLAIN ANALYZE."""
+    client.ask(query("BEGIN"))
+    client.ask(parse(f"EXPLAIN ANALYZE {DELETE}", "e"), bind("e", portal="q"), SYNC)
+    client.send(query("FETCH ALL FROM q"), query("COMMIT"))
+
+
+def by_names_that_fold(client: RawClient) -> None:
+    """Use names that differ in the protocol, and are one when SQL folds them."""
+    client.ask(parse(DELETE, "s"), SYNC)
+    client.ask(parse(HARMLESS, "S"), SYNC)
+    client.send(query("EXECUTE S"))
+
+
+def by_execute_of_a_cut_name(client: RawClient) -> None:
+    """Use that SQL cuts a name at 63 bytes."""
+    client.ask(parse(DELETE, LONG), SYNC)
+    client.send(query(f"EXECUTE {LONG}xyz"))
+
+
+def by_a_name_cut_inside_a_letter(client: RawClient) -> None:
+    """Use that SQL cuts a name before the letter that does not fit."""
+    client.ask(parse(DELETE, "s" * 62), SYNC)
+    client.send(query(f'EXECUTE "{"s" * 62}ä"'))
+
+
+def by_quick_bind(client: RawClient) -> None:
+    """Take the quick way of Bind to Sync in one piece, right behind SQL that changes the name."""
+    client.ask(parse(HARMLESS, "s"), SYNC)
+    client.ask(bind("s"), execute(), SYNC)
+    client.send(query(f"DEALLOCATE s; PREPARE s AS {DELETE}"))
+    client.send(bind("s"), execute(), SYNC)
+
+
+def by_discard(client: RawClient) -> None:
+    """Let DISCARD ALL free the name."""
+    client.ask(parse(HARMLESS, "s"), SYNC)
+    client.ask(query("DISCARD ALL"))
+    client.ask(parse(DELETE, "s"), SYNC)
+    client.send(bind("s"), execute(), SYNC)
+
+
 ATTACKS = (
     by_long_name,
     by_long_portal,
@@ -187,13 +238,28 @@ ATTACKS = (
     by_reparse_under_the_unnamed,
     by_rebinding_a_portal,
     by_close_and_parse,
+    by_fetch_from_a_portal_of_execute,
+    by_fetch_from_a_portal_of_explain,
+    by_names_that_fold,
+    by_execute_of_a_cut_name,
+    by_a_name_cut_inside_a_letter,
+    by_quick_bind,
+    by_discard,
 )
+
+
+OPEN: Final[Mapping[Attack, str]] = {
+    by_fetch_from_a_portal_of_execute: "22: a portal of EXECUTE runs what its name means by then",
+}
+"""Attacks that still work."""
 
 
 def marked(attack: Attack) -> object:
     """Return the parameter, marked while the fault is open."""
-    name = attack.__name__
-    return pytest.param(attack, id=name)
+    if attack in OPEN:
+        mark = pytest.mark.xfail(strict=True, reason=OPEN[attack])
+        return pytest.param(attack, id=attack.__name__, marks=mark)
+    return pytest.param(attack, id=attack.__name__)
 
 
 def left(rig: GatewayRig, target: str) -> int:
