@@ -1,230 +1,131 @@
-"""``pgbench -S`` through hoopgw, pgbouncer, and direct: ratios of rates and latencies in one run.
+"""``pgbench -S`` through hoopgw, pgbouncer, and direct: rates, latencies, and what recording costs.
 
-All processes are pinned to one core, so a rate is a ratio of total CPU cost. Clients speak TLS in
-all three cases; hoopgw is a gateway and an agent, every statement decided and recorded. Candidates
-are interleaved in rounds; medians and the spread are shown.
+All processes are pinned to one processor, so a rate is a ratio of total processor time, not of what
+runs side by side. Clients speak TLS in all cases; hoopgw is a gateway and an agent, every statement
+decided and recorded.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import statistics
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from attrs import define, field, frozen
-from rich.console import Console
+from attrs import define, field
 from rich.progress import Progress
-from rich.table import Table
 
-from tests.support import gateway, postgres
-from tests.support.processes import Processes, free_port
+from benchmarks import arena
+from benchmarks.arena import Arena, Sample
+from benchmarks.figures import Figure, Section, Target, at_least, at_most, ratios
 
-PGBENCH: Final = "/usr/lib/postgresql/15/bin/pgbench"
-SCALE: Final = 10
-COLD_SCRIPT: Final = """\\set aid random(1, 100000 * :scale)
-\\set one random(1, 1000000000)
-SELECT abalance AS c:one FROM pgbench_accounts WHERE aid = :aid;
-"""
+CLIENTS: Final = 8
 MODES: Final = ("simple", "extended", "prepared", "cold simple")
-
-
-@frozen
-class Candidate:
-    """Where pgbench connects."""
-
-    name: str
-    environment: dict[str, str] = field(repr=False)
+RECORDED: Final = ("simple", "prepared")
+"""Modes in which recording is switched off for comparison."""
+_NAMES: Final = ("direct", "pgbouncer", "hoopgw")
+_RATES: Final[dict[str, Target]] = {"simple": at_least(0.45), "prepared": at_least(0.55)}
+_LATE: Final[dict[float, Target]] = {0.5: at_most(4.0), 0.99: at_most(5.0)}
+_LOSS: Final = at_most(0.10)
 
 
 @define
-class Sample:
-    """One run of pgbench."""
+class Samples:
+    """What each candidate did, a sample a round, by mode and number of clients."""
 
-    tps: float
-    latencies: list[float]
-    """Microseconds, sorted."""
+    found: dict[tuple[str, str, int], list[Sample]] = field(factory=dict)
 
+    def of(self, name: str, mode: str, clients: int = CLIENTS) -> list[Sample]:
+        """Return the samples of a candidate."""
+        return self.found.setdefault((name, mode, clients), [])
 
-def pgbench(candidate: Candidate, mode: str, clients: int, seconds: float, cold: Path) -> Sample:
-    """Run pgbench once."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = ["-f", str(cold), "-D", f"scale={SCALE}"] if mode == "cold simple" else ["-S"]
-        done = subprocess.run(
-            [PGBENCH, "-n", *script, "-M", mode.split()[-1], "-c", str(clients), "-j", "1"]
-            + ["-T", str(int(seconds)), "--log", "--log-prefix", f"{folder}/log"],
-            env={**os.environ, **candidate.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        match = re.search(r"tps = ([0-9.]+)", done.stdout)
-        if done.returncode or match is None:
-            raise RuntimeError(f"{candidate.name}: {done.stderr[-2000:]}")
-        latencies: list[float] = []
-        for log in Path(folder).glob("log*"):
-            latencies += [float(line.split()[2]) for line in log.read_text().splitlines()]
-    return Sample(float(match[1]), sorted(latencies))
+    def rates(self, name: str, mode: str) -> list[float]:
+        """Return a candidate's rates."""
+        return [sample.rate for sample in self.of(name, mode)]
+
+    def added(self, name: str, share: float) -> list[float]:
+        """Return by how much a candidate is later than a direct connection, in microseconds."""
+        pairs = zip(self.of(name, "simple", 1), self.of("direct", "simple", 1), strict=True)
+        return [one.quantile(share) - base.quantile(share) for one, base in pairs]
 
 
-@contextmanager
-def candidates(console: Console) -> Iterator[list[Candidate]]:
-    """Start PostgreSQL 15, pgbouncer and hoopgw on one core."""
-    os.sched_setaffinity(0, {0})
-    server = postgres.start(15, tls=True)
-    folder = Path(tempfile.mkdtemp(prefix="hg-bench-"))
-    folder.chmod(0o755)
-    processes = Processes(folder)
-    target = gateway.RigTarget.make("bench", server)
-    rig = gateway.start(target, link="unix")
-    try:
-        local = {"PGHOST": "127.0.0.1", "PGCONNECT_TIMEOUT": "20", "PGSSLMODE": "require"}
-        direct = {
-            **local,
-            "PGPORT": str(server.port),
-            "PGDATABASE": target.database,
-            "PGUSER": gateway.WRITER,
-            "PGPASSWORD": target.passwords[gateway.WRITER],
-        }
-        console.print("filling the database")
-        subprocess.run(
-            [PGBENCH, "-i", "-q", "-s", str(SCALE)],
-            env={**os.environ, **direct},
-            check=True,
-            capture_output=True,
-        )
-        bouncer = pgbouncer(processes, folder, server, target)
-        yield [
-            Candidate("direct", direct),
-            Candidate("pgbouncer", {**direct, "PGPORT": str(bouncer)}),
-            Candidate("hoopgw", rig.environment("bench", lifetime=7200.0)),
-        ]
-    finally:
-        processes.stop()
-        rig.stop()
-        server.stop()
-
-
-def pgbouncer(
-    processes: Processes, folder: Path, server: postgres.Server, target: gateway.RigTarget
-) -> int:
-    """Start pgbouncer with TLS to its clients; return its port."""
-    assert server.authority is not None
-    port = free_port()
-    key, certificate = folder / "b.key", folder / "b.crt"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2"),
-            *("-subj", "/CN=127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    password = target.passwords[gateway.WRITER]
-    (folder / "users.txt").write_text(f'"{gateway.WRITER}" "{password}"\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"""[databases]
-{target.database} = host=127.0.0.1 port={server.port} dbname={target.database}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {folder}/users.txt
-pool_mode = session
-server_tls_sslmode = disable
-client_tls_sslmode = require
-client_tls_key_file = {key}
-client_tls_cert_file = {certificate}
-ignore_startup_parameters = extra_float_digits
-"""
-    )
-    user = postgres.unprivileged_user()
-    for path in folder.iterdir():
-        if user is not None and path.is_file():
-            os.chown(path, *user)
-    running = processes.start("pgbouncer", ["/usr/sbin/pgbouncer", folder / "pgbouncer.ini"], user=user)
-    running.wait_for_port(port)
-    return port
-
-
-def run(console: Console, rounds: int = 5, seconds: float = 3.0) -> dict[str, float]:
-    """Measure, print a table, and return the figures."""
-    samples: dict[tuple[str, str, int], list[Sample]] = {}
-    with candidates(console) as found, Progress(console=console) as progress:
-        cold = Path(tempfile.mkdtemp(prefix="hg-bench-")) / "cold.sql"
-        cold.write_text(COLD_SCRIPT)
-        plan = [
-            (mode, clients) for clients, modes in ((8, MODES), (1, ("simple",))) for mode in modes
-        ]
-        task = progress.add_task("pgbench", total=rounds * len(plan) * len(found))
+def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
+    """Measure."""
+    plan = [(name, mode, CLIENTS) for mode in MODES for name in _NAMES]
+    plan += [("unrecorded", mode, CLIENTS) for mode in RECORDED]
+    plan += [(name, "simple", 1) for name in _NAMES]
+    plan.sort(key=lambda each: (each[2], each[1]))  # what is compared comes one after the other
+    task = progress.add_task("small statements", total=rounds * len(plan))
+    samples = Samples()
+    with arena.opened() as ground:
+        _warm(ground, plan)
         for _ in range(rounds):
-            for mode, clients in plan:
-                for candidate in found:
-                    sample = pgbench(candidate, mode, clients, seconds, cold)
-                    samples.setdefault((mode, candidate.name, clients), []).append(sample)
-                    progress.advance(task)
-                    time.sleep(0)
-    return _report(console, samples)
+            for name, mode, clients in plan:
+                samples.of(name, mode, clients).append(ground.run(name, mode, clients, seconds))
+                progress.advance(task)
+        ground.check_records()
+    method = f"{rounds} rounds of {seconds:.0f} s, one processor, TLS to the client, unix link"
+    return [
+        Section(name=f"pgbench -S, {CLIENTS} clients", method=method, figures=[*_rates(samples)]),
+        Section(name="one client, simple", method=method, figures=[*_latencies(samples)]),
+        Section(
+            name="recording",
+            method=f"{method}; against a worker that keeps no records of statements",
+            figures=[*_recording(samples)],
+        ),
+        Section(
+            name="processor time of a statement",
+            method=f"{method}; from the scheduler's own account",
+            figures=[*_costs(samples)],
+        ),
+    ]
 
 
-def _report(
-    console: Console, samples: dict[tuple[str, str, int], list[Sample]]
-) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    table = Table(title="pgbench -S over TLS, 8 clients, one core: transactions/s")
-    for heading in ("mode", "direct", "pgbouncer", "hoopgw", "min..max", "/ pgbouncer"):
-        table.add_column(heading, justify="right")
+def _warm(ground: Arena, plan: list[tuple[str, str, int]]) -> None:
+    for name in dict.fromkeys(name for name, _, _ in plan):
+        ground.run(name, "simple", CLIENTS, 1.0)
+
+
+def _rates(samples: Samples) -> Iterator[Figure]:
     for mode in MODES:
-        rates = {
-            name: [sample.tps for sample in samples[mode, name, 8]]
-            for name in ("direct", "pgbouncer", "hoopgw")
-        }
-        medians = {name: statistics.median(found) for name, found in rates.items()}
-        ratio = medians["hoopgw"] / medians["pgbouncer"]
-        figures[f"{mode}: rate / pgbouncer"] = ratio
-        ours = rates["hoopgw"]
-        table.add_row(
-            mode,
-            *(f"{medians[name]:,.0f}" for name in medians),
-            f"{min(ours):,.0f}..{max(ours):,.0f}",
-            f"{ratio:.2f}",
+        rates = {name: samples.rates(name, mode) for name in _NAMES}
+        for name in _NAMES:
+            yield Figure(name=f"{mode}: {name}", samples=tuple(rates[name]), unit="/s")
+        yield Figure(
+            name=f"{mode}: hoopgw / pgbouncer",
+            samples=ratios(rates["hoopgw"], rates["pgbouncer"]),
+            target=_RATES.get(mode),
         )
-    console.print(table)
-    table = Table(title="one client, simple: added latency, microseconds")
-    for heading in ("", "p50", "p99", "p50 / pgbouncer's", "p99 / pgbouncer's"):
-        table.add_column(heading, justify="right")
-    added: dict[str, dict[float, float]] = {}
-    for name in ("pgbouncer", "hoopgw"):
-        added[name] = {
-            share: statistics.median(
-                _quantile(one, share) - _quantile(base, share)
-                for one, base in zip(
-                    samples["simple", name, 1], samples["simple", "direct", 1], strict=True
-                )
+
+
+def _latencies(samples: Samples) -> Iterator[Figure]:
+    for share, target in _LATE.items():
+        p = f"p{share * 100:.0f}"
+        direct = [sample.quantile(share) for sample in samples.of("direct", "simple", 1)]
+        yield Figure(name=f"{p}: direct", samples=tuple(direct), unit="us")
+        added = {}
+        for name in _NAMES[1:]:
+            figure = Figure(
+                name=f"{p}: added by {name}", samples=tuple(samples.added(name, share)), unit="us"
             )
-            for share in (0.5, 0.99)
-        }
-    ratios = {share: added["hoopgw"][share] / added["pgbouncer"][share] for share in (0.5, 0.99)}
-    for name, values in added.items():
-        shown = [f"{ratios[share]:.1f}" if name == "hoopgw" else "" for share in (0.5, 0.99)]
-        table.add_row(name, f"{values[0.5]:.1f}", f"{values[0.99]:.1f}", *shown)
-    console.print(table)
-    figures["added p50 / pgbouncer's"] = ratios[0.5]
-    figures["added p99 / pgbouncer's"] = ratios[0.99]
-    return figures
+            added[name] = figure.median
+            yield figure
+        # Of the medians: within a round pgbouncer may add next to nothing.
+        ratio = added["hoopgw"] / max(added["pgbouncer"], 0.001)
+        yield Figure(name=f"{p}: added, hoopgw / pgbouncer", samples=(ratio,), target=target)
 
 
-def _quantile(sample: Sample, share: float) -> float:
-    return sample.latencies[int(len(sample.latencies) * share)]
+def _recording(samples: Samples) -> Iterator[Figure]:
+    for mode in RECORDED:
+        without = samples.rates("unrecorded", mode)
+        yield Figure(name=f"{mode}: rate without records", samples=tuple(without), unit="/s")
+        lost = [1 - ratio for ratio in ratios(samples.rates("hoopgw", mode), without)]
+        yield Figure(name=f"{mode}: rate lost to recording", samples=tuple(lost), target=_LOSS)
 
 
-if __name__ == "__main__":
-    run(Console())
+def _costs(samples: Samples) -> Iterator[Figure]:
+    for mode in MODES:
+        for name in _NAMES[1:]:
+            found = samples.of(name, mode)
+            for role in found[0].cost:
+                cost = tuple(sample.cost[role] for sample in found)
+                role = "" if role == name else f" {role}"
+                yield Figure(name=f"{mode}: {name}{role}", samples=cost, unit="us")

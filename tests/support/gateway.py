@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -266,6 +266,7 @@ def start(
     floor: Literal["any", "read-only"] = "any",
     agent: bool = True,
     link: Literal["tcp", "unix"] = "tcp",
+    program: Sequence[str] = (),
 ) -> GatewayRig:
     """Start a gateway with these targets.
 
@@ -276,6 +277,7 @@ def start(
         floor: what the agent allows both accounts.
         agent: whether its agent is enrolled and started too.
         link: how the agent reaches the gateway.
+        program: what to run as the gateway with ``--config FILE`` instead of ``twistd hoopgw``.
 
     """
     folder = Path(tempfile.mkdtemp(prefix="hg-gw-"))
@@ -288,7 +290,8 @@ def start(
     settings = config.load(folder / "hoopgw.toml")
     create_state(settings.paths, settings.tls.names, datetime.now(UTC))
     processes = Processes(folder)
-    gateway = processes.start_python("gateway", *twistd("hoopgw", settings.path))
+    command = [*program, "--config", str(settings.path)] if program else None
+    gateway = processes.start_python("gateway", *(command or twistd("hoopgw", settings.path)))
     rig = GatewayRig(
         folder=folder,
         targets={target.name: target for target in targets},
