@@ -32,11 +32,10 @@ from hoopgw_postgres.parser_client import ParserPool
 from hoopgw_postgres.prelude import Prelude
 from hoopgw_postgres.session import Session
 from hoopgw_postgres.startup import Wanted
+from hoopgw_postgres.strangers import Strangers
 
 log = Logger()
 
-STRANGERS_LIMIT: Final = 500
-"""Connections that may be logging in at once."""
 EARLY_LIMIT: Final = 65_536
 """Bytes that a client may send while its target is being opened."""
 
@@ -73,8 +72,10 @@ class PostgresFactory(Factory):
         self.parsers = ParserPool(context.reactor, context.clock, on_ended=self._parser_ended)
         self.facts = FactsCache(self.parsers.classify)
         self._hashed = b"", b""
-        self.decoy_key = secrets.token_bytes(32)
-        self.strangers = 0
+        # From a key that lasts: what looks like a verifier must still look the same after a
+        # restart, and to every worker.
+        self.decoy_key = hmac.digest(context.mask_key, b"hoopgw verifiers of no handle", "sha256")
+        self.strangers = Strangers()
         self._keys: dict[int, _Key] = {}
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["postgresql"])
 
@@ -94,10 +95,7 @@ class PostgresFactory(Factory):
         return self._hashed[1]
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """Make a connection's protocol, unless too many are logging in."""
-        if self.strangers >= STRANGERS_LIMIT:
-            return None
-        self.strangers += 1
+        """Make a connection's protocol."""
         return ClientConnection(self, str(getattr(addr, "host", "local")))
 
     def _parser_ended(self) -> None:
@@ -137,7 +135,6 @@ class ClientConnection(Protocol):
         self._early = bytearray()
         self._id = ""
         self._pid = 0
-        self._stranger = True
 
     @property
     def _leg(self) -> DataTransport:
@@ -145,6 +142,7 @@ class ClientConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Start the log-in."""
+        self._factory.strangers.came(self._address, self)
         self._login = Login(
             self._context,
             self._leg,
@@ -173,7 +171,7 @@ class ClientConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Stop whatever was begun."""
-        self._known()
+        self._factory.strangers.left(self._address, self)
         if self._login is not None:
             self._login.lost()
         if self._opening is not None:
@@ -181,10 +179,10 @@ class ClientConnection(Protocol):
         if self._session is not None:
             self._session.client_lost()
 
-    def _known(self) -> None:
-        if self._stranger:
-            self._stranger = False
-            self._factory.strangers -= 1
+    def turn_away(self) -> None:
+        """Close: others want to log in, too."""
+        self._factory.strangers.left(self._address, self)
+        self._leg.abortConnection()
 
     def _refused(self, wanted: Wanted | None, why: str) -> None:
         self._login = None
@@ -211,7 +209,7 @@ class ClientConnection(Protocol):
 
     def _logged_in(self, login: LoggedIn) -> None:
         self._login = None
-        self._known()
+        self._factory.strangers.left(self._address, self)
         self._id = self._context.new_session()
         self._early += login.rest
         self._opening = Deferred.fromCoroutine(self._open(login))

@@ -253,7 +253,7 @@ class Login:
     # Token
 
     def _token(self, body: bytes) -> None:
-        if body.find(b"\0") != len(body) - 1:
+        if not body or body.find(b"\0") != len(body) - 1:
             raise ProtocolViolationError("invalid password packet size")
         want = self._want()
         try:
@@ -311,9 +311,11 @@ class Login:
                 found.stored_key,
                 found.server_key,
             )
-        handle = self._want().handle.encode()
-        salt = hmac.digest(self._decoy_key, b"salt" + handle, "sha256")[:16]
-        unknown = hmac.digest(self._decoy_key, b"keys" + handle, "sha256")
+        # Not from the handle alone: the same salt for two accounts would show that neither is its.
+        want = self._want()
+        about = f"{want.handle}\0{want.target}\0{want.account}".encode()
+        salt = hmac.digest(self._decoy_key, b"salt" + about, "sha256")[:16]
+        unknown = hmac.digest(self._decoy_key, b"keys" + about, "sha256")
         return ScramServer(mechanism, self._shown, salt, ITERATIONS, unknown, unknown)
 
     def _sasl_first(self, body: bytes) -> None:

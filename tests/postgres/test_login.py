@@ -1,0 +1,403 @@
+"""The client leg until its principal is known: phases, deadlines, what is told and what is not."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, Final
+
+from attrs import define, evolve, field
+from hypothesis import given
+from hypothesis import strategies as st
+from scramp import ScramClient
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.events import Hop, Principal
+from hoopgw.identity.passwords import make_password
+from hoopgw.spi import GatewayContext, SessionPassword, TargetSettings
+from hoopgw.transport import DataTransport
+from hoopgw_postgres import wire
+from hoopgw_postgres.login import LOGIN_TIMEOUT, LoggedIn, Login
+from tests.support.raw_postgres import (
+    GSS_REQUEST,
+    SSL_REQUEST,
+    cancel_request,
+    message,
+    query,
+    sasl_first,
+    startup,
+)
+
+TARGETS: Final = {
+    name: TargetSettings(name=name, protocol="postgres", agent="local")
+    for name in ("orders", "stock")
+}
+ALICE: Final = Principal(
+    chain=(Hop(id="corp|alice", name="alice", kind="person"),), session="login-1", expires=1000.0
+)
+NEW: Final = make_password(ALICE, "orders", "app")
+HASH: Final = b"hash of the certificate"
+
+
+@define(eq=False)
+class Wire:
+    """A transport that keeps what is written, and can speak TLS when the test says so."""
+
+    written: bytearray = field(factory=bytearray)
+    started: bytes | None = None
+    closed: bool = False
+    alpn: str | None = "postgresql"
+
+    @property
+    def tls(self) -> Wire:
+        return self
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self.alpn
+
+    def write(self, data: bytes) -> None:
+        if not self.closed:
+            self.written += data
+
+    def startTLS(self, _context: Any, *, server_side: bool, received: bytes) -> None:
+        assert server_side
+        assert self.started is None
+        self.started = received
+
+    def loseConnection(self) -> None:
+        self.closed = True
+
+    def take(self) -> list[tuple[str, bytes]]:
+        """Take the messages that were written."""
+        found, data = [], bytes(self.written)
+        while data:
+            end = 1 + int.from_bytes(data[1:5], "big")
+            found.append((chr(data[0]), data[5:end]))
+            data = data[end:]
+        self.written.clear()
+        return found
+
+
+@define(eq=False)
+class Logins:
+    """Knows one token and one session password."""
+
+    passwords: dict[str, SessionPassword]
+    answers: list[Deferred[SessionPassword]] = field(factory=list)
+    slow: bool = False
+    away: bool = False
+
+    def token(self, token: str, target: str) -> Principal:
+        if (token, target) != ("token", "orders"):
+            raise AuthenticationError("the token is not good, says the log")
+        return ALICE
+
+    def session_password(self, handle: str) -> Deferred[SessionPassword]:
+        if self.slow:
+            answer: Deferred[SessionPassword] = Deferred()
+            self.answers.append(answer)
+            return answer
+        if self.away:
+            return fail(UnavailableError("control is away"))
+        if handle not in self.passwords:
+            return fail(AuthenticationError("no such handle"))
+        return succeed(self.passwords[handle])
+
+
+class Talk:
+    """A log-in, and both of its ends."""
+
+    def __init__(self, *, decoy_key: bytes = b"decoy", encrypted: bool = True) -> None:
+        self.clock, self.wire = Clock(), Wire()
+        self.logins = Logins({NEW.handle: NEW.stored})
+        self.done: list[LoggedIn] = []
+        self.refused: list[str] = []
+        self.cancels: list[wire.CancelRequest] = []
+        parts = {"clock": self.clock, "logins": self.logins, "tls": None, "targets": TARGETS}
+        self.login = Login(
+            typing.cast("GatewayContext", type("Context", (), parts)),
+            typing.cast("DataTransport", self.wire),
+            lambda: HASH,
+            decoy_key,
+            self.cancels.append,
+            self.done.append,
+            lambda _wanted, why: self.refused.append(why),
+        )
+        if encrypted:
+            self.login.received(SSL_REQUEST)
+            self.wire.written.clear()
+            self.login.handshake_completed()
+
+    def say(self, *data: bytes) -> list[tuple[str, bytes]]:
+        """Send, and return what comes back."""
+        self.login.received(b"".join(data))
+        return self.wire.take()
+
+    def scram(
+        self, user: str, password: str, target: str = "orders", *, plus: bool = False
+    ) -> tuple[bytes, bytes]:
+        """Log in by SCRAM; return the server's first message, and its last, of whatever kind."""
+        [(kind, offer)] = self.say(startup(user=user, database=target))
+        assert (kind, offer[:4]) == ("R", b"\0\0\0\x0a")
+        name = "SCRAM-SHA-256-PLUS" if plus else "SCRAM-SHA-256"
+        binding = ("tls-server-end-point", HASH) if plus else None
+        client = ScramClient([name], "*", password, binding)
+        [(_, first)] = self.say(sasl_first(name, client.get_client_first().encode()))
+        client.set_server_first(first[4:].decode())
+        answers = self.say(message("p", client.get_client_final().encode()))
+        return first[4:], answers[-1][1]
+
+
+def code(answers: list[tuple[str, bytes]]) -> str:
+    """Return the SQLSTATE of the one answer, a FATAL error."""
+    [(kind, body)] = answers
+    fields = wire.parse_report(body)
+    assert (kind, fields["S"]) == ("E", "FATAL")
+    return fields["C"]
+
+
+class PhaseTests(SynchronousTestCase):
+    """What is taken, and when."""
+
+    def test_deadline(self) -> None:
+        """In every phase: whoever is silent is cut off, and told why once that is possible."""
+        password = startup(user=NEW.user, database="orders")
+        for sent in (b"", b"\0", startup(user="app", database="orders"), password):
+            talk = Talk()
+            talk.say(sent)
+            talk.clock.advance(LOGIN_TIMEOUT - 0.1)
+            self.assertFalse(talk.wire.closed)
+            talk.clock.advance(0.2)
+            self.assertTrue(talk.wire.closed)
+            self.assertEqual(code(talk.wire.take()), "57014")
+            self.assertEqual(talk.refused, ["timeout"])
+
+    def test_a_slow_handshake(self) -> None:
+        """The deadline runs from the connection, not from the handshake; nothing is in clear."""
+        talk = Talk(encrypted=False)
+        talk.clock.advance(LOGIN_TIMEOUT - 1)
+        talk.login.received(SSL_REQUEST)
+        self.assertEqual(bytes(talk.wire.written), b"S")
+        talk.clock.advance(1.1)
+        self.assertTrue(talk.wire.closed)
+        self.assertEqual(bytes(talk.wire.written), b"S")
+
+    def test_drops_do_not_extend_the_deadline(self) -> None:
+        """One byte a second is not progress."""
+        talk = Talk()
+        for byte in startup(user="app", database="orders")[: int(LOGIN_TIMEOUT) + 1]:
+            talk.say(bytes([byte]))
+            talk.clock.advance(1)
+        self.assertTrue(talk.wire.closed)
+        self.assertEqual(talk.done, [])
+
+    def test_no_timer_is_left(self) -> None:
+        """Neither after a log-in, nor after a refusal, a cancel request or a lost connection."""
+        good = Talk()
+        good.say(startup(user="app", database="orders"), message("p", b"token\0"))
+        bad = Talk()
+        bad.say(startup(user="app", database="orders"), message("p", b"nonsense\0"))
+        cancel = Talk()
+        cancel.say(cancel_request((7, b"1234")))
+        lost = Talk()
+        lost.login.lost()
+        for talk in (good, bad, cancel, lost):
+            self.assertEqual(talk.clock.getDelayedCalls(), [])
+        self.assertEqual(len(good.done), 1)
+        self.assertEqual([request.pid for request in cancel.cancels], [7])
+
+    def test_direct_tls_without_its_name(self) -> None:
+        """Direct TLS needs ALPN; TLS that was asked for does not."""
+        for alpn in (None, "http/1.1"):
+            talk = Talk(encrypted=False)
+            talk.wire.alpn = alpn
+            talk.login.received(b"\x16\x03\x01rest")
+            self.assertEqual(talk.wire.started, b"\x16\x03\x01rest")
+            talk.login.handshake_completed()
+            self.assertEqual(code(talk.wire.take()), "08P01")
+            self.assertTrue(talk.wire.closed)
+
+    def test_nothing_is_taken_twice(self) -> None:
+        """A second startup, password or encryption request has no place to go."""
+        good = startup(user="app", database="orders")
+        for sent in (good + good, SSL_REQUEST, GSS_REQUEST, good + SSL_REQUEST, good + query("")):
+            talk = Talk()
+            talk.login.received(sent)
+            self.assertTrue(talk.wire.closed)
+            self.assertEqual(talk.wire.take()[-1][0], "E")
+            self.assertEqual(talk.done, [])
+
+    def test_in_clear_only_encryption_and_cancel(self) -> None:
+        """Whatever the protocol's version says."""
+        for version in (0x20000, 0x30000, 0x30002, 0x3270F, 0x40000):
+            talk = Talk(encrypted=False)
+            parameters = {"user": "app", "database": "orders"} if version >> 16 == 3 else {}
+            answers = talk.say(startup(version, **parameters))
+            self.assertIn(code(answers), ("28000", "0A000"))
+
+    def test_what_waits_is_bounded(self) -> None:
+        """While the session password is looked up, no client can fill the memory."""
+        talk = Talk()
+        talk.logins.slow = True
+        talk.say(startup(user=NEW.user, database="orders"))
+        for _ in range(17):
+            talk.login.received(b"p" * 4096)
+        self.assertTrue(talk.wire.closed)
+        talk.logins.answers[0].callback(NEW.stored)  # too late: it must do nothing
+        self.assertEqual(kinds(talk.wire.take()), "E")
+
+    def test_what_follows_the_password_is_the_sessions(self) -> None:
+        """A client need not wait for the answer before it sends its first query."""
+        talk = Talk()
+        talk.say(startup(user="app", database="orders"), message("p", b"token\0"), query("x"))
+        self.assertEqual(talk.done[0].rest, query("x"))
+
+    @given(st.data())
+    def test_any_cut_logs_in(self, data: st.DataObject) -> None:
+        """However the bytes come."""
+        sent = startup(user="app", database="orders") + message("p", b"token\0")
+        talk = Talk()
+        while sent:
+            size = data.draw(st.integers(1, len(sent)))
+            talk.login.received(sent[:size])
+            sent = sent[size:]
+        self.assertEqual(len(talk.done), 1)
+
+
+class TokenTests(SynchronousTestCase):
+    """A token as the password."""
+
+    def test_refusals_look_the_same(self) -> None:
+        """The log knows why; the caller does not."""
+        said = set()
+        for target, token in (
+            ("orders", b"wrong"),
+            ("stock", b"token"),
+            ("orders", b"\xff\xfe"),
+            ("orders", b""),
+        ):
+            talk = Talk()
+            talk.say(startup(user="app", database=target))
+            [(_, body)] = talk.say(message("p", token + b"\0"))
+            said.add(wire.parse_report(body)["M"])
+            self.assertEqual(talk.done, [])
+        self.assertEqual(len(said), 1)
+        self.assertNotIn("says the log", said.pop())
+
+    def test_a_malformed_password_message(self) -> None:
+        """One NUL, at the end."""
+        for body in (b"token", b"token\0\0", b"to\0ken\0", b""):
+            talk = Talk()
+            talk.say(startup(user="app", database="orders"))
+            self.assertEqual(code(talk.say(message("p", body))), "08P01")
+
+    def test_an_announced_length(self) -> None:
+        """It is refused before anything of it is waited for."""
+        for length in (3, 65_536, 2**30, 2**32 - 1):
+            talk = Talk()
+            talk.say(startup(user="app", database="orders"))
+            self.assertEqual(code(talk.say(b"p" + length.to_bytes(4, "big"))), "08P01")
+
+
+class SessionPasswordTests(SynchronousTestCase):
+    """SCRAM with a session password."""
+
+    def test_good(self) -> None:
+        """With and without channel binding."""
+        for plus in (False, True):
+            talk = Talk()
+            talk.scram(NEW.user, NEW.password, plus=plus)
+            self.assertEqual(talk.done[0].principal, ALICE)
+
+    def test_an_unknown_handle_looks_like_a_wrong_password(self) -> None:
+        """The same messages, of the same lengths, for each kind of refusal."""
+        seen = set()
+        for user, password, target in (
+            (NEW.user, "wrong", "orders"),
+            ("app~aaaaaaaa", NEW.password, "orders"),
+            (NEW.user, NEW.password, "stock"),
+            (f"root~{NEW.handle}", NEW.password, "orders"),
+        ):
+            talk = Talk()
+            first, last = talk.scram(user, password, target)
+            self.assertEqual(talk.done, [])
+            fields = wire.parse_report(last)
+            iterations = first.rpartition(b",i=")[2]
+            seen.add((fields["C"], len(first), iterations, fields["M"].replace(user, "user")))
+        self.assertEqual(len(seen), 1)
+
+    def test_a_salt_says_nothing(self) -> None:
+        """It lasts, for a handle that exists or not, and differs for each account and target.
+
+        If all accounts of a handle that does not fit had one salt, the one that differs would be
+        the right one; if it changed with a restart, the one that stays would be real.
+        """
+
+        def salt(user: str, target: str) -> bytes:
+            first, _last = Talk().scram(user, "guess", target)
+            return first.split(b",s=")[1].partition(b",")[0]
+
+        users = [NEW.user, f"root~{NEW.handle}", "app~aaaaaaaa", "root~aaaaaaaa"]
+        salts = [salt(user, target) for user in users for target in TARGETS]
+        again = [salt(user, target) for user in users for target in TARGETS]
+        self.assertEqual(salts, again)
+        self.assertEqual(len(set(salts)), len(salts))
+
+    def test_expired(self) -> None:
+        """A verifier that is kept for too long logs nobody in."""
+        talk = Talk()
+        expired = evolve(ALICE, expires=talk.clock.seconds())
+        talk.logins.passwords[NEW.handle] = evolve(NEW.stored, principal=expired)
+        talk.scram(NEW.user, NEW.password)
+        self.assertEqual(talk.done, [])
+        self.assertEqual(talk.refused, ["the session password has expired"])
+
+    def test_a_downgrade(self) -> None:
+        """``y``: the client thinks that we have no channel binding; somebody hid it."""
+        for first in (
+            b"y,,n=,r=nonce",
+            b"p=tls-server-end-point,,n=,r=nonce",
+            b"p=tls-unique,,n=,r=n",
+        ):
+            talk = Talk()
+            talk.say(startup(user=NEW.user, database="orders"))
+            self.assertEqual(code(talk.say(sasl_first("SCRAM-SHA-256", first))), "28P01")
+
+    def test_mechanisms_that_are_not_offered(self) -> None:
+        """And responses whose length lies."""
+        for sent in (
+            sasl_first("SCRAM-SHA-1", b"n,,n=,r=nonce"),
+            sasl_first("OAUTHBEARER", b"n,,\x01auth=Bearer x\x01\x01"),
+            sasl_first("", b"n,,n=,r=nonce"),
+            message("p", b"SCRAM-SHA-256"),
+            message("p", b"SCRAM-SHA-256\0\0\0\0\x7fn,,n=,r=nonce"),
+            message("p", b"SCRAM-SHA-256\0\xff\xff\xff\xff"),
+            message("p", NEW.password.encode() + b"\0"),
+            message("p"),
+        ):
+            talk = Talk()
+            talk.say(startup(user=NEW.user, database="orders"))
+            self.assertEqual(code(talk.say(sent)), "08P01")
+            self.assertEqual(talk.done, [])
+
+    def test_control_is_away(self) -> None:
+        """Nobody is logged in, and that is told apart from a wrong password: it is no secret."""
+        talk = Talk()
+        talk.logins.away = True
+        self.assertEqual(code(talk.say(startup(user=NEW.user, database="orders"))), "57P03")
+
+    def test_a_fault_in_the_lookup(self) -> None:
+        """It refuses, too."""
+        talk = Talk()
+        talk.logins.slow = True
+        talk.say(startup(user=NEW.user, database="orders"))
+        talk.logins.answers[0].errback(ZeroDivisionError())
+        self.assertEqual(code(talk.wire.take()), "XX000")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+def kinds(answers: list[tuple[str, bytes]]) -> str:
+    """Join the types."""
+    return "".join(kind for kind, _body in answers)
