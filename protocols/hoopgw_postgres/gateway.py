@@ -249,8 +249,9 @@ class ClientConnection(Protocol):
             {"database": wanted.database, "settings": {**wanted.settings, **_PINNED}},
         )
         _check_pinned(opened.facts["parameters"])
+        prelude = Prelude(opened.leg, context.clock)
         place, masks = await learn(
-            Prelude(opened.leg, context.clock),
+            prelude,
             context.policy,
             login.principal,
             target,
@@ -265,8 +266,12 @@ class ClientConnection(Protocol):
         self._opening = None
         self._session = session
         self._greet(login, session, opened)
-        session.start(bytes(self._early))
-        self._early.clear()
+        session.start(b"")
+        if rest := prelude.rest():
+            session.from_target(memoryview(rest))
+        early, self._early = self._early, bytearray()
+        if early:
+            session.from_client(memoryview(early))
         self._leg.resumeProducing()
 
     def _check_connect(self, principal: Principal, place: Place) -> None:

@@ -5,7 +5,6 @@ One simple query on the fresh session; its answer is small, and nothing of it re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -19,6 +18,8 @@ PATIENCE: Final = 10.0
 """Seconds."""
 ANSWER_LIMIT: Final = 4 * 2**20
 """Bytes; a catalogue with more than this about classified columns is not believed."""
+_COLUMNS_LIMIT: Final = 1664
+"""Of a row, as in PostgreSQL: empty values cost the target four bytes, and us more."""
 
 Row = tuple[bytes | None, ...]
 
@@ -36,6 +37,7 @@ class Prelude:
         self._transport = transport
         self._clock = clock
         self._buffer = bytearray()
+        self._received = 0
         self._sets: list[list[Row]] = []
         self._error = ""
         self._done: Deferred[list[list[Row]]] | None = None
@@ -48,7 +50,7 @@ class Prelude:
             LinkError: the target refused it, broke off, or took too long.
 
         """
-        self._sets, self._error = [], ""
+        self._sets, self._error, self._received = [], "", 0
         self._done = Deferred()
         self._done.addTimeout(PATIENCE, self._clock, _too_slow)
         self._transport.write(wire.query(text))
@@ -58,19 +60,32 @@ class Prelude:
         finally:
             self._transport.pauseProducing()
 
+    def rest(self) -> bytes:
+        """Take what came behind the last answer: it is the session's."""
+        rest, self._buffer = bytes(self._buffer), bytearray()
+        return rest
+
     def dataReceived(self, data: memoryview) -> None:
         """Take what the target sent."""
         self._buffer += data
-        if len(self._buffer) > ANSWER_LIMIT:
+        self._received += len(data)
+        if self._received > ANSWER_LIMIT:
             self._fail("the target's catalogue is too large")
         buffer = self._buffer
-        while len(buffer) >= 5:
-            end = 1 + int.from_bytes(buffer[1:5], "big")
-            if len(buffer) < end:
+        while len(buffer) >= 5 and not self._is_over:
+            length = int.from_bytes(buffer[1:5], "big")
+            if not 4 <= length <= ANSWER_LIMIT:
+                self._fail("the target does not speak PostgreSQL's protocol")
                 return
-            kind, body = buffer[0:1], bytes(buffer[5:end])
-            del buffer[:end]
-            self._message(bytes(kind), body)
+            if len(buffer) < 1 + length:
+                return
+            kind, body = bytes(buffer[0:1]), bytes(buffer[5 : 1 + length])
+            del buffer[: 1 + length]
+            self._message(kind, body)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._done is None or self._done.called
 
     def connectionLost(self, reason: Failure) -> None:
         """Fail what waits."""
@@ -80,29 +95,39 @@ class Prelude:
         if kind == b"T":
             self._sets.append([])
         elif kind == b"D" and self._sets:
-            self._sets[-1].append(tuple(_values(body)))
+            row = _values(body)
+            if row is None:
+                self._fail("the target sent a malformed row")
+            else:
+                self._sets[-1].append(row)
         elif kind == b"E":
             self._error = wire.parse_report(body).get("M", "no reason given")
         elif kind == b"Z":
             if self._error:
                 self._fail(f"the target refused to say what it holds: {self._error}")
-            elif self._done is not None and not self._done.called:
+            elif self._done is not None and not self._is_over:
                 self._done.callback(self._sets)
 
     def _fail(self, reason: str) -> None:
-        if self._done is not None and not self._done.called:
+        if self._done is not None and not self._is_over:
             self._done.errback(LinkError(reason))
 
 
-def _values(body: bytes) -> Sequence[bytes | None]:
+def _values(body: bytes) -> Row | None:
+    """Return the values of a DataRow; None if it is none."""
+    count = int.from_bytes(body[:2], "big")
+    if len(body) < 2 + 4 * count or count > _COLUMNS_LIMIT:
+        return None
     values: list[bytes | None] = []
     at = 2
-    for _ in range(int.from_bytes(body[:2], "big")):
+    for _ in range(count):
         length = int.from_bytes(body[at : at + 4], "big", signed=True)
         at += 4
+        if length < -1 or at + max(length, 0) > len(body):
+            return None
         values.append(None if length < 0 else body[at : at + length])
         at += max(length, 0)
-    return values
+    return tuple(values) if at == len(body) else None
 
 
 def _too_slow(_result: object, patience: float) -> object:
