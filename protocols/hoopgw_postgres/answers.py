@@ -318,7 +318,7 @@ class Answers:
         # Names are closed where they are: a statement's Close carries no portal's name.
         names = self._flow.portals if work.of_portal else self._flow.statements
         names.known.pop(work.name, None)
-        return None
+        return b"" if work.own else None
 
     def _complete(self, data: memoryview, at: int, end: int) -> bytes | None:
         """CommandComplete, EmptyQueryResponse or PortalSuspended."""

@@ -65,6 +65,8 @@ class Judged:
     """Prepared statements that SQL's EXECUTE in it names."""
     fetches: tuple[str, ...] = ()
     """Cursors or portals that SQL's FETCH or MOVE in it names."""
+    by_name: bool = False
+    """What it runs was found by name, and may be something else by the time that it runs again."""
     copies_in: bool = False
     """Data follow it: COPY FROM STDIN."""
     names: bool = False
@@ -186,14 +188,14 @@ class Judge:
         """Judge an EXECUTE or FETCH together with what its names mean."""
         if isinstance(judged.decision, Deny) and judged.code != "42501":
             return judged
-        if any(each.refers for each in meant):
+        if any(each.refers or each.by_name for each in meant):
             return self._denied(
                 judged.facts, "a name that stands for another is not followed", "0A000"
             )
         runs = [statement for each in meant for statement in each.facts.statements]
         found = self._judge_facts(judged.facts, text, in_transaction, runs)
         touches = found.touches or any(each.touches for each in meant)
-        return evolve(found, touches=touches, executes=(), fetches=())
+        return evolve(found, touches=touches, executes=(), fetches=(), by_name=True)
 
     def refused(self, code: str, reason: str) -> Judged:
         """Return a refusal that no policy made."""

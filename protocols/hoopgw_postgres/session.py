@@ -224,6 +224,12 @@ class Session:
 
     def _parse_judged(self, parsed: wire.Parse, frame: bytes | memoryview, judged: Judged) -> None:
         if isinstance(judged.decision, Deny):
+            names = self._flow.statements
+            if not parsed.name and not (names.is_certain(b"") and names.find(b"") is None):
+                # PostgreSQL drops the unnamed statement before it looks at a new one.
+                names.say(b"", None)
+                work = Work.naming(Step.CLOSE, b"", own=True)
+                self._dispatch.forward(wire.message(b"C", b"S\0"), work)
             self._dispatch.refuse_asked(Asked(Step.PARSE, parsed.text, b""), judged)
             return
         if len(self._flow.statements) >= NAMES_LIMIT:

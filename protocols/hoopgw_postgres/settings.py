@@ -22,12 +22,15 @@ _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "backslash_quote": frozenset({"safe_encoding"}),
 }
 """Setting to the values that it may be set to; all of them mean what it is already."""
+_WRITING: Final = frozenset({"insert", "update", "delete", "merge", "copy_in"})
 _ACCOUNTS: Final = frozenset({"role", "session_authorization"})
 
 
 def refused_setting(facts: Facts) -> str | None:
     """Return why a text must not change a setting that it changes; None if it may."""
     for statement in facts.statements:
+        if any(r.name == "pg_settings" and r.role in _WRITING for r in statement.relations):
+            return "settings are changed with SET, not through pg_settings"
         for setting in statement.settings:
             reason = _reason(setting)
             if reason is not None:

@@ -191,7 +191,7 @@ class ExtendedTests(SynchronousTestCase):
             *(parse(b"INSERT INTO t VALUES (1)"), bind(), execute()),
             *(parse(b"DROP TABLE t"), bind(), execute(), SYNC),
         )
-        self.assertEqual(kinds(sent), "PBEDS")
+        self.assertEqual(kinds(sent), "PBECDS")
 
     def test_what_comes_after_an_error_is_skipped(self) -> None:
         """The target met an error, and the client, which does not know yet, sends on."""
@@ -419,3 +419,37 @@ class HostileTests(SynchronousTestCase):
         talk.session.cut("time is over")
         talk.target.protocol.dataReceived(memoryview(whole[-500:]))
         self.assertNotIn(b"FATAL", bytes(talk.client.written)[: len(whole)])
+
+
+class NameTests(SynchronousTestCase):
+    """What a name means is what the target says."""
+
+    def test_a_refused_parse_drops_the_unnamed_statement(self) -> None:
+        """As PostgreSQL does before it looks at the new one."""
+        talk = Conversation()
+        sent = talk.say(parse(b"SELECT 1"), SYNC)
+        talk.answer(wire.message(b"1"), READY)
+        sent = talk.say(parse(b"DROP TABLE t"), SYNC, bind(), SYNC)
+        self.assertEqual(kinds(sent), "CDS")
+        answer = talk.answer(wire.message(b"3"), error("26000"), READY)
+        self.assertEqual(kinds(answer), "EZ")
+        found = fields(talk.answer(error("26000"), READY)[0][1])
+        self.assertEqual(found["M"], 'prepared statement "" does not exist')
+
+    def test_a_portal_of_execute_is_not_followed(self) -> None:
+        """What EXECUTE meant when it was bound says nothing of what it means at FETCH."""
+        talk = Conversation()
+        talk.say(wire.query(b"BEGIN"))
+        talk.answer(complete("BEGIN"), IN_TRANSACTION)
+        talk.say(parse(b"SELECT 1", b"s"), SYNC)
+        talk.answer(wire.message(b"1"), IN_TRANSACTION)
+        talk.say(parse(b"EXECUTE s", b"e"), bind(b"e", portal=b"q"), SYNC)
+        talk.answer(wire.message(b"1"), wire.message(b"2"), IN_TRANSACTION)
+        talk.say(wire.query(b"FETCH ALL FROM q"))
+        self.assertEqual(fields(talk.answer(error("26000"), FAILED)[0][1])["C"], "0A000")
+
+    def test_settings_change_by_set_only(self) -> None:
+        """A view over the settings would change them unseen."""
+        talk = Conversation()
+        talk.say(wire.query(b"UPDATE pg_settings SET setting = 'off' WHERE name = 'x'"))
+        self.assertEqual(fields(talk.answer(error("26000"), READY)[0][1])["C"], "42501")
