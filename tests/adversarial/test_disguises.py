@@ -133,6 +133,7 @@ def test_with_another_lexer(rig: GatewayRig, filled: str, setting: str) -> None:
     with place.server.connect(place.database) as connection:
         connection.execute("INSERT INTO t SELECT n FROM generate_series(1, 5) n")
     with through(rig, filled) as client:
+        client.ask(query(TRICK))  # known from now on, it follows without a pause
         client.send(query(setting), query(TRICK), query("COMMIT"))
         settle(client)
     assert left(rig, filled) == 5
