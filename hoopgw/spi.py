@@ -109,25 +109,12 @@ class Reviews(Protocol):
         ...
 
 
-class ByteLeg(Protocol):
-    """A byte stream to the target, opened and logged in by an agent.
-
-    It is a Twisted transport (``write``, ``writeSequence``, ``loseConnection``,
-    ``abortConnection``, ``pauseProducing``, ``resumeProducing``, ``registerProducer``,
-    ``unregisterProducer``); `start` connects it to the protocol that reads from it.
-    """
-
-    def start(self, receiver: Any) -> None:
-        """Give what comes from the target to ``receiver`` (an `IProtocol`), from now on."""
-        ...
-
-
 @frozen(kw_only=True)
 class OpenTarget:
     """What the link gives for a ticket: a logged-in stream, and what the agent learned."""
 
     leg: Any
-    """A `hoopgw.transport` transport, paused, with no protocol yet (see `ByteLeg`)."""
+    """A `hoopgw.transport` transport, paused, with no protocol yet."""
     agent: str
     facts: Mapping[str, Any]
     """Protocol-specific: for PostgreSQL ``parameters``, a map of ParameterStatus values."""
