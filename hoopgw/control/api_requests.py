@@ -9,7 +9,7 @@ POST    requests/ID/withdraw          by whoever asked
 POST    requests/ID/reason            ``{reason}``, by whoever asked, before the first vote
 ======  ============================  =====================================================
 
-Each answers with the request as it then stands (a list: ``{requests: [...]}``).
+Each answers with the request as it then stands (a list: ``{requests: [...], complete}``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from hoopgw.store.rows import Request, State, Store
 _STATES: Final[tuple[State, ...]] = typing.get_args(State)
 _SCAN: Final = 2_000
 """Requests that are looked through for those that the caller may see."""
+_SCAN_BYTES: Final = 64 * 2**20
+"""Bytes of their texts: with more, the list says that it is not complete."""
 
 
 def explain_refusal(error: Exception) -> ApiError | None:
@@ -70,12 +72,18 @@ class RequestRoutes:
         if state is not None and state not in _STATES:
             raise ApiError(400, "invalid_request", f"state: one of {', '.join(_STATES)}")
         states = None if state is None else [known for known in _STATES if known == state]
-        seen = [
-            request
-            for request in self._store.requests(states, _SCAN)
-            if may_see(request, caller.principal, oversees=caller.oversees)
-        ]
-        return {"requests": [self._view(r, caller, whole=False) for r in seen[: limit(call)]]}
+        views: list[dict[str, Any]] = []
+        wanted, size = limit(call), 0
+        for name in self._store.request_ids(states, _SCAN):
+            if len(views) == wanted or size > _SCAN_BYTES:
+                return {"requests": views, "complete": False}
+            request = self._store.request(name)
+            if request is None:
+                continue  # it was tampered with
+            size += len(request.text)
+            if may_see(request, caller.principal, oversees=caller.oversees):
+                views.append(self._view(request, caller, whole=False))
+        return {"requests": views, "complete": True}
 
     def _one(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)

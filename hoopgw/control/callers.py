@@ -54,8 +54,6 @@ class Callers:
             ApiError: nobody that we know.
 
         """
-        if not self._rate.charge(call.address, 1.0, self._now()):
-            raise ApiError(429, "slow_down", "too many requests from this address")
         try:
             principal = self._verified(call)
         except AuthenticationError as error:
@@ -76,6 +74,9 @@ class Callers:
         proved = self._proved(call, token)
         holder = None if proved is None else proved.thumbprint
         principal = self._verifier.verify(token, GATEWAY, self._now(), holder=holder)
+        # By log-in: whoever sends nonsense from the same address must not keep out who is known.
+        if not self._rate.charge(f"login {principal.session}", 1.0, self._now()):
+            raise ApiError(429, "slow_down", "too many requests of this log-in")
         # Kept only once the token is good, so that strangers cannot fill the store.
         if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):
             raise AuthenticationError("the DPoP proof was used before")

@@ -7,7 +7,7 @@ of their own; any other is ``hoopgw_worker{name=...}``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from attrs import define
@@ -20,6 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from hoopgw.control.fleet import Fleet
+from hoopgw.control.health import FRESH
 from hoopgw.errors import UnavailableError
 from hoopgw.store.rows import Store
 
@@ -99,13 +100,18 @@ class MetricsResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, now: Callable[[], float]) -> None:
         Resource.__init__(self)
         self._registry = CollectorRegistry()
         self._registry.register(collector)
+        self._now = now
+        self._text = b""
+        self._made = float("-inf")
 
     def render_GET(self, request: Request) -> bytes:
-        """Give all metrics."""
+        """Give all metrics, as they were within the last second."""
         request.setHeader(b"content-type", CONTENT_TYPE_LATEST.encode())
         request.setHeader(b"cache-control", b"no-store")
-        return generate_latest(self._registry)
+        if not 0 <= self._now() - self._made < FRESH:
+            self._text, self._made = generate_latest(self._registry), self._now()
+        return self._text

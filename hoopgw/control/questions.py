@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define
+from attrs import define, field
 
 from hoopgw.control.arguments import only, text
 from hoopgw.control.callers import Caller
@@ -22,7 +22,9 @@ from hoopgw.errors import PolicyError
 from hoopgw.events import Access, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain
+from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
+from hoopgw.policy.text import read_directory, version_of
 from hoopgw.store.coding import context_from_dict
 from hoopgw.wire_values import principal_from_dict
 
@@ -42,6 +44,8 @@ class Questions:
     """Target to its protocol."""
     _in_thread: ReadingRoom
     _now: Callable[[], float]
+    _known: PolicySet | None = field(default=None, init=False)
+    """The set that was asked last: making one takes up to a second of processor time."""
 
     async def explain(self, body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Answer a question.
@@ -71,7 +75,10 @@ class Questions:
         self, principal: Principal, operation: Operation, approvals: frozenset[str]
     ) -> tuple[Explanation, str]:
         """Ask the files as they are now; in a thread."""
-        policies = PolicySet.load(self._directory, self._schemas)
+        files, policies = read_directory(self._directory), self._known
+        if policies is None or policies.version != version_of(files):
+            policies = PolicySet.from_files(files, Schema.load(self._schemas))
+            self._known = policies
         answer = explain(policies, principal, operation, int(self._now()), approvals)
         return answer, policies.version
 

@@ -42,7 +42,8 @@ PASSWORDS_LIMIT: Final = 1_000
 """Session passwords that one log-in may have."""
 _BURST: Final = 300.0
 _PER_SECOND: Final = 20.0
-"""What one address may ask of the admin API; a dashboard asks less than once a second."""
+"""What one log-in may ask of the admin API, a dashboard asks less than once a second; and what
+refused tokens may cost one address."""
 _JOIN_BURST: Final = 200.0
 _JOIN_PER_SECOND: Final = 1.0
 
@@ -70,7 +71,7 @@ def build_site(parts: SiteParts) -> ControlSite:
     root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
     root.putChild(b"readyz", HealthResource(parts.health.report))
     collector = GatewayCollector(parts.store, parts.fleet, __version__)
-    root.putChild(b"metrics", MetricsResource(collector))
+    root.putChild(b"metrics", MetricsResource(collector, parts.now))
     enrolling = EnrolmentRoutes(
         parts.enrolment, RateLimit(_JOIN_BURST, _JOIN_PER_SECOND), parts.now
     )

@@ -37,8 +37,7 @@ class Switchboard:
     def take_up(self) -> None:
         """Take up what the store holds from before: nobody lives, but somebody may come back."""
         self._store.drop_sessions()
-        waiting = self._store.requests(WAITING, 2 * WAITING_LIMIT)
-        self.attendance.expect(request.id for request in waiting)
+        self.attendance.expect(self._store.request_ids(WAITING, 2 * WAITING_LIMIT))
 
     def make_calls(self) -> WorkerCalls:
         """Return what serves a new connection."""

@@ -22,14 +22,18 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from hoopgw.errors import HoopgwError, UnavailableError
+from hoopgw.identity.rate import network_of
 
 log = Logger()
 
 BODY_LIMIT: Final = 256 * 1024
 """Bytes of a request's body; the largest is a form with two tokens in it."""
 IDLE_TIMEOUT: Final = 30.0
-"""Seconds that a connection may be silent, while a request is read or between two."""
+"""Seconds that a connection may be without a request, that a request may take to arrive as a whole
+once its first line has, and that the last answer may take to be read."""
 CONNECTIONS_LIMIT: Final = 500
+CONNECTIONS_LIMIT_ADDRESS: Final = 100
+"""Connections from one address: whoever has many there cannot keep others out."""
 _FIELDS_LIMIT: Final = 20
 
 Json: TypeAlias = Mapping[str, Any]
@@ -45,16 +49,36 @@ class ApiError(HoopgwError):
         self.detail = detail
 
 
+class BoundedChannel(http.HTTPChannel):
+    """One connection, whose peer has a fixed time for each request, however it spreads its bytes.
+
+    Twisted's own timeout begins anew with each byte, so that a byte now and then holds a connection
+    for ever; and there is none once the last answer was written.
+    """
+
+    def resetTimeout(self) -> None:
+        """Do not begin anew: more bytes are no new request."""
+
+    def requestDone(self, request: http.Request) -> None:
+        """Bound how long the peer may take to read the last answer."""
+        super().requestDone(request)  # type: ignore[no-untyped-call]  # Twisted's is not typed
+        if not self.persistent:
+            self.setTimeout(IDLE_TIMEOUT)  # type: ignore[no-untyped-call]  # as above
+
+
 class BoundedRequest(Request):
     """A request whose body is no longer than `BODY_LIMIT`, however it is sent."""
 
     _size = 0
     _refused = False
 
+    def __init__(self, channel: http.HTTPChannel, queued: Any = None) -> None:
+        super().__init__(channel, queued)  # type: ignore[no-untyped-call]  # as above
+        channel.setTimeout(IDLE_TIMEOUT)
+
     def gotLength(self, length: int | None) -> None:
-        """Refuse what says that it is too long."""
-        bounded = 0 if length is None or length > BODY_LIMIT else length
-        super().gotLength(bounded)  # type: ignore[no-untyped-call]  # Twisted's is not typed
+        """Refuse what says that it is too long; keep the rest in memory, not in a file."""
+        super().gotLength(0)  # type: ignore[no-untyped-call]  # as above
         if length is not None and length > BODY_LIMIT:
             self._refuse()
 
@@ -87,7 +111,8 @@ class BoundedRequest(Request):
 class ControlSite(Site):
     """The site: HTTP/1.1 only, and a log line without queries."""
 
-    requestFactory = BoundedRequest
+    protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/2's upgrade is not wanted
+    requestFactory = BoundedRequest  # type: ignore[assignment]  # it is what Site says it is
     noisy = False
 
     def __init__(self, root: IResource, reactor: Any) -> None:
@@ -116,15 +141,25 @@ class BoundedConnections(WrappingFactory):
     noisy = False
     _drained: Deferred[None] | None = None
 
+    def __init__(self, wrapped: Any) -> None:
+        super().__init__(wrapped)  # type: ignore[no-untyped-call]  # as above
+        self._from: dict[Any, str] = {}
+
     def buildProtocol(self, addr: Any) -> Any:
         """Refuse a connection that is one too many, by closing it."""
-        if len(self.protocols) >= CONNECTIONS_LIMIT:
+        source = network_of(str(getattr(addr, "host", "")))
+        same = sum(other == source for other in self._from.values())
+        if len(self._from) >= CONNECTIONS_LIMIT or same >= CONNECTIONS_LIMIT_ADDRESS:
+            log.warn("too many connections, {same} from {source}", same=same, source=source)
             return None
-        return super().buildProtocol(addr)
+        connection = super().buildProtocol(addr)
+        self._from[connection] = source
+        return connection
 
     def unregisterProtocol(self, p: Any) -> None:
         """Note that a connection is gone."""
         super().unregisterProtocol(p)  # type: ignore[no-untyped-call]  # as above
+        self._from.pop(p, None)
         if not self.protocols and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -144,7 +179,7 @@ def over_tls(site: Site, tls: Any) -> BoundedConnections:
     """Return what serves a site over TLS, from a connection creator."""
     secured = TLSMemoryBIOFactory(tls, False, site)
     secured.noisy = False
-    return BoundedConnections(secured)  # type: ignore[no-untyped-call]  # as above
+    return BoundedConnections(secured)
 
 
 def client_address(request: http.Request) -> str:

@@ -31,7 +31,7 @@ class RateLimit:
             now: seconds, of any clock.
 
         """
-        key = _network(address)
+        key = network_of(address)
         level, at = self._levels.pop(key, (0.0, now))
         level = max(0.0, level - max(0.0, now - at) * self.per_second)
         allowed = level + cost <= self.burst
@@ -41,7 +41,8 @@ class RateLimit:
         return allowed
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return what counts as one caller: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

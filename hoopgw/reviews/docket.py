@@ -18,6 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from hoopgw.errors import HoopgwError, UnavailableError
 from hoopgw.events import ContextValue, Principal
+from hoopgw.identity.rate import RateLimit
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews.rules import groups_asked, is_enough, is_own, objection
 from hoopgw.store.coding import compact, remedies_to_list
@@ -25,7 +26,7 @@ from hoopgw.store.rows import Change, Request, State, Store, Vote
 
 USABLE: Final = 300.0
 """Seconds that an approval waits to be used."""
-TEXT_LIMIT: Final = 1 * 2**20
+TEXT_LIMIT: Final = 256 * 1024
 """Bytes of an operation that can be put before people."""
 WORDS_LIMIT: Final = 2_000
 """Characters of a reason or a comment."""
@@ -33,6 +34,9 @@ WAITING_LIMIT: Final = 5_000
 """Requests that may wait for people at one time, in all."""
 WAITING_LIMIT_ROOT: Final = 50
 """And for one root: an agent that asks and asks must not bury the approvers."""
+_FILED_BURST: Final = 500.0
+_FILED_PER_SECOND: Final = 1.0
+"""New requests of one root: nor must it fill the store by asking and withdrawing."""
 DUE_LIMIT: Final = 200
 """Requests that one call of `expire` moves."""
 
@@ -77,6 +81,7 @@ class Docket:
     _now: Callable[[], float]
     """Seconds since the epoch."""
     _on_settled: Settled = lambda _request, _votes: None
+    _rate: RateLimit = field(factory=lambda: RateLimit(_FILED_BURST, _FILED_PER_SECOND), init=False)
     _used: dict[str, float] = field(factory=dict, init=False)
     """Approvals that were seen used, to when they would have ended: a store that was put back to
     an earlier state cannot bring them back while this process lives."""
@@ -201,6 +206,8 @@ class Docket:
                 return False
             if not hmac.compare_digest(old.digest, digest):
                 return False
+            if self._store.is_revoked(old.principal.session):
+                return False
             if not is_enough(old, change.votes(request)):
                 return False
             if not change.replace(old, evolve(old, state="consumed")):
@@ -249,6 +256,8 @@ class Docket:
             )
         if change.count_waiting() >= WAITING_LIMIT:
             raise UnavailableError("too many requests wait for approval already")
+        if not self._rate.charge(principal.root.id, 1.0, self._now()):
+            raise UnavailableError(f"{principal.root.name} asks too often; try again in a minute")
 
     def _after_vote(
         self,

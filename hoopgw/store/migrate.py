@@ -53,10 +53,11 @@ def migrate(
             for statement in statements(wanted[number]):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def statements(script: str) -> Iterator[str]:

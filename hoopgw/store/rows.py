@@ -169,8 +169,11 @@ class Store(Protocol):
         """Return a request; None if there is none, or if its seal does not hold."""
         ...
 
-    def requests(self, states: Collection[State] | None, limit: int) -> Sequence[Request]:
-        """Return the newest requests in these states, newest first."""
+    def request_ids(self, states: Collection[State] | None, limit: int) -> Sequence[str]:
+        """Return ids of the newest requests in these states, newest first.
+
+        Ids, because requests hold texts that may be long: who wants many reads one after the other.
+        """
         ...
 
     def due(self, now: float, limit: int) -> Sequence[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Final, TypeVar
 from attrs import define, field
 from twisted.logger import Logger
 
-from hoopgw.errors import UnavailableError
+from hoopgw.errors import ConfigError, UnavailableError
 from hoopgw.store.migrate import migrate
 from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHead, State, Vote
 from hoopgw.store.seals import SealKey, Value
@@ -39,6 +40,8 @@ from hoopgw.store.sqlite_rows import (
 
 log = Logger()
 
+KEEP_SETTLED: Final = 20_000
+"""Settled requests that are kept at most, however new."""
 BUSY_TIMEOUT: Final = 2.0
 """Seconds to wait for another writer, which can only be a tool of the operator."""
 
@@ -61,6 +64,11 @@ class SqliteStore:
     _quick: sqlite3.Connection
     _seals: SealKey
     tampered: int = field(default=0, init=False)
+    _revoked: dict[str, float] = field(factory=dict, init=False)
+    """Log-ins that were seen revoked: a row that is deleted behind our back brings none back."""
+
+    def __attrs_post_init__(self) -> None:
+        self._revoked.update(self.revoked_logins())
 
     @classmethod
     def open(cls, path: Path, key: bytes) -> SqliteStore:
@@ -71,12 +79,12 @@ class SqliteStore:
             key: of the seals, 32 bytes, from outside the store.
 
         Raises:
-            ConfigError: a newer hoopgw has written it.
+            ConfigError: a newer hoopgw has written it, or others may use the file.
             UnavailableError: it cannot be opened.
 
         """
         with _errors():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make_sure(path)
             sure = _connect(path, "FULL")
             migrate(sure, path)
             return cls(sure, _connect(path, "NORMAL"), SealKey(key))
@@ -105,11 +113,12 @@ class SqliteStore:
         """Read one request."""
         return self._one(REQUESTS, "id = ?", request)
 
-    def requests(self, states: Collection[State] | None, limit: int) -> Sequence[Request]:
-        """Read the newest requests."""
+    def request_ids(self, states: Collection[State] | None, limit: int) -> Sequence[str]:
+        """Read which are the newest requests."""
         wanted = () if states is None else tuple(states)
         where = "true" if states is None else f"state IN ({_marks(wanted)})"
-        return self._genuine(REQUESTS, f"{where} ORDER BY created DESC LIMIT ?", *wanted, limit)
+        sql = f"SELECT id FROM requests WHERE {where} ORDER BY created DESC LIMIT ?"
+        return [str(row[0]) for row in self._rows(sql, *wanted, limit)]
 
     def due(self, now: float, limit: int) -> Sequence[str]:
         """Read which open requests are over."""
@@ -160,14 +169,16 @@ class SqliteStore:
                 "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
                 login,
             )
+        self._revoked[login] = max(expires, self._revoked.get(login, 0.0))
 
     def is_revoked(self, login: str) -> bool:
         """Look the log-in up."""
-        return bool(self._rows("SELECT 1 FROM revoked_logins WHERE login = ?", login))
+        found = "SELECT 1 FROM revoked_logins WHERE login = ?"
+        return login in self._revoked or bool(self._rows(found, login))
 
     def revoked_logins(self) -> Mapping[str, float]:
         """Read all; they are few, and purged."""
-        return dict(self._rows("SELECT login, expires FROM revoked_logins"))
+        return {**self._revoked, **dict(self._rows("SELECT login, expires FROM revoked_logins"))}
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
         """Insert, or find it there."""
@@ -239,10 +250,14 @@ class SqliteStore:
         with _errors(), self._transaction():
             for table in ("used_jti", "session_passwords", "join_tokens", "revoked_logins"):
                 self._write(f"DELETE FROM {table} WHERE expires < ?", now)
+            settled = "state NOT IN ('requested', 'approved')"
+            self._write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
             self._write(
-                "DELETE FROM requests WHERE created < ? AND state NOT IN ('requested', 'approved')",
-                settled_before,
+                f"DELETE FROM requests WHERE {settled} AND created < (SELECT created FROM requests"
+                f" WHERE {settled} ORDER BY created DESC LIMIT 1 OFFSET ?)",
+                KEEP_SETTLED - 1,
             )
+        self._revoked = {login: end for login, end in self._revoked.items() if end >= now}
 
     # What these share.
 
@@ -251,10 +266,13 @@ class SqliteStore:
         self._sure.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._sure.execute("COMMIT")
         except BaseException:
-            self._sure.execute("ROLLBACK")
+            # On a full disk SQLite has rolled back by itself, and a commit that failed otherwise
+            # has not: left open, the transaction would refuse every later one.
+            if self._sure.in_transaction:
+                self._sure.execute("ROLLBACK")
             raise
-        self._sure.execute("COMMIT")
 
     def _rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
         with _errors():
@@ -337,6 +355,21 @@ class _SqliteChange:
 
     def put_vote(self, vote: Vote) -> None:
         self._store._insert(VOTES, vote, replace=True)
+
+
+def _make_sure(path: Path) -> None:
+    """Make the file if it is not there, and refuse one that others may use."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigError(f"{path}: is no file of user {os.geteuid()}")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigError(f"{path}: others may use it (mode {mode:04o}); run: chmod 0600 {path}")
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:

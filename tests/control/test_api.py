@@ -77,7 +77,7 @@ class RequestTests(GatewayCase):
             answer = await self.call(method, f"/v1/requests/{filed.id}{path}", stranger)
             self.assertEqual(answer.status, 404, path)
         listed = await self.call("GET", "/v1/requests", stranger)
-        self.assertEqual(listed.body, {"requests": []})
+        self.assertEqual(listed.body, {"requests": [], "complete": True})
         self.assertEqual((await self.call("GET", "/v1/requests/r-none", CAROL)).status, 404)
 
     async def test_too_late(self) -> None:
@@ -216,7 +216,7 @@ class WebTests(GatewayCase):
         def broken(*_arguments: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        self.patch(type(self.store), "requests", broken)
+        self.patch(type(self.store), "request_ids", broken)
         answer = await self.call("GET", "/v1/requests", CAROL)
         self.assertEqual((answer.status, answer.body["error"]), (500, "internal"))
         self.assertNotIn("secret", json.dumps(answer.body))

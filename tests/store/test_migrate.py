@@ -84,6 +84,7 @@ class OpenTests(SynchronousTestCase):
 
     def test_what_is_no_database_is_not_overwritten(self) -> None:
         path = Path(self.mktemp())
+        path.touch(mode=0o600)
         path.write_bytes(b"not a database, but longer than a header" * 100)
         self.assertRaises(UnavailableError, open_store, path)
         self.assertTrue(path.read_bytes().startswith(b"not a database"))

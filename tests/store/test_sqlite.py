@@ -103,9 +103,9 @@ class KeepTests(StoreTestCase):
             for number in (1, 2, 3):
                 change.add_request(request(number))
             change.replace(request(3), evolve(request(3), state="denied"))
-        self.assertEqual([r.id for r in self.store.requests(None, 2)], ["r-3", "r-2"])
-        waiting = self.store.requests(OPEN_STATES, 9)
-        self.assertEqual([r.id for r in waiting], ["r-2", "r-1"])
+        self.assertEqual(self.store.request_ids(None, 2), ["r-3", "r-2"])
+        waiting = self.store.request_ids(OPEN_STATES, 9)
+        self.assertEqual(waiting, ["r-2", "r-1"])
         self.assertEqual(self.store.count_states(), {"requested": 2, "denied": 1})
 
     def test_waiting_requests_are_counted_by_root(self) -> None:
@@ -175,10 +175,10 @@ class KeepTests(StoreTestCase):
         self.store.purge(99.0, 1.5)
         self.assertIsNotNone(self.store.password("abcdefgh"))
         self.assertTrue(self.store.use_once("pop", "j", 200.0))
-        self.assertEqual([r.id for r in self.store.requests(None, 9)], ["r-2"])
+        self.assertEqual(self.store.request_ids(None, 9), ["r-2"])
         self.store.purge(101.0, 1000.0)
         self.assertIsNone(self.store.password("abcdefgh"))
-        self.assertEqual([r.id for r in self.store.requests(None, 9)], ["r-2"])  # it waits
+        self.assertEqual(self.store.request_ids(None, 9), ["r-2"])  # it waits
 
     def test_a_full_disk_is_told(self) -> None:
         """What cannot be written is `UnavailableError`, which refuses the operation."""
