@@ -315,7 +315,9 @@ class Walk:
         self.names.reference(column_names(body), mentioned=True)
 
     def _indirection(self, body: Body, scope: Scope) -> None:
-        self.names.mentions.update(strings(body.get("indirection", ())))
+        names = strings(body.get("indirection", ()))
+        self.names.mentions.update(names)
+        self.names.selected.update(names)
         self._fields("A_Indirection", body, scope)
 
     def _function(self, body: Body, scope: Scope) -> None:

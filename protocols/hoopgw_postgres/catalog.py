@@ -72,8 +72,8 @@ columns AS (
 
 # Relations whose rules depend on a column, or hold a whole row of anything (":varattno 0": that
 # leaves no trace in pg_depend), and what depends on those in turn.
-_VIEWS: Final = """
-views(relid, through) AS (
+_PLAIN_VIEWS: Final = """
+plain(relid, through) AS (
     SELECT DISTINCT w.ev_class, w.oid
     FROM columns k
     JOIN pg_catalog.pg_depend d
@@ -83,6 +83,76 @@ views(relid, through) AS (
     WHERE d.refobjsubid = k.attnum OR w.ev_action::text ~ ':varattno 0 '
     UNION
     SELECT w.ev_class, w.oid
+    FROM plain v
+    JOIN pg_catalog.pg_depend d
+        ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = v.relid
+        AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> v.relid
+),
+"""
+# What is written in another language than C, and belongs to no extension, is somebody's own code.
+_OWN: Final = """
+own AS (
+    SELECT p.oid, p.proname, p.prosrc, p.pronargs, p.pronargdefaults, p.proargtypes
+    FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND l.lanname NOT IN ('c', 'internal')
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+        AND d.deptype = 'e'
+    )
+)"""
+# A view may call somebody's own code, which reads a masked relation without a trace in pg_depend:
+# its source has the relation's name, or that of more such code, or makes a statement as it runs.
+_CODE_VIEWS: Final = """,
+hidden(relid, name) AS (
+    SELECT c.oid, pg_catalog.lower(c.relname::pg_catalog.text)
+    FROM (SELECT relid FROM columns UNION SELECT relid FROM plain) q
+    JOIN pg_catalog.pg_class c ON c.oid = q.relid
+),
+called(rule, oid, source) AS (
+    SELECT DISTINCT d.objid, o.oid, pg_catalog.lower(o.prosrc)
+    FROM pg_catalog.pg_depend d
+    LEFT JOIN pg_catalog.pg_operator r
+        ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND r.oid = d.refobjid
+    JOIN own o ON o.oid = CASE
+        WHEN d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid
+        ELSE r.oprcode::pg_catalog.oid END
+    WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+),
+suspect(name) AS (
+    SELECT name FROM hidden
+    UNION SELECT pg_catalog.lower(proname::pg_catalog.text) FROM own
+    UNION SELECT 'execute'
+),
+code(rule) AS MATERIALIZED (
+    SELECT DISTINCT c.rule
+    FROM called c
+    CROSS JOIN LATERAL pg_catalog.regexp_split_to_array(c.source, '[^a-z0-9_]+') AS w(words)
+    WHERE EXISTS (
+        SELECT FROM suspect s WHERE CASE
+            WHEN s.name ~ '^[a-z0-9_]+$' THEN s.name = ANY (w.words)
+            ELSE pg_catalog.strpos(c.source, s.name) > 0 END
+    )
+    OR EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = c.oid
+        AND CASE d.refclassid
+            WHEN 'pg_catalog.pg_class'::pg_catalog.regclass
+                THEN d.refobjid IN (SELECT relid FROM hidden)
+            WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass
+                THEN d.refobjid IN (SELECT oid FROM own) END
+    )
+),
+views(relid, through, code) AS (
+    SELECT relid, through, false FROM plain
+    UNION
+    SELECT w.ev_class, w.oid, true FROM code c JOIN pg_catalog.pg_rewrite w ON w.oid = c.rule
+    UNION
+    SELECT w.ev_class, w.oid, false
     FROM views v
     JOIN pg_catalog.pg_depend d
         ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = v.relid
@@ -92,7 +162,7 @@ views(relid, through) AS (
 """
 _COLUMNS: Final = "SELECT relid, attnum, s, t, c, derived FROM columns"
 _RULES: Final = """
-SELECT v.relid, w.ev_type, w.ev_action::text
+SELECT v.relid, w.ev_type, w.ev_action::text, v.code
 FROM views v JOIN pg_catalog.pg_rewrite w ON w.oid = v.through
 """
 _ATTRIBUTES: Final = """
@@ -107,28 +177,21 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type b ON b.oid = a.atttypid
 ORDER BY r.oid, a.attnum
 """
-# What is written in another language than C, and belongs to no extension, is somebody's own code.
+# Names that mean somebody's own code: functions that are also in pg_catalog (f), operators (o), and
+# functions of a row, which can be written as a column of it (c).
 _SHADOWED: Final = """
-WITH own AS (
-    SELECT p.oid, p.proname
-    FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
-    AND l.lanname NOT IN ('c', 'internal')
-    AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_depend d
-        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
-        AND d.deptype = 'e'
-    )
-)
-SELECT proname, false FROM own WHERE EXISTS (
+SELECT proname, 'f' FROM own WHERE EXISTS (
     SELECT FROM pg_catalog.pg_proc o
     WHERE o.proname = own.proname AND o.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
 )
 UNION
-SELECT o.oprname, true FROM own JOIN pg_catalog.pg_operator o ON o.oprcode = own.oid
+SELECT o.oprname, 'o' FROM own JOIN pg_catalog.pg_operator o ON o.oprcode = own.oid
+UNION
+SELECT proname, 'c' FROM own JOIN pg_catalog.pg_type t ON t.oid = own.proargtypes[0]
+WHERE pronargs > 0 AND pronargs - pronargdefaults <= 1 AND t.typtype IN ('c', 'p')
 """
+# Compiling these takes longer than running them; the setting ends with this query.
+_SWIFT: Final = "SET LOCAL jit = off"
 _ENCODING: Final = "SELECT pg_catalog.getdatabaseencoding()"
 _RESULTS: Final = 6
 
@@ -136,14 +199,15 @@ _RESULTS: Final = 6
 def question(keys: Iterable[Key]) -> bytes:
     """Return the statements to send as one simple query; there must be a key."""
     wanted = ", ".join(f"({', '.join(_quote(part) for part in key)})" for key in keys)
-    closure = _CLOSURE.format(wanted=wanted) + _VIEWS
+    closure = _CLOSURE.format(wanted=wanted) + _PLAIN_VIEWS + _OWN + _CODE_VIEWS
     return ";".join(
         (
+            _SWIFT,
             _FIND.format(wanted=wanted),
             closure + _COLUMNS,
             closure + _ATTRIBUTES,
             closure + _RULES,
-            _SHADOWED,
+            f"WITH {_OWN} {_SHADOWED}",
             _ENCODING,
         )
     ).encode()
@@ -182,9 +246,14 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
     )
     return ClassifiedSet(
         relations=tuple(classified),
-        shadowed=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "f"),
-        operators=frozenset(_text(name) for name, operator in shadowed if _text(operator) == "t"),
+        shadowed=_names(shadowed, "f"),
+        operators=_names(shadowed, "o"),
+        row_functions=_names(shadowed, "c"),
     )
+
+
+def _names(rows: Iterable[Row], kind: str) -> frozenset[str]:
+    return frozenset(_text(name) for name, found in rows if _text(found) == kind)
 
 
 def _check_names(relations: Iterable[ClassifiedRelation], encoding: str) -> None:
@@ -247,7 +316,11 @@ def _relations(rows: Iterable[Row]) -> dict[int, ClassifiedRelation]:
 
 def _follow_views(rules: Iterable[Row], shown: dict[int, _Sources]) -> None:
     """Add to ``shown`` what views show, until nothing changes: views may stand on views."""
-    waiting = [(_int(relid), _text(kind), _text(action)) for relid, kind, action in rules]
+    waiting = [
+        # What calls somebody's own code is followed no further.
+        (_int(relid), _text(kind), "" if _text(code) == "t" else _text(action))
+        for relid, kind, action, code in rules
+    ]
     changed = True
     while changed:
         changed = False

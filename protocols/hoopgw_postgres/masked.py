@@ -60,6 +60,8 @@ class ClassifiedSet:
     """Names of ``pg_catalog`` functions that somebody has defined elsewhere as well."""
     operators: frozenset[str] = frozenset()
     """Operators that call somebody's own functions."""
+    row_functions: frozenset[str] = frozenset()
+    """Somebody's own functions of a row, which can be written as a column of it."""
 
     def labels(self, labels: Mapping[Key, frozenset[str]]) -> dict[tuple[str, str], frozenset[str]]:
         """Return the labels of each relation, by schema and name, from those of columns."""
@@ -84,6 +86,7 @@ class ClassifiedSet:
             relations={name: tuple(relations) for name, relations in found.items()},
             shadowed=self.shadowed,
             operators=self.operators,
+            row_functions=self.row_functions,
         )
 
 
@@ -122,6 +125,7 @@ class MaskedSet:
     """By name, in whatever schema."""
     shadowed: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    row_functions: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether anything is masked."""

@@ -177,6 +177,15 @@ def _general_objections(statement: Statement, masked: MaskedSet) -> Iterator[Ref
         if odd or setting.name in _PINNED or setting.name.startswith("debug_"):
             what = "what set_config is given as no literal" if odd else setting.name
             yield Refused(f"{what} cannot be set where columns are masked")
+    yield from _code_objections(statement, masked)
+    for relation in statement.relations:
+        toast = relation.schema == "pg_toast" or relation.name.startswith("pg_toast_")
+        if toast or relation.name in _VALUE_CATALOGS:
+            yield Refused(f"{relation.written} may hold values of masked columns")
+
+
+def _code_objections(statement: Statement, masked: MaskedSet) -> Iterator[Refused]:
+    """Object to what may run code that is not known to be harmless."""
     for schema, name in sorted(statement.functions):
         if not _is_listed(schema, name, masked):
             written = f"{schema}.{name}" if schema else name
@@ -190,10 +199,12 @@ def _general_objections(statement: Statement, masked: MaskedSet) -> Iterator[Ref
         yield Refused(
             f"operator {name} may call a function of somebody's own, where columns are masked"
         )
-    for relation in statement.relations:
-        toast = relation.schema == "pg_toast" or relation.name.startswith("pg_toast_")
-        if toast or relation.name in _VALUE_CATALOGS:
-            yield Refused(f"{relation.written} may hold values of masked columns")
+    fields = statement.selected.union(column for _, column in statement.qualified)
+    for name in sorted(fields & masked.row_functions):
+        yield Refused(
+            f'"{name}" may be somebody\'s own function of a row, where columns are masked',
+            "If it is a column, write it without the relation before it.",
+        )
 
 
 def _node_objections(node: str) -> Iterator[Refused]:
@@ -262,7 +273,10 @@ def _role_objections(statement: Statement, touched: list[MaskedRelation]) -> Ite
         if found.name == relation.name
     }
     if any(opaque and role not in _HARMLESS_ROLES | {"ddl"} for role, opaque in roles):
-        yield Refused("this relation computes its rows from masked columns, so it is not readable")
+        yield Refused(
+            "this relation computes its rows from masked columns, or with code that may read them",
+            "So it cannot be read here.",
+        )
     if "ddl" in {role for role, _ in roles} and statement.nodes.isdisjoint({"DropStmt"}):
         yield Refused("a relation with masked columns cannot be changed by who sees it masked")
     if "ViewStmt" in statement.nodes:

@@ -37,6 +37,7 @@ class Naming:
     mentions: set[str] = field(factory=set)
     singles: set[str] = field(factory=set)
     qualified: set[tuple[str, str]] = field(factory=set)
+    selected: set[str] = field(factory=set)
     aliases: set[tuple[str, str]] = field(factory=set)
     nested_stars: set[str] = field(factory=set)
     row_stars: set[str] = field(factory=set)
@@ -122,8 +123,9 @@ class Naming:
 
     def count(self) -> int:
         """Return how many names there are, of all sorts."""
-        found = (self.relations, self.functions, self.settings, self.outputs, self.mentions)
-        return sum(map(len, (*found, self.singles, self.qualified, self.aliases, self.row_stars)))
+        named = (self.relations, self.functions, self.settings, self.outputs, self.mentions)
+        said = (self.singles, self.qualified, self.selected, self.aliases, self.row_stars)
+        return sum(map(len, (*named, *said)))
 
     def complete(self, statement: Statement) -> Statement:
         """Return ``statement`` with all that was named."""
@@ -138,6 +140,7 @@ class Naming:
             mentions=frozenset(self.mentions),
             singles=frozenset(self.singles),
             qualified=frozenset(self.qualified),
+            selected=frozenset(self.selected),
             aliases=frozenset(self.aliases),
             nested_stars=frozenset(self.nested_stars),
             row_stars=frozenset(self.row_stars),

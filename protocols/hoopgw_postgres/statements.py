@@ -127,6 +127,8 @@ class Statement(msgspec.Struct, frozen=True, array_like=True):
     """References of one name: a column, or a whole row of the relation with that name or alias."""
     qualified: frozenset[tuple[str, str]] = frozenset()
     """References of several names, the last two: alias and column; or a function of the row."""
+    selected: frozenset[str] = frozenset()
+    """Names behind an expression, as in ``(x).name``: a field of it, or a function of it."""
     aliases: frozenset[tuple[str, str]] = frozenset()
     """Alias (or name) of every relation in a FROM or as a target, and the relation's name."""
     nested_stars: frozenset[str] = frozenset()

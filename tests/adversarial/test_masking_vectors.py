@@ -246,14 +246,15 @@ class Vector17Tests(VectorTests):
 
 def _results(messages: list[Message]) -> Iterator[list[list[bytes | None]]]:
     """Yield the rows of each result of a simple query."""
-    rows: list[list[bytes | None]] = []
+    rows: list[list[bytes | None]] | None = None
     for message in messages:
         if message.kind == b"T":
             rows = []
-        elif message.kind == b"D":
+        elif message.kind == b"D" and rows is not None:
             rows.append(list(_fields(message.body)))
-        elif message.kind == b"C":
+        elif message.kind == b"C" and rows is not None:
             yield rows
+            rows = None
         elif message.kind == b"E":
             raise AssertionError(message.body)
 

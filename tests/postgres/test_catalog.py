@@ -46,6 +46,41 @@ SCHEMA = (
     "CREATE FUNCTION lower(int) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
     "CREATE OPERATOR @#@ (rightarg = int, function = lower)",
     "CREATE FUNCTION unlike_any(int) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+    "CREATE FUNCTION harmless(int) RETURNS text LANGUAGE sql AS 'SELECT lpad($1::text, 3)'",
+    (
+        "CREATE FUNCTION reads(int) RETURNS text LANGUAGE sql "
+        "AS 'SELECT ssn::text FROM Customers WHERE id = $1'"
+    ),
+    ("CREATE FUNCTION around(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN Reads($1); END'"),
+    (
+        "CREATE FUNCTION atomic(int) RETURNS text LANGUAGE sql "
+        "BEGIN ATOMIC SELECT ssn::text FROM customers WHERE id = $1; END"
+    ),
+    (
+        "CREATE FUNCTION dynamic(text) RETURNS text LANGUAGE plpgsql "
+        "AS 'DECLARE x text; BEGIN EXECUTE $1 INTO x; RETURN x; END'"
+    ),
+    "CREATE FUNCTION of_row(orders) RETURNS text LANGUAGE sql AS 'SELECT around($1.customer)'",
+    "CREATE FUNCTION of_any(anyelement, int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION of_two(orders, int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE OPERATOR ### (rightarg = int, function = reads)",
+    "CREATE VIEW by_code AS SELECT id, reads(customer) AS ssn FROM orders",
+    "CREATE VIEW by_code_around AS SELECT id FROM orders WHERE around(id) > ''",
+    "CREATE VIEW by_code_atomic AS SELECT atomic(id) FROM orders",
+    "CREATE VIEW by_text AS SELECT dynamic(note) FROM orders",
+    "CREATE VIEW by_operator AS SELECT ### id FROM orders",
+    "CREATE VIEW by_row AS SELECT o.of_row FROM orders o",
+    "CREATE VIEW on_code AS SELECT id FROM by_code",
+    "CREATE VIEW by_harmless AS SELECT harmless(id) FROM orders",
+)
+CODE = (
+    "by_code",
+    "by_code_around",
+    "by_code_atomic",
+    "by_text",
+    "by_operator",
+    "by_row",
+    "on_code",
 )
 
 
@@ -57,12 +92,13 @@ def ask(connection: psycopg.Connection[Any], keys: list[Key]) -> list[list[Row]]
     while True:
         result = cursor.pgresult
         assert result is not None
-        results.append(
-            [
-                [result.get_value(row, column) for column in range(result.nfields)]
-                for row in range(result.ntuples)
-            ]
-        )
+        if result.nfields:  # one of the statements is a SET
+            results.append(
+                [
+                    [result.get_value(row, column) for column in range(result.nfields)]
+                    for row in range(result.ntuples)
+                ]
+            )
         if not cursor.nextset():
             return results
 
@@ -100,6 +136,7 @@ class CatalogTests(SynchronousTestCase):
                 *("customers", "vip", "parts", "parts_1", "renamed", "on_it", "joined", "whole"),
                 *("used", "sorted", "grouped", "changed", "nested", "either", "merged"),
                 *("on_opaque", "kept", "log"),
+                *CODE,
             },
         )
 
@@ -135,12 +172,14 @@ class CatalogTests(SynchronousTestCase):
         for name in (
             *("whole", "used", "sorted", "grouped", "changed", "nested", "either"),
             *("on_opaque", "log"),
+            *CODE,
         ):
             self.assertIn(SSN, self.relation(name).opaque, name)
 
     def test_what_calls_code_of_somebody_s_own(self) -> None:
         self.assertEqual(self.found.shadowed, {"lower"})
-        self.assertEqual(self.found.operators, {"@#@"})
+        self.assertEqual(self.found.operators, {"@#@", "###"})
+        self.assertEqual(self.found.row_functions, {"of_row", "of_any"})
 
     def test_a_column_that_is_not_there(self) -> None:
         with postgres.shared.get(self.version).connect(self.database) as connection:

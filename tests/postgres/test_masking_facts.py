@@ -26,6 +26,7 @@ class MaskingFactTests(SynchronousTestCase):
         self.assertEqual(statement.mentions, {"a"})
         self.assertEqual(statement.singles, {"a"})
         self.assertEqual(statement.qualified, {("c", "b")})
+        self.assertEqual(one("SELECT (c).a, (f(c.b)).d.e").selected, {"a", "d", "e"})
         self.assertEqual(
             one("DELETE FROM c RETURNING a, *").outputs, (Output("a"), Output("", star=True))
         )

@@ -60,6 +60,7 @@ MASKED = MaskedSet(
     relations={"customers": (CUSTOMERS,), "opaque": (OPAQUE,), "secrets": (SECRETS,)},
     shadowed=frozenset({"lower"}),
     operators=frozenset({"@#@"}),
+    row_functions=frozenset({"payer"}),
 )
 TWO = MaskedSet(relations={"customers": (CUSTOMERS, OLD)})
 
@@ -231,9 +232,21 @@ class TouchTests(RuleTestCase):
         self.assert_refused("CLUSTER customers", "CLUSTER")
 
     def test_relations_that_cannot_be_followed(self) -> None:
-        self.assert_refused("SELECT 1 FROM opaque", "not readable")
-        self.assert_refused("INSERT INTO opaque VALUES (1)", "not readable")
+        self.assert_refused("SELECT 1 FROM opaque", "computes its rows")
+        self.assert_refused("INSERT INTO opaque VALUES (1)", "computes its rows")
         self.assert_passes("DROP VIEW opaque", ByOrigin)
+
+    def test_functions_of_rows(self) -> None:
+        """A function can be written as if it were a column, of whatever relation."""
+        for text in (
+            "SELECT o.payer FROM orders o",
+            "SELECT shop.orders.payer FROM shop.orders",
+            "SELECT 1 FROM orders o WHERE o.payer > 'a'",
+            "SELECT (o).payer FROM orders o",
+            "UPDATE orders o SET item = o.payer",
+        ):
+            self.assert_refused(text, "function of a row")
+        self.assert_passes("SELECT payer, o.item FROM orders o", Untouched)
 
     def test_hidden_columns(self) -> None:
         self.assert_refused("SELECT key FROM secrets", "does not show you")
