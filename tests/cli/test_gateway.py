@@ -12,6 +12,8 @@ from twisted.internet.threads import deferToThread
 from hoopgw.cli.home import Home, Login
 from hoopgw.events import Principal
 from hoopgw.link import identity
+from hoopgw.processes.recorder import signing_key
+from hoopgw.recording.recovery import open_log
 from hoopgw.store.rows import Request
 from tests.cli.support import Run, run
 from tests.control.gateway_case import ALICE, CAROL, ROOT, GatewayCase
@@ -196,6 +198,10 @@ class AgentTests(CommandCase):
 
     async def test_joins(self) -> None:
         """With a token that an administrator made; it is good once."""
+        # An agent pins the log's key, so there must be a log.
+        paths = self.config.paths
+        key = signing_key(paths.log_key)
+        open_log(paths.log, key, self.config.name).writer.close()
         made = await self.hoopgw(ROOT, "agent", "token", "local")
         self.assertEqual(made.status, 0, made.errors)
         (self.folder / "agent.toml").write_text(AGENT)
