@@ -8,12 +8,23 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
 
+from hoopgw.control import api_requests
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews import docket
 from hoopgw.store.rows import Request, SessionHead
-from tests.control.gateway_case import AGENT, ALICE, CAROL, DAVE, ROOT, GatewayCase, Reply, soon
+from tests.control.gateway_case import (
+    AGENT,
+    ALICE,
+    CAROL,
+    DAVE,
+    ROOT,
+    GatewayCase,
+    Reply,
+    keeping,
+    soon,
+)
 from tests.store.values import DBA, SECURITY, ask, hop, person
 
 MALLORY = soon(person("mallory", "dev"))
@@ -182,9 +193,8 @@ class ForeignTests(ReviewCase):
         verbs = ("", "/approve", "/deny", "/withdraw", "/reason")
         for who in strangers:
             for verb in verbs:
-                method, body = ("POST", {}) if verb else ("GET", None)
-                if verb == "/reason":
-                    body = {"reason": "because"}
+                method = "POST" if verb else "GET"
+                body = {"reason": "because"} if verb == "/reason" else {} if verb else None
                 answer = await self.call(method, f"/v1/requests/{filed.id}{verb}", who, body)
                 self.assertEqual(answer.status, 404, f"{who.path} {verb}")
             listed = await self.call("GET", "/v1/requests", who)
@@ -213,7 +223,7 @@ class ForeignTests(ReviewCase):
             opened=time.time(),
         )
         told: list[Any] = []
-        peer = await self.peer(cut=lambda body: told.append(body) or {})
+        peer = await self.peer(cut=keeping(told))
         await peer.call("hello", worker="w1")
         self.store.open_session(head)
         for who in (MALLORY, through(MALLORY), CAROL, through(ALICE), through(ROOT)):
@@ -260,8 +270,6 @@ class BurialTests(ReviewCase):
 
     async def test_long_texts(self) -> None:
         """A list reads no more than so many bytes, and says that there is more."""
-        from hoopgw.control import api_requests
-
         self.patch(api_requests, "_SCAN_BYTES", 300_000)
         for number in range(8):
             self.file(text=f"delete {number} " + "x" * 100_000)
