@@ -192,13 +192,7 @@ class Answers:
             raise ProtocolViolationError("the target sent rows that nobody asked for")
         head = self._flow.pending[0]
         if self._masks is not None and not running.looked and head.step is Step.EXECUTE:
-            running.looked = True
-            portal = head.portal
-            if portal is None or portal.prepared.description is None:
-                raise ProtocolViolationError("rows came before their description")
-            running.masker = self._masks.for_rows(
-                portal.prepared.description, portal.result_formats
-            )
+            raise ProtocolViolationError("rows came without their description")
         return running
 
     def _plain_rows(self, data: memoryview, at: int, running: Running) -> int:
@@ -219,7 +213,7 @@ class Answers:
         """Mask, count or drop the whole rows from ``at`` on; return where they end."""
         self._credit(data, at)
         first, kind, size, rows = at, data[at], len(data), 0
-        room = None if running.max_rows is None else running.max_rows - running.rows
+        room = running.room
         stop = at
         while size - at >= 5 and data[at] == kind:
             end = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
@@ -257,6 +251,17 @@ class Answers:
                 running.keep(data[self._mark : end])
             self._mark = end
 
+    def _replace(self, data: memoryview, at: int, end: int, instead: bytes | None) -> None:
+        """Credit a message, or what the client gets in its place: no other bytes are recorded."""
+        if instead is None:
+            self._credit(data, end)
+            return
+        self._credit(data, at)
+        running = self._running()
+        if running is not None:
+            running.keep(instead)
+        self._mark = end
+
     # Other messages: each returns None to pass the message, or what to send instead
 
     def _unknown(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -279,8 +284,9 @@ class Answers:
             if head.running is not None and self._masks is not None:
                 head.running.masker = self._masks.for_rows(bytes(data[at + 5 : end]), None)
             return None
-        if head.own and head.prepared is not None:
-            head.prepared.description = bytes(data[at + 5 : end])
+        if head.describes is not None and self._masks is not None:
+            head.describes.looked = True
+            head.describes.masker = self._masks.for_rows(bytes(data[at + 5 : end]), None)
         self._flow.pending.popleft()
         return b"" if head.own else None
 
@@ -288,8 +294,6 @@ class Answers:
         head = self._head(Step.DESCRIBE, Step.RUN)
         if head.step is Step.RUN:
             return None
-        if head.own and head.prepared is not None:
-            head.prepared.description = b""
         self._flow.pending.popleft()
         return b"" if head.own else None
 
@@ -334,7 +338,7 @@ class Answers:
             running.outcome = tag or ("SUSPENDED" if data[at] == 0x73 else "EMPTY")
         running.masker = None
         if head.step is Step.EXECUTE:
-            self._credit(data, end if instead is None else at)
+            self._replace(data, at, end, instead)
             self._flow.pending.popleft()
             if running.judged.names:
                 self._flow.succeeded(running.judged, running.text)
@@ -342,6 +346,8 @@ class Answers:
         return instead
 
     def _finish(self, running: Running) -> None:
+        # Only now, and not when it was sent: an earlier transaction may have ended meanwhile.
+        self._flow.tainted |= running.judged.touches
         if running.portal is not None:
             running.portal.shown += running.rows
         self._finished(running)
@@ -372,15 +378,15 @@ class Answers:
         head = pending[0]
         if head.refusal and not self.told_fatal:
             instead = head.refusal
-        running = head.running
+        running = head.running or head.describes
         if running is not None:
             running.masker = None
             if running.over:
                 instead = self._rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
+        self._replace(data, at, end, instead)
         if head.step not in _TO_READY:
-            self._credit(data, end if instead is None else at)
             self._drop_until_sync()
             # Who waits behind a Sync of our own has a Sync to send yet, and skips to it as well.
             flow.failed = not pending or pending[0].own
@@ -439,24 +445,36 @@ class Answers:
         return None if name in SHOWN_PARAMETERS else b""
 
     def _notice(self, data: memoryview, at: int, end: int) -> bytes | None:
-        return self._withheld(b"N", wire.parse_report(data[at + 5 : end]))
+        instead = self._withheld(b"N", wire.parse_report(data[at + 5 : end]))
+        self._replace(data, at, end, instead)
+        return instead
 
     def _notification(self, data: memoryview, at: int, end: int) -> bytes | None:
         if self._masks is None:
             return None
         # Another session may put anything into the payload.
         channel = data[at + 9 : end].tobytes().split(b"\0")[0]
-        return wire.message(b"A", bytes(data[at + 5 : at + 9]) + channel + b"\0\0")
+        instead = wire.message(b"A", bytes(data[at + 5 : at + 9]) + channel + b"\0\0")
+        self._replace(data, at, end, instead)
+        return instead
 
     def _withheld(self, kind: bytes, fields: dict[str, str]) -> bytes | None:
         """Withhold texts that may hold a masked value."""
-        if self._masks is None or not self._flow.tainted:
+        if self._masks is None or not self._is_tainted():
             return None
         code = fields.get("C", "XX000")
         text = fields.get("M", "")
-        if not code.startswith(_TEXT_KEPT):
+        # Code in a function may have put anything in, under whatever SQLSTATE; the server's own
+        # contexts are of locks, as "while updating tuple ..".
+        by_code = any(not line.startswith("while ") for line in fields.get("W", "").splitlines())
+        if by_code or not code.startswith(_TEXT_KEPT):
             text = "hoopgw withholds this text: the transaction touches masked columns"
         return wire.report(kind, fields.get("S", "ERROR"), code, text)
+
+    def _is_tainted(self) -> bool:
+        pending = self._flow.pending
+        running = (pending[0].running or pending[0].describes) if pending else None
+        return self._flow.tainted or (running is not None and running.judged.touches)
 
 
 _CONTROL: Final = {

@@ -65,6 +65,8 @@ class Dispatch:
         """While it is there, nothing more is taken from the client."""
         self.copying: Running | None = None
         """The COPY FROM STDIN that was forwarded last."""
+        self.describes = False
+        """Whether the target is asked for where columns come from, before it runs a portal."""
         self._impossible = b"hoopgw_refused_" + secrets.token_hex(8).encode()
 
     def flush(self) -> None:
@@ -233,13 +235,13 @@ class Dispatch:
         """Forward what was decided and recorded."""
         flow = self._flow
         flow.touched = True
-        if judged.touches:
-            flow.tainted = True
         running = Running(judged, asked.text, intent, self._journal.now(), None)
         if judged.max_rows is not None:
             self._limit(running, asked, judged)
         work = Work(asked.step, running)
         work.portal = asked.portal
+        if self.describes and asked.step is Step.EXECUTE:
+            self._describe(bytes(frame), running)
         self.forward(frame, work)
         if asked.step is Step.QUERY:
             flow.end_segment()
@@ -250,16 +252,19 @@ class Dispatch:
             self.copying = running
             self._wait(self._copy_begins(running))
 
+    def _describe(self, frame: bytes, running: Running) -> None:
+        """Ask where the columns come from, so close before they come that it cannot change."""
+        work = Work(Step.DESCRIBE)
+        work.own, work.describes = True, running
+        self.forward(wire.describe(b"P", frame[5 : frame.index(0, 5)]), work)
+
     def _limit(self, running: Running, asked: Asked, judged: Judged) -> None:
         """Count rows against the policy's limit over all that one cursor or portal shows."""
-        limit = judged.max_rows
-        assert limit is not None
         portal = asked.portal
         for statement in judged.facts.statements:
             if statement.kind == "fetch":
                 portal = self._flow.portals.find(statement.name.encode())
-        running.portal = portal
-        running.max_rows = limit if portal is None else max(0, limit - portal.shown)
+        running.portal, running.max_rows = portal, judged.max_rows
 
     async def _hold(self, asked: Asked, frame: bytes, judged: Judged, review: Review) -> None:
         """Ask people, and wait for them."""

@@ -65,7 +65,7 @@ class Running:
     """Its rows are dropped: it has shown as many as it may."""
     masker: Masker | None = None
     looked = False
-    """Whether a masker was looked for."""
+    """Whether a masker was looked for: the target has said what comes."""
     portal: Portal | None = None
     """What it fetches from; its rows count there, too."""
     received = 0
@@ -83,6 +83,14 @@ class Running:
         """Nanoseconds since the epoch."""
         self.max_rows = max_rows
         self.output: list[bytes] = []
+
+    @property
+    def room(self) -> int | None:
+        """How many rows it may show yet; None is no limit."""
+        if self.max_rows is None:
+            return None
+        shown = 0 if self.portal is None else self.portal.shown
+        return max(0, self.max_rows - shown - self.rows)
 
     @property
     def plain(self) -> bool:
@@ -108,8 +116,6 @@ class Prepared:
     types: bytes = b""
     number: int | None = None
     """Of its `TextDefined` record."""
-    description: bytes | None = None
-    """Body of its RowDescription, where masks may apply; empty if it returns no rows."""
     by_sql: bool = False
     """Made by PREPARE or DECLARE, not by Parse."""
 
@@ -123,7 +129,6 @@ class Portal:
     """The Bind, to send again; empty for a cursor."""
     parameters: bytes
     """What it bound: the Bind's body after the two names."""
-    result_formats: tuple[int, ...] = ()
     holds: bool = False
     """It outlives its transaction."""
     shown: int = 0
@@ -149,6 +154,8 @@ class Work:
     prepared: Prepared | None = None
     portal: Portal | None = None
     name = b""
+    describes: Running | None = None
+    """What runs next; its rows are masked by what the target answers to this."""
     own = False
     """The gateway sent it; the client sees nothing of the answer."""
     of_portal = False

@@ -193,6 +193,8 @@ class Judge:
                 judged.facts, "a name that stands for another is not followed", "0A000"
             )
         runs = [statement for each in meant for statement in each.facts.statements]
+        if any(statement.copy is not None for statement in runs):
+            return self._denied(judged.facts, "EXECUTE of a COPY is not passed", "0A000")
         found = self._judge_facts(judged.facts, text, in_transaction, runs)
         touches = found.touches or any(each.touches for each in meant)
         return evolve(found, touches=touches, executes=(), fetches=(), by_name=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 from attrs import define, field
 
+from hoopgw.errors import ProtocolViolationError
 from hoopgw.events import Principal
 from hoopgw.policy.decision import Hidden, Sight
 from hoopgw.spi import Policy, TargetSettings
@@ -64,7 +65,14 @@ class SessionMasks:
         return self._plan.for_row_description(description, formats)
 
     def for_copy(self, facts: Facts) -> Masker | None:
-        """Return what masks the rows of a COPY TO STDOUT; None if it shows nothing masked."""
+        """Return what masks the rows of a COPY TO STDOUT; None if it shows nothing masked.
+
+        Raises:
+            ProtocolViolationError: nothing was copied.
+
+        """
+        if all(statement.copy is None for statement in facts.statements):
+            raise ProtocolViolationError("rows of a COPY that no statement asked for")
         rule = self.judge(facts)
         copied = facts.statements[0].copy
         if not isinstance(rule, ByIndex) or copied is None:

@@ -87,6 +87,7 @@ class Session:
         self._dispatch = Dispatch(
             flow, self._target, judge, journal, asking, self._resume, self.end
         )
+        self._dispatch.describes = masks is not None
         self._client_gate = ReadGate(client)
         self._target_gate = ReadGate(self._target)
         self._buffer = bytearray()
@@ -238,13 +239,6 @@ class Session:
         prepared = Prepared(parsed.text, judged, types)
         self._flow.statements.say(parsed.name, prepared)
         self._dispatch.forward(frame, Work.naming(Step.PARSE, parsed.name, prepared=prepared))
-        if self._masked:
-            self._describe_for_us(prepared, parsed.name)
-
-    def _describe_for_us(self, prepared: Prepared, name: bytes) -> None:
-        """Learn where the columns come from, though the client may not ask."""
-        work = Work.naming(Step.DESCRIBE, name, prepared=prepared, own=True)
-        self._dispatch.forward(wire.describe(b"S", name), work)
 
     def _bind(self, frame: memoryview) -> None:
         bound = wire.parse_bind(frame[5:])
@@ -264,11 +258,9 @@ class Session:
             return
         if len(self._flow.portals) >= NAMES_LIMIT:
             raise ProtocolViolationError("too many portals")
-        if self._masked and prepared.by_sql:
-            self._describe_for_us(prepared, bound.statement)
         names = len(bound.portal) + len(bound.statement) + 2
         kept = bytes(frame)
-        portal = Portal(prepared, kept, kept[5 + names :], bound.result_formats)
+        portal = Portal(prepared, kept, kept[5 + names :])
         self._flow.portals.say(bound.portal, portal)
         self._dispatch.forward(frame, Work.naming(Step.BIND, bound.portal, portal=portal))
 
