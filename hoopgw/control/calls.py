@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
@@ -197,6 +197,9 @@ class WorkerCalls:
         serial = body["serial"]
         text = f"{serial:x}" if isinstance(serial, int) else str(serial).lower().lstrip("0")
         ok = row is not None and row.accepts(text) and row.expires > self._now()
+        if ok and row is not None and row.previous and text == row.serial:
+            # The agent has its new certificate: from here on, the one before is of use to thieves.
+            self._store.put_agent(evolve(row, previous=""))
         if not ok:
             log.warn("agent {agent} is not enrolled with that certificate", agent=str(body["name"]))
         return {"ok": ok}

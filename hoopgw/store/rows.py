@@ -89,7 +89,8 @@ class AgentRow:
     serial: str
     """Of its link certificate: lower-case hexadecimal, no leading zeros."""
     previous: str = ""
-    """Serial that it renewed with: good too, because the answer may have been lost."""
+    """Serial that it renewed with: good too, because the answer may have been lost, until the new
+    one has been seen in use."""
     enrolled: float
     expires: float
     """End of the certificate."""
