@@ -189,7 +189,8 @@ def twistd(service: str, config: Path) -> list[str]:
     """Return what runs one of our services in the foreground."""
     beside = Path(sys.executable).with_name("twistd")
     program = [str(beside)] if beside.exists() else [sys.executable, "-c", _TWISTD]
-    return [*program, "--nodaemon", "--pidfile=", service, "--config", str(config)]
+    options = ["--nodaemon", "--pidfile=", "--reactor=hoopgw"]
+    return [*program, *options, service, "--config", str(config)]
 
 
 def environment() -> dict[str, str]:
