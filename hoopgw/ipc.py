@@ -8,6 +8,8 @@ limited, and whatever is malformed closes the connection.
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -27,6 +29,8 @@ CALL_TIMEOUT: Final = 15.0
 """Seconds that a call may take unless the caller says otherwise."""
 _CALLS_LIMIT: Final = 10_000
 """Calls that may be under way from one side; more means that the peer hangs."""
+
+_UCRED: Final = struct.Struct("3i")
 
 Body: TypeAlias = dict[str, Any]
 """Names to MessagePack values. ``Any`` ends in the code that unpacks them."""
@@ -181,6 +185,12 @@ class Peer(Protocol):
         self._lost = True
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]  # of stream transports
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user of the process at the other end of a unix socket."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[1])
 
 
 def _encode(frame: list[Any]) -> bytes:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import stat
 import tomllib
 import types
 import typing
@@ -44,6 +46,9 @@ def read_toml(path: Path, findings: Findings) -> dict[str, Any]:
     """Read a TOML file; an unreadable one is noted, and read as empty."""
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                # Whoever writes it says where credentials go, and which policy holds.
+                findings.error("", "may be written by every user", f"run: chmod o-w {path}")
             data = file.read(FILE_LIMIT + 1)
     except OSError as error:
         findings.error(

@@ -7,9 +7,7 @@ whoever got a descriptor all the same, and does not depend on the mode of a fold
 from __future__ import annotations
 
 import os
-import socket
 import stat
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,19 +19,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from hoopgw.errors import ConfigError
-from hoopgw.ipc import Peer
+from hoopgw.ipc import Peer, peer_uid
 
 log = Logger()
 
 PEERS_LIMIT: Final = 64
 """Connections at one time: workers are few, commands are short."""
-_UCRED: Final = struct.Struct("3i")
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """Return the user of the process at the other end of a unix socket."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(credentials)[1])
 
 
 def listen_own(reactor: IReactorUNIX, path: Path, factory: Factory) -> IListeningPort:

@@ -86,18 +86,26 @@ _Listing: TypeAlias = list[tuple[str, int, int, int]]
 def _listing(directory: Path) -> _Listing:
     """Name, inode, size and time of change of each policy file, sorted."""
     found = []
+    _not_for_all(directory, directory.stat())
     for name in sorted(os.listdir(directory)):
         if not name.endswith(".cedar") or name.startswith("."):
             continue
         state = (directory / name).stat()
         if not stat.S_ISREG(state.st_mode):
             raise PolicyError(f"{directory / name} is not a file")
+        _not_for_all(directory / name, state)
         if state.st_size > FILE_LIMIT:
             raise PolicyError(f"{directory / name} is bigger than {FILE_LIMIT} bytes; split it")
         found.append((name, state.st_ino, state.st_size, state.st_mtime_ns))
     if len(found) > _FILES_LIMIT:
         raise PolicyError(f"{directory} holds more than {_FILES_LIMIT} policy files")
     return found
+
+
+def _not_for_all(path: Path, state: os.stat_result) -> None:
+    """Refuse what every user may write: whoever did would decide."""
+    if state.st_mode & stat.S_IWOTH:
+        raise PolicyError(f"{path} may be written by every user; run: chmod o-w {path}")
 
 
 def _read(path: Path) -> SourceFile:

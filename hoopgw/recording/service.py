@@ -8,10 +8,11 @@ ms, and an idle recorder only looks at its folder twenty times a second.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,7 +30,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from hoopgw.errors import RecorderError
-from hoopgw.ipc import Body, Peer
+from hoopgw.ipc import Body, Peer, peer_uid
 from hoopgw.recording.framing import DamagedError
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import BrokenLogError, Intake
@@ -351,6 +352,16 @@ class _Peers(Factory):
 
     def __init__(self, service: RecorderService) -> None:
         self._service = service
+        self._uid = os.geteuid()
+
+    def _connected(self, peer: Peer) -> None:
+        """Take a connection of our own user; the socket's mode has kept out the others before."""
+        transport: Any = peer.transport
+        if (uid := peer_uid(transport.getHandle())) != self._uid:
+            log.error("user {uid} was refused at the recorder's socket", uid=uid)
+            transport.abortConnection()
+            return
+        self._service.joined(peer)
 
     def buildProtocol(self, addr: IAddress | UNIXAddress | None) -> Peer:
         """Serve one connection."""
@@ -364,7 +375,7 @@ class _Peers(Factory):
                 "consistency": service.consistency,
             },
             service._reactor,
-            on_ready=service.joined,
+            on_ready=self._connected,
             on_lost=service.left,
         )
         return peer

@@ -16,12 +16,12 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from hoopgw.control.local import call_local
-from hoopgw.control.peers import OwnPeers, listen_own, peer_uid
+from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.errors import ConfigError, UnavailableError
 from hoopgw.identity.passwords import scram_keys
 from hoopgw.identity.tokens import target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, SESSION_PASSWORD
-from hoopgw.ipc import Peer, RemoteError
+from hoopgw.ipc import Peer, RemoteError, peer_uid
 from hoopgw.link.certificates import agent_name, request_certificate
 from hoopgw.link.enrolment_api import EnrolRequest, JoinToken, RenewRequest, sign_renewal
 from tests.control.gateway_case import (
