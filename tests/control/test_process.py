@@ -53,8 +53,8 @@ def begin(processes: Processes, settings: GatewayConfig) -> Running:
     )
 
 
-class KillTests(TestCase):
-    """A worker that holds an operation, and a control process that is killed."""
+class ProcessCase(TestCase):
+    """A worker's side in this process, and a control process of its own."""
 
     def setUp(self) -> None:
         self.folder, self.settings = make_folder()
@@ -83,6 +83,12 @@ class KillTests(TestCase):
         return running
 
     async def call(self, method: str, path: str, who: Principal, **body: Any) -> Any:
+        """Call the API as somebody, who is not refused."""
+        answer = await self.answer(method, path, who, **body)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()
+
+    async def answer(self, method: str, path: str, who: Principal, **body: Any) -> Any:
         """Call the API as somebody."""
         now = time.time()
         signer = TokenSigner(
@@ -91,7 +97,7 @@ class KillTests(TestCase):
         token = signer.sign(
             GatewayToken(principal=who, audience=GATEWAY, issued=now, expires=now + 60)
         )
-        answer = await deferToThread(
+        return await deferToThread(
             requests.request,
             method,
             self.settings.control.url + path,
@@ -100,8 +106,10 @@ class KillTests(TestCase):
             verify=str(self.settings.paths.ca_certificate),
             timeout=10,
         )
-        self.assertEqual(answer.status_code, 200, answer.text)
-        return answer.json()
+
+
+class KillTests(ProcessCase):
+    """A worker that holds an operation, and a control process that is killed."""
 
     async def test_reviews_survive_a_kill(self) -> None:
         """Held before, approved after; and one that was approved before but not told."""
