@@ -13,6 +13,7 @@ from hoopgw.cli.ids import path_part
 from hoopgw.cli.output import Output, json_option, moment
 from hoopgw.control.local import call_local
 from hoopgw.link import enrol
+from hoopgw.terminal import printable
 
 _TOKEN_LIMIT: Final = 4096
 
@@ -45,9 +46,9 @@ def token(name: str, config: Path | None) -> None:
     if output.is_json:
         output.json(answer)
         return
-    click.echo(answer["token"])
+    click.echo(printable(str(answer["token"])))
     click.echo(
-        f"Good once, for agent {answer['agent']}, until {moment(answer['expires'])}. "
+        f"Good once, for agent {name}, until {moment(answer['expires'])}. "
         "On its host: hoopgw agent join TOKEN --config agent.toml",
         err=True,
     )

@@ -7,6 +7,7 @@ given for the gateway is the only one trusted for it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from hoopgw.terminal import clip
 TIMEOUT: Final = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
 _BODY_LIMIT: Final = 64 * 2**20
+_PIECE: Final = 64 * 1024
 _DETAIL_LIMIT: Final = 500
 
 
@@ -101,8 +103,11 @@ class GatewayApi:
                 auth=Proved(self.key, self.token, (self.origin or self.url).rstrip("/")),
                 allow_redirects=False,
                 headers={"Accept": "application/json"},
+                stream=True,
                 **arguments,
             )
+            with answer:
+                content = _content(answer)
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
                 f"the certificate of {self.url} is not trusted: "
@@ -113,12 +118,10 @@ class GatewayApi:
                 f"the gateway at {self.url} does not answer ({_cause(error)}): "
                 "is it running, and is --gateway right?"
             ) from error
-        return self._answered(answer)
+        return self._answered(answer, content)
 
-    def _answered(self, answer: requests.Response) -> Any:
-        if len(answer.content) > _BODY_LIMIT:
-            raise CommandError(f"the gateway's answer is longer than {_BODY_LIMIT} bytes")
-        body = _json(answer)
+    def _answered(self, answer: requests.Response, content: bytes) -> Any:
+        body = _json(content)
         if answer.ok and not answer.is_redirect:
             if body is None:
                 raise UnreachableError(
@@ -147,10 +150,20 @@ def _detail(body: Any, answer: requests.Response) -> str:
     return f"{answer.status_code} {answer.reason}"
 
 
-def _json(answer: requests.Response) -> Any:
+def _content(answer: requests.Response) -> bytes:
+    """Read an answer's body, and no more of it than fits."""
+    content = bytearray()
+    for piece in answer.iter_content(_PIECE):
+        content += piece
+        if len(content) > _BODY_LIMIT:
+            raise CommandError(f"the gateway's answer is longer than {_BODY_LIMIT} bytes")
+    return bytes(content)
+
+
+def _json(content: bytes) -> Any:
     try:
-        return answer.json()
-    except ValueError:
+        return json.loads(content)
+    except (ValueError, RecursionError):
         return None
 
 

@@ -110,7 +110,11 @@ def moment(seconds: float | None) -> str:
     """Show seconds since the epoch in local time."""
     if not seconds:
         return "-"
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        when = datetime.fromtimestamp(seconds, UTC).astimezone()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "?"  # it came from elsewhere
+    return when.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _text(value: object) -> str:

@@ -65,11 +65,13 @@ def token(
         port=port,
         target=target,
         database=database,
-        user=given.get("user") or account,
-        secret=given["access_token"],
+        user=str(given.get("user") or account),
+        secret=str(given["access_token"]),
         ca=Path(login.ca) if login.ca else home.ca,
         is_password=is_password,
     )
+    if not all(value.isprintable() for value in (access.user, access.secret, access.host)):
+        raise CommandError("what the gateway gave would not be safe to show or to use")
     expires = float(given.get("expires") or 0) or None
     if output.is_json or wanted == "json":
         output.json(_as_dict(access, account, expires))
