@@ -37,6 +37,8 @@ LAG_LIMIT: Final = 64 * 2**20
 """Bytes that the recorder may be behind before operations are refused."""
 _HARD_LIMIT: Final = 2 * LAG_LIMIT
 """Bytes behind which not even what has happened already is written."""
+SYNC_TIMEOUT: Final = 5.0
+"""Seconds that the recorder may take to sync; what waited for it is refused then."""
 STALL_LIMIT: Final = 2.0
 """Seconds without progress, while there is something to do, after which operations are refused."""
 _WATCH_EVERY: Final = 0.5
@@ -215,7 +217,8 @@ class SpoolRecorder:
         if self._peer is None:
             return fail(RecorderError("the recorder is not connected"))
         total = self._total()
-        call = self._peer.call("sync", spool=self._writer.identity, offset=self._writer.offset)
+        where = {"spool": self._writer.identity, "offset": self._writer.offset}
+        call = self._peer.call("sync", SYNC_TIMEOUT, **where)
         return call.addCallbacks(lambda _answer: self._synced(total), _not_synced)
 
     # The way to the spool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ from tests.recording.samples import (
     spool_frames,
     whole_session,
 )
+
+
+class UnixWire(StringTransport):
+    """A wire with a real socket's handle: the recorder asks it whose the other end is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near, self.far = socket.socketpair()
+
+    def getHandle(self) -> socket.socket:
+        """Return our end."""
+        return self.near
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.near.close()
+        self.far.close()
 
 
 class TurnsTestCase(SynchronousTestCase):
@@ -61,7 +79,9 @@ class TurnsTestCase(SynchronousTestCase):
         factory = self.reactor.unixServers[0][1]
         self.theirs = factory.buildProtocol(None)
         ours: Peer = Peer({"progress": self.progress}, self.reactor)
-        self.wires = (StringTransport(), StringTransport())
+        self.wires = (UnixWire(), UnixWire())
+        for wire in self.wires:
+            self.addCleanup(wire.close)
         self.theirs.makeConnection(self.wires[0])
         ours.makeConnection(self.wires[1])
         self.hello = ours.call("hello", worker=name)
