@@ -29,7 +29,12 @@ class Policy(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes with each reload; a part of every cache key."""
+        """Changes with each reload; for the recording. What is kept is kept by `epoch`."""
+        ...
+
+    @property
+    def epoch(self) -> str:
+        """Changes whenever an answer may: with each reload, and by time if a policy reads it."""
         ...
 
     def decide(self, principal: Principal, operation: Operation) -> Verdict:

@@ -58,6 +58,12 @@ class CedarPolicy:
         """The set's version."""
         return self.policies.version
 
+    @property
+    def epoch(self) -> str:
+        """The set's version, with the second if a policy reads the time."""
+        second = self._second()
+        return f"{self.version} {second}" if second else self.version
+
     def decide(self, principal: Principal, operation: Operation) -> Verdict:
         """Judge an operation; a microsecond or two if the like of it was judged before."""
         second = self._second()
@@ -196,6 +202,11 @@ class PolicyDirectory:
     def version(self) -> str:
         """The version in force."""
         return self._current.version
+
+    @property
+    def epoch(self) -> str:
+        """The version in force, with the second if a policy reads the time."""
+        return self._current.epoch
 
     @property
     def policies(self) -> PolicySet:

@@ -305,7 +305,7 @@ class Answers:
         self._flow.pending.popleft()
         if work.prepared is not None:
             self._flow.statements.known[work.name] = work.prepared
-        return None
+        return b"" if work.own else None
 
     def _bind_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
         work = self._head(Step.BIND, Step.RUN)
@@ -337,6 +337,9 @@ class Answers:
         else:
             running.outcome = tag or ("SUSPENDED" if data[at] == 0x73 else "EMPTY")
         running.masker = None
+        if running.own:
+            self._flow.pending.popleft()
+            return b""
         if head.step is Step.EXECUTE:
             self._replace(data, at, end, instead)
             self._flow.pending.popleft()
@@ -385,11 +388,13 @@ class Answers:
                 instead = self._rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
+        if head.silent and not self.told_fatal:
+            instead = b""
         self._replace(data, at, end, instead)
         if head.step not in _TO_READY:
             self._drop_until_sync()
             # Who waits behind a Sync of our own has a Sync to send yet, and skips to it as well.
-            flow.failed = not pending or pending[0].own
+            flow.failed = not pending or (pending[0].own and not pending[0].silent)
         return instead
 
     def _drop_until_sync(self) -> None:

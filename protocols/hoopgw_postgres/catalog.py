@@ -190,31 +190,30 @@ UNION
 SELECT proname, 'c' FROM own JOIN pg_catalog.pg_type t ON t.oid = own.proargtypes[0]
 WHERE pronargs > 0 AND pronargs - pronargdefaults <= 1 AND t.typtype IN ('c', 'p')
 """
-# Compiling these takes longer than running them; the setting ends with this query.
-_SWIFT: Final = "SET LOCAL jit = off"
+# Compiling these takes longer than running them; the setting ends with the transaction.
+_SWIFT: Final = "SELECT pg_catalog.set_config('jit', 'off', true)"
 _ENCODING: Final = "SELECT pg_catalog.getdatabaseencoding()"
-_RESULTS: Final = 6
+_RESULTS: Final = 7
 
 
-def question(keys: Iterable[Key]) -> bytes:
-    """Return the statements to send as one simple query; there must be a key."""
+def questions(keys: Iterable[Key]) -> tuple[bytes, ...]:
+    """Return the statements to send in one transaction; there must be a key."""
     wanted = ", ".join(f"({', '.join(_quote(part) for part in key)})" for key in keys)
     closure = _CLOSURE.format(wanted=wanted) + _PLAIN_VIEWS + _OWN + _CODE_VIEWS
-    return ";".join(
-        (
-            _SWIFT,
-            _FIND.format(wanted=wanted),
-            closure + _COLUMNS,
-            closure + _ATTRIBUTES,
-            closure + _RULES,
-            f"WITH {_OWN} {_SHADOWED}",
-            _ENCODING,
-        )
-    ).encode()
+    texts = (
+        _SWIFT,
+        _FIND.format(wanted=wanted),
+        closure + _COLUMNS,
+        closure + _ATTRIBUTES,
+        closure + _RULES,
+        f"WITH {_OWN} {_SHADOWED}",
+        _ENCODING,
+    )
+    return tuple(text.encode() for text in texts)
 
 
 def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
-    """Return what is classified, from the rows of each result of `question`, in text format.
+    """Return what is classified, from the rows of each of the `questions`, in text format.
 
     Raises:
         LinkError: a classified column does not exist, or the answer is not understood.
@@ -222,7 +221,7 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
     """
     if len(results) != _RESULTS or len(results[-1]) != 1:
         raise LinkError("the target's catalogue gave an answer that is not understood")
-    found, columns, attributes, rules, shadowed, encoding = results
+    _, found, columns, attributes, rules, shadowed, encoding = results
     missing = [".".join(_text(part) for part in row[:3]) for row in found if row[4] is None]
     if missing:
         raise LinkError(f"classified columns do not exist: {', '.join(sorted(missing))}")
@@ -245,7 +244,7 @@ def answer(results: Sequence[Sequence[Row]]) -> ClassifiedSet:
         for relid, sources in shown.items()
     )
     return ClassifiedSet(
-        relations=tuple(classified),
+        relations=tuple(sorted(classified, key=lambda relation: relation.oid)),
         shadowed=_names(shadowed, "f"),
         operators=_names(shadowed, "o"),
         row_functions=_names(shadowed, "c"),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopgw.errors import HoopgwError, RecorderError
+from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
 from hoopgw.policy.decision import Allow, Deny, Review
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
@@ -24,8 +24,15 @@ from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import Asked, Flow, Prepared, Running, Step, Work
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged, schemas_of
+from hoopgw_postgres.watch import PATIENCE, Watch
 
 log = Logger()
+
+_ENDING: Final = (Step.QUERY, Step.SYNC, Step.RUN)
+
+
+def _too_slow(_result: object, patience: float) -> object:
+    raise UnavailableError(f"the target did not answer in {patience:.0f} s")
 
 
 class Dispatch:
@@ -39,6 +46,7 @@ class Dispatch:
         asking: the way to reviewers.
         resume: called when what was undecided is decided.
         end: ends the session with a FATAL error: SQLSTATE, text, reason for the record.
+        watch: over what is masked; None if nothing is.
 
     """
 
@@ -51,6 +59,7 @@ class Dispatch:
         asking: Asking,
         resume: Callable[[], None],
         end: Callable[[str, str, str], None],
+        watch: Watch | None,
     ) -> None:
         self._flow = flow
         self._target = target
@@ -65,8 +74,7 @@ class Dispatch:
         """While it is there, nothing more is taken from the client."""
         self.copying: Running | None = None
         """The COPY FROM STDIN that was forwarded last."""
-        self.describes = False
-        """Whether the target is asked for where columns come from, before it runs a portal."""
+        self._watch = watch
         self._impossible = b"hoopgw_refused_" + secrets.token_hex(8).encode()
 
     def flush(self) -> None:
@@ -82,6 +90,8 @@ class Dispatch:
             self._skip(work)
             return
         self._flow.pending.append(work)
+        if work.step not in _ENDING:
+            self._flow.in_segment = True
         self.out.append(frame)
 
     def _skip(self, work: Work) -> None:
@@ -99,23 +109,48 @@ class Dispatch:
         then: Callable[[bytes | memoryview, Judged], None],
     ) -> None:
         """Judge a text; nothing behind it moves meanwhile."""
-        judged = self._judge.known(text, self._flow.in_transaction)
-        if judged is not None and not judged.refers:
-            then(frame, judged)
-            return
+        looks = self._watch is not None and self._watch.is_due and self._flow.is_quiet
+        if not looks:
+            judged = self._judge.known(text, self._flow.in_transaction)
+            if judged is not None and not judged.refers:
+                then(frame, judged)
+                return
         self.flush()
-        self._wait(self._decide_slowly(text, bytes(frame), then))
+        self._wait(self._decide_slowly(text, bytes(frame), then, looks))
 
     async def _decide_slowly(
-        self, text: bytes, frame: bytes, then: Callable[[bytes | memoryview, Judged], None]
+        self,
+        text: bytes,
+        frame: bytes,
+        then: Callable[[bytes | memoryview, Judged], None],
+        looks: bool,
     ) -> None:
-        judged = await self._judge.judge(text, self._flow.in_transaction)
+        judged = await self._look_again() if looks else None
+        if judged is None:
+            judged = await self._judge.judge(text, self._flow.in_transaction)
         if judged.refers:
             judged = await self._resolve(judged, text)
         if self._flow.over:
             return
         self.undecided = None  # `then` may start to wait for people
         then(frame, judged)
+
+    async def _look_again(self) -> Judged | None:
+        """Ask whether what is masked is still what it was; return a refusal if nobody knows."""
+        watch = self._watch
+        assert watch is not None
+        for frame, work in watch.messages(self._judge.refused("00000", "nothing")):
+            self.forward(frame, work)
+        self._flow.end_segment()
+        self.flush()
+        answered = self._flow.until(lambda: not self._flow.pending)
+        await answered.addTimeout(PATIENCE, watch.clock, _too_slow)
+        try:
+            if not watch.holds():
+                self._judge.outdate()
+        except UnavailableError as error:
+            return self._judge.refused("57P03", str(error))
+        return None
 
     async def _resolve(self, judged: Judged, text: bytes) -> Judged:
         """Judge EXECUTE and FETCH of SQL by what the names in them mean."""
@@ -227,7 +262,12 @@ class Dispatch:
             self.refuse(error)
 
     async def _go_synced(self, asked: Asked, frame: bytes, judged: Judged, intent: int) -> None:
-        await self._journal.sync()
+        try:
+            await self._journal.sync()
+        except RecorderError as error:
+            if not self._flow.over:
+                self._refuse_step(asked.step, refusals.not_recorded(error))
+            return
         if not self._flow.over:
             self._go(asked, frame, judged, intent)
 
@@ -240,7 +280,7 @@ class Dispatch:
             self._limit(running, asked, judged)
         work = Work(asked.step, running)
         work.portal = asked.portal
-        if self.describes and asked.step is Step.EXECUTE:
+        if self._watch is not None and asked.step is Step.EXECUTE:
             self._describe(bytes(frame), running)
         self.forward(frame, work)
         if asked.step is Step.QUERY:

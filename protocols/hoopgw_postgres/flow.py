@@ -61,6 +61,8 @@ class Running:
     sent = 0
     kept = 0
     outcome = ""
+    own = False
+    """The gateway asked it for itself: the client sees nothing of it, and nothing is recorded."""
     over = False
     """Its rows are dropped: it has shown as many as it may."""
     masker: Masker | None = None
@@ -158,6 +160,8 @@ class Work:
     """What runs next; its rows are masked by what the target answers to this."""
     own = False
     """The gateway sent it; the client sees nothing of the answer."""
+    silent = False
+    """It is own, and not even an error is the client's."""
     of_portal = False
     """It closes a portal, not a statement."""
     refusal = b""
@@ -203,6 +207,8 @@ class Flow:
     """The session has ended."""
     touched: bool = False
     """Something ran since the last Sync: an implicit transaction is open."""
+    in_segment: bool = False
+    """Something was forwarded since the last Sync."""
     copying_in: bool = False
     """The target has said that it takes COPY data, and the client has not ended them."""
     copy_broken: bool = False
@@ -223,8 +229,14 @@ class Flow:
         """Whether a transaction is open, or may be, after what is under way."""
         return self.touched or self.status != b"I"
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the target rests, between two transactions."""
+        return not (self.pending or self.in_segment or self.in_transaction)
+
     def end_segment(self) -> None:
         """Note that a Sync or a simple query was forwarded."""
+        self.in_segment = False
         self.statements.end_segment()
         self.portals.end_segment()
 

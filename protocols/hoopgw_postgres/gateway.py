@@ -33,6 +33,7 @@ from hoopgw_postgres.prelude import Prelude
 from hoopgw_postgres.session import Session
 from hoopgw_postgres.startup import Wanted
 from hoopgw_postgres.strangers import Strangers
+from hoopgw_postgres.watch import Watch
 
 log = Logger()
 
@@ -261,7 +262,8 @@ class ClientConnection(Protocol):
         self._check_connect(login.principal, place)
         journal = self._journal(login, place, opened)
         judge = Judge(login.principal, place, context.policy, self._factory.facts, masks)
-        session = Session(self._leg, opened, judge, journal, context.reviews, masks, self._over)
+        watch = Watch(context.clock, masks) if masks is not None and masks.hides else None
+        session = Session(self._leg, opened, judge, journal, context.reviews, watch, self._over)
         journal.started()
         self._opening = None
         self._session = session

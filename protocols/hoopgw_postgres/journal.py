@@ -137,6 +137,8 @@ class Journal:
 
     def finished(self, running: Running) -> None:
         """Note an operation's result; it is written with the next intent, or soon."""
+        if running.own:
+            return
         now = self.now()
         output = running.output
         self._recorder.put_off(

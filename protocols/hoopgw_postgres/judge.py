@@ -38,6 +38,11 @@ class Masking(Protocol):
         """Say whether a text may run, and how its answer is masked."""
         ...
 
+    @property
+    def hides(self) -> bool:
+        """Whether anything is masked."""
+        ...
+
     def are_current(self) -> bool:
         """Whether the policy still shows what it did when the session began."""
         ...
@@ -129,7 +134,7 @@ class Judge:
         place: where.
         policy: what decides.
         facts: the worker's.
-        masking: None if nothing is masked in this session.
+        masking: None if nothing is classified where the session is.
 
     """
 
@@ -146,18 +151,19 @@ class Judge:
         self._policy = policy
         self._facts = facts
         self._masking = masking
-        self._version = policy.version
+        self._epoch = policy.epoch
         self._outdated = False
         self._decided: dict[tuple[bytes, bool], Judged] = {}
 
     def known(self, text: bytes, in_transaction: bool) -> Judged | None:
         """Return the judgement on a text, if it is known without asking anybody."""
-        if self._policy.version != self._version:
-            self._version = self._policy.version
+        epoch = self._policy.epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
             self._decided.clear()
-            self._outdated = self._masking is not None and not self._masking.are_current()
+            self._outdated |= self._masking is not None and not self._masking.are_current()
         if self._outdated:
-            return self.refused("57P01", "the policy has changed what you may see: connect again")
+            return self.refused("57P01", "what you may see has changed: connect again")
         judged = self._decided.get((text, in_transaction))
         if judged is not None:
             return judged
@@ -203,6 +209,10 @@ class Judge:
         """Return a refusal that no policy made."""
         return self._denied(Facts(), reason, code)
 
+    def outdate(self) -> None:
+        """Refuse everything from now on: what is masked is not what it was."""
+        self._outdated = True
+
     def search_path_changed(self, schemas: tuple[str, ...]) -> None:
         """Count names without schema as names in these schemas, too; never in fewer than before."""
         self._place.schemas = tuple(dict.fromkeys((*self._place.schemas, *schemas)))
@@ -224,7 +234,8 @@ class Judge:
         if any("execute" in s.kinds and s.kind != "execute" for s in facts.statements):
             reason = "EXECUTE inside another statement is not passed"
             return self._denied(facts, reason, "0A000")
-        rule = Untouched() if self._masking is None else self._masking.judge(facts)
+        masking = self._masking
+        rule = masking.judge(facts) if masking is not None and masking.hides else Untouched()
         if isinstance(rule, Refused):
             return evolve(self._denied(facts, rule.reason, "42501"), hint=rule.hint)
         asked = operation(self._place, facts, text, in_transaction=in_transaction, runs=runs)

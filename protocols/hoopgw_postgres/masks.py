@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw.events import Principal
@@ -45,12 +46,19 @@ class SessionMasks:
     place: Place
     classified: ClassifiedSet
     key: bytes = field(repr=False)
+    questions: tuple[bytes, ...] = ()
+    """What was asked of the catalogue, to ask it again."""
     masked: MaskedSet = field(init=False)
     _plan: MaskPlan = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.masked = self.classified.seen(self._sights())
         self._plan = MaskPlan(self.masked.masks, self.key)
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything is masked."""
+        return bool(self.masked)
 
     def judge(self, facts: Facts) -> MaskRule:
         """Say whether a text may run, and how its answer is masked."""
@@ -59,6 +67,17 @@ class SessionMasks:
     def are_current(self) -> bool:
         """Whether the policy still shows the principal what it did when the session began."""
         return self.classified.seen(self._sights()) == self.masked
+
+    def hold(self, answers: Sequence[Sequence[catalog.Row]]) -> bool:
+        """Whether these are right by what the catalogue says now.
+
+        Raises:
+            LinkError: what is classified does not exist any more.
+
+        """
+        sights = self._sights()
+        found = _lasting(catalog.answer(answers)).seen(sights)
+        return found == _lasting(self.classified).seen(sights)
 
     def for_rows(self, description: bytes, formats: tuple[int, ...] | None) -> Masker | None:
         """Return what masks the rows of a RowDescription."""
@@ -90,6 +109,12 @@ class SessionMasks:
         return {key: sights[resource.id] for key, resource in columns.items()}
 
 
+def _lasting(classified: ClassifiedSet) -> ClassifiedSet:
+    """Leave out what other sessions have made for themselves: they come and go."""
+    kept = (r for r in classified.relations if not r.schema.startswith("pg_temp_"))
+    return evolve(classified, relations=tuple(kept))
+
+
 async def learn(
     prelude: Prelude,
     policy: Policy,
@@ -99,6 +124,8 @@ async def learn(
     key: bytes,
 ) -> tuple[Place, SessionMasks | None]:
     """Ask the target where the session is, and say what is masked there for the principal.
+
+    The latter is None if nothing is classified there.
 
     Raises:
         LinkError: the target did not say, or what is classified does not exist there.
@@ -114,7 +141,7 @@ async def learn(
     labels = column_labels(target)
     if not labels:
         return where, None
-    classified = catalog.answer(await prelude.ask(catalog.question(labels)))
+    questions = catalog.questions(labels)
+    classified = catalog.answer(await prelude.ask(b";".join(questions)))
     place = Place(target, where.database, account, where.schemas, classified.labels(labels))
-    masks = SessionMasks(policy, principal, place, classified, key)
-    return place, masks if masks.masked else None
+    return place, SessionMasks(policy, principal, place, classified, key, questions)

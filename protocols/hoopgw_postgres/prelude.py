@@ -95,7 +95,7 @@ class Prelude:
         if kind == b"T":
             self._sets.append([])
         elif kind == b"D" and self._sets:
-            row = _values(body)
+            row = row_values(body)
             if row is None:
                 self._fail("the target sent a malformed row")
             else:
@@ -113,7 +113,7 @@ class Prelude:
             self._done.errback(LinkError(reason))
 
 
-def _values(body: bytes) -> Row | None:
+def row_values(body: bytes) -> Row | None:
     """Return the values of a DataRow; None if it is none."""
     count = int.from_bytes(body[:2], "big")
     if len(body) < 2 + 4 * count or count > _COLUMNS_LIMIT:

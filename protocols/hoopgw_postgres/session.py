@@ -21,7 +21,7 @@ from hoopgw.sessions.gates import Hold, ReadGate
 from hoopgw.spi import OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
-from hoopgw_postgres.answers import Answers, Masks
+from hoopgw_postgres.answers import Answers
 from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.dispatch import Dispatch
 from hoopgw_postgres.flow import (
@@ -37,6 +37,7 @@ from hoopgw_postgres.flow import (
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged
 from hoopgw_postgres.names import Names
+from hoopgw_postgres.watch import Watch
 
 log = Logger()
 
@@ -57,7 +58,7 @@ class Session:
         judge: decides what may run.
         journal: writes the session's records.
         reviews: where people are asked.
-        masks: how answers are masked; None if nothing is.
+        watch: over how answers are masked; None if nothing is.
         on_over: called once, with the reason, when both legs are closed.
 
     """
@@ -69,7 +70,7 @@ class Session:
         judge: Judge,
         journal: Journal,
         reviews: Any,
-        masks: Masks | None,
+        watch: Watch | None,
         on_over: Callable[[str], None],
     ) -> None:
         self._client = client
@@ -77,7 +78,8 @@ class Session:
         self._cancel_target = opened.cancel
         self._judge = judge
         self._journal = journal
-        self._masked = masks is not None
+        masks = None if watch is None else watch.masks
+        self._masked = watch is not None
         self._on_over = on_over
         self._flow = flow = Flow()
         self._answers = answers = Answers(
@@ -85,9 +87,8 @@ class Session:
         )
         asking = Asking(reviews, judge.principal, journal.session, answers.inject)
         self._dispatch = Dispatch(
-            flow, self._target, judge, journal, asking, self._resume, self.end
+            flow, self._target, judge, journal, asking, self._resume, self.end, watch
         )
-        self._dispatch.describes = masks is not None
         self._client_gate = ReadGate(client)
         self._target_gate = ReadGate(self._target)
         self._buffer = bytearray()

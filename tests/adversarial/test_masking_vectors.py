@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.policy.decision import Sight
 from hoopgw_postgres.analysis import Analyser
-from hoopgw_postgres.catalog import answer, question
+from hoopgw_postgres.catalog import answer, questions
 from hoopgw_postgres.copy import CopyMasker
 from hoopgw_postgres.masked import MaskedSet
 from hoopgw_postgres.masking import Column, MaskPlan, RowMasker
@@ -136,7 +136,8 @@ class VectorTests(SynchronousTestCase):
             ):
                 connection.execute(statement.encode())
         with cls.connect() as raw:
-            found = answer(list(_results(raw.simple(question([KEY, PEOPLE_KEY]).decode()))))
+            asked = b";".join(questions([KEY, PEOPLE_KEY])).decode()
+            found = answer(list(_results(raw.simple(asked))))
         cls.masked = found.seen({KEY: Sight(mask="last4"), PEOPLE_KEY: Sight(mask="redact")})
 
     @classmethod

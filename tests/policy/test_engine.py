@@ -234,6 +234,16 @@ class CacheTests(SynchronousTestCase):
         policy: spi.Policy = CedarPolicy(PLAIN, lambda: 0.0)
         self.assertEqual(policy.version, PLAIN.version)
 
+    def test_what_is_kept_of_it_ends_with_its_epoch(self) -> None:
+        """Only a policy that reads the time has another one each second."""
+        clock = Clock()
+        for each, ends in ((PLAIN, False), (TIMED, True)):
+            policy = CedarPolicy(each, lambda: 150.0 + clock.seconds())
+            before = policy.epoch
+            clock.advance(1)
+            self.assertEqual(policy.epoch != before, ends)
+            self.assertEqual(policy.version, each.version)
+
 
 class RecentTests(SynchronousTestCase):
     """Tests for `Recent`."""

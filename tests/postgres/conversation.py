@@ -76,14 +76,18 @@ class FakePolicy:
     """Refuses DDL, holds deletes, allows the rest."""
 
     version = "v1"
+    epoch = "v1"
 
     def __init__(self) -> None:
         self.asked: list[Operation] = []
         self.max_rows: int | None = None
+        self.refuses: set[str] = set()
 
     def decide(self, principal: Principal, operation: Operation) -> Verdict:
         self.asked.append(operation)
         actions = {access.action for access in operation.accesses}
+        if actions & self.refuses:
+            return self._verdict(Deny(reason="not now"), "not-now")
         if "Postgres::ddl" in actions:
             return self._verdict(Deny(reason="no DDL here"), "no-ddl")
         if "Postgres::delete" in actions:

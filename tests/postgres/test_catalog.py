@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import LinkError
 from hoopgw.policy.decision import Hidden, Sight
-from hoopgw_postgres.catalog import Row, answer, question
+from hoopgw_postgres.catalog import Row, answer, questions
 from hoopgw_postgres.masked import ClassifiedRelation, ClassifiedSet, Key
 from hoopgw_postgres.view_trees import TreeError, parse, view_columns
 from tests.support import postgres
@@ -87,18 +87,17 @@ CODE = (
 def ask(connection: psycopg.Connection[Any], keys: list[Key]) -> list[list[Row]]:
     """Ask as the gateway does: one simple query, several results, all in text."""
     cursor = connection.cursor()
-    cursor.execute(question(keys))
+    cursor.execute(b";".join(questions(keys)))
     results: list[list[Row]] = []
     while True:
         result = cursor.pgresult
         assert result is not None
-        if result.nfields:  # one of the statements is a SET
-            results.append(
-                [
-                    [result.get_value(row, column) for column in range(result.nfields)]
-                    for row in range(result.ntuples)
-                ]
-            )
+        results.append(
+            [
+                [result.get_value(row, column) for column in range(result.nfields)]
+                for row in range(result.ntuples)
+            ]
+        )
         if not cursor.nextset():
             return results
 
@@ -257,7 +256,7 @@ class TreeTests(SynchronousTestCase):
             column: Row = (b"1", b"s", name.encode(), b"1", b"c", b"25", b"-1", b"t", b"f")
             columns: list[Row] = [(b"1", b"1", b"s", b"t", b"c", b"f")]
             for encoding in (b"UTF8", b"LATIN1"):
-                results: list[list[Row]] = [found, columns, [column], [], [], [(encoding,)]]
+                results: list[list[Row]] = [[], found, columns, [column], [], [], [(encoding,)]]
                 if encoding == b"LATIN1" and not name.isascii():
                     self.assertRaises(LinkError, answer, results)
                 else:

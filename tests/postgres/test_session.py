@@ -421,6 +421,20 @@ class HostileTests(SynchronousTestCase):
         self.assertNotIn(b"FATAL", bytes(talk.client.written)[: len(whole)])
 
 
+class PolicyTests(SynchronousTestCase):
+    """What was decided holds as long as the policy says the same."""
+
+    def test_a_new_epoch_is_a_new_decision(self) -> None:
+        """The version alone does not say what the time of the day does."""
+        talk = Conversation()
+        talk.say(wire.query(b"SELECT 1"))
+        talk.answer(complete("SELECT 1"), READY)
+        talk.policy.epoch = "v1 17:00"
+        talk.policy.refuses.add("Postgres::select")
+        sent = talk.say(wire.query(b"SELECT 1"))
+        self.assertNotIn(b"SELECT 1", sent[0][1])
+
+
 class NameTests(SynchronousTestCase):
     """What a name means is what the target says."""
 
