@@ -16,6 +16,7 @@ from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres import wire
 from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
 from hoopgw_postgres.statements import Facts
+from hoopgw_postgres.withheld import withhold
 
 WHOLE_LIMIT: Final = 16 * 2**20
 """Bytes of a message that must be seen whole: a row to mask, an error, a description."""
@@ -42,9 +43,6 @@ SHOWN_PARAMETERS: Final = frozenset(
 """ParameterStatus names that are passed on: all that PostgreSQL 18 reports."""
 _PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 """Settings that change what bytes mean: a session in which they differ ends."""
-
-_TEXT_KEPT: Final = ("08", "0A", "25", "26", "34", "40", "42", "53", "55", "57")
-"""Classes of SQLSTATE whose primary text holds names, but no data."""
 
 _TO_READY: Final = (Step.QUERY, Step.SYNC, Step.RUN)
 """What ends with ReadyForQuery, also after an error."""
@@ -467,14 +465,7 @@ class Answers:
         """Withhold texts that may hold a masked value."""
         if self._masks is None or not self._is_tainted():
             return None
-        code = fields.get("C", "XX000")
-        text = fields.get("M", "")
-        # Code in a function may have put anything in, under whatever SQLSTATE; the server's own
-        # contexts are of locks, as "while updating tuple ..".
-        by_code = any(not line.startswith("while ") for line in fields.get("W", "").splitlines())
-        if by_code or not code.startswith(_TEXT_KEPT):
-            text = "hoopgw withholds this text: the transaction touches masked columns"
-        return wire.report(kind, fields.get("S", "ERROR"), code, text)
+        return withhold(kind, fields)
 
     def _is_tainted(self) -> bool:
         pending = self._flow.pending

@@ -119,6 +119,12 @@ def unknown_statement(name: bytes) -> bytes:
     return error("26000", no_statement(name.decode("utf-8", "replace")))
 
 
+def cursor_by_execute() -> bytes:
+    """Encode the error for an Execute of what DECLARE opened."""
+    text = "a cursor of SQL is not run by Execute where columns are masked: use FETCH"
+    return error("0A000", text)
+
+
 def unknown_portal(name: bytes) -> bytes:
     """Encode the error for a portal that is not there."""
     return error("34000", f'portal "{name.decode("utf-8", "replace")}" does not exist')

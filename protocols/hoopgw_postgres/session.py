@@ -291,8 +291,7 @@ class Session:
             return
         prepared = portal.prepared
         if self._masked and prepared.by_sql and not portal.frame:
-            text = "a cursor of SQL is not run by Execute where columns are masked: use FETCH"
-            self._dispatch.refuse(refusals.error("0A000", text))
+            self._dispatch.refuse(refusals.cursor_by_execute())
             return
         parameters = prepared.types + portal.parameters
         asked = Asked(Step.EXECUTE, prepared.text, parameters, portal, prepared)
