@@ -242,7 +242,7 @@ def packet(code: int, body: bytes = b"") -> bytes:
     return struct.pack(">II", len(body) + 8, code) + body
 
 
-def startup(version: int = PROTOCOL_3_0, **parameters: str) -> bytes:
+def startup(version: int = PROTOCOL_3_0, /, **parameters: str) -> bytes:
     """Encode a StartupMessage."""
     pairs = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
     return packet(version, pairs + b"\0")
