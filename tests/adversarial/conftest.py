@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.adversarial import masked_gateway
 from tests.support import gateway, postgres
 from tests.support.gateway import GatewayRig, RigTarget
 
@@ -53,3 +54,11 @@ def rig() -> Iterator[GatewayRig]:
 def target(request: pytest.FixtureRequest) -> str:
     """Name a target: each test runs against both."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def masked_rig() -> Iterator[GatewayRig]:
+    """Start a gateway in front of the masked table, with targets ``pg15`` and ``pg18``."""
+    running = masked_gateway.start()
+    yield running
+    running.stop()
