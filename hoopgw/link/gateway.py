@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError, TicketError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.rate import network_of
 from hoopgw.link.incoming import Arrival, Doorkeeper, Incoming
 from hoopgw.link.lines import (
     BEAT,
@@ -36,8 +37,10 @@ from hoopgw.transport import Address, listen
 
 log = Logger()
 
-DOORSTEP_LIMIT: Final = 128
+DOORSTEP_LIMIT: Final = 512
 """Connections at once that have not said who they are."""
+DOORSTEP_LIMIT_ADDRESS: Final = 128
+"""And from one address: a stranger there must not keep agents out. An agent makes 64 at most."""
 _ENROLLED_FOR: Final = 30.0
 """Seconds for which control's word that an agent is enrolled is taken; then it is asked again."""
 _TRIES: Final = 2
@@ -65,7 +68,8 @@ class LinkHub:
     """Proves to agents that the log goes on; see `show`."""
     _lines: dict[str, Line] = field(factory=dict, init=False, repr=False)
     _note: bytes = field(default=b"", init=False, repr=False)
-    _doorstep: set[Incoming] = field(factory=set, init=False, repr=False)
+    _doorstep: dict[Incoming, str] = field(factory=dict, init=False, repr=False)
+    """Who has not said who it is, with the address that it came from."""
     _enrolled: dict[tuple[str, str], float] = field(factory=dict, init=False, repr=False)
     _ticking: IDelayedCall | None = field(default=None, init=False, repr=False)
     _rechecks: dict[str, Deferred[None]] = field(factory=dict, init=False, repr=False)
@@ -215,8 +219,10 @@ class LinkHub:
             self._lines[name] = Line(name, self.clock, self.changed, self.prove, self._note)
         return self._lines[name]
 
-    def _incoming(self) -> Incoming | None:
-        if len(self._doorstep) >= DOORSTEP_LIMIT:
+    def _incoming(self, address: str) -> Incoming | None:
+        source = network_of(address)
+        same = sum(other == source for other in self._doorstep.values())
+        if len(self._doorstep) >= DOORSTEP_LIMIT or (address and same >= DOORSTEP_LIMIT_ADDRESS):
             log.warn("too many connections to the link have not said who they are")
             return None
         doorkeeper = Doorkeeper(
@@ -225,9 +231,12 @@ class LinkHub:
             is_enrolled=self._is_enrolled,
             agent_uids=self.agent_uids,
         )
-        incoming = Incoming(doorkeeper, self._arrived, self._doorstep.discard)
-        self._doorstep.add(incoming)
+        incoming = Incoming(doorkeeper, self._arrived, self._stepped_in)
+        self._doorstep[incoming] = source
         return incoming
+
+    def _stepped_in(self, incoming: Incoming) -> None:
+        self._doorstep.pop(incoming, None)
 
     async def _is_enrolled(self, name: str, serial: str) -> bool:
         if self._enrolled.get((name, serial), 0.0) > self.clock.seconds():
@@ -276,9 +285,9 @@ class _Incomings(Factory):
 
     noisy = False
 
-    def __init__(self, make: Callable[[], Incoming | None]) -> None:
+    def __init__(self, make: Callable[[str], Incoming | None]) -> None:
         self._make = make
 
     def buildProtocol(self, addr: Any) -> Incoming | None:
         """Return a protocol, or `None` when too many are on the doorstep."""
-        return self._make()
+        return self._make(str(getattr(addr, "host", "")))
