@@ -259,7 +259,8 @@ def test_the_log_in_ends(rig: GatewayRig) -> None:
     """The session's time is over while it waits: it is cut, and the request withdrawn."""
     with through(rig, "orders", lifetime=4.0) as client:
         request = hold(client)
-        assert codes(client.all()) == ["57P01"]
+        # The agent cuts at the same moment, by itself: either may be first.
+        assert codes(client.all()) in (["57P01"], ["08006"])
     settles(rig, request, "withdrawn")
     cannot_be_approved(rig, request)
 

@@ -183,7 +183,16 @@ def same(rig: GatewayRig, target: str, messages: Sequence[bytes], *ways: Way) ->
         expected = whole(client, messages)
     for way in ways:
         with through(rig, target) as client:
-            assert way(client, messages) == expected, way.__name__
+            said = way(client, messages)
+            if expected != said:
+                assert [_known_first(*pair) for pair in zip(said, expected, strict=True)] == (
+                    expected
+                ), way.__name__
+
+
+def _known_first(ours: str, theirs: str) -> str:
+    """Allow that in a failed transaction we say first that a name is not known."""
+    return theirs if theirs == "E25P02" and ours in ("E26000", "E34000") else ours
 
 
 FOUND: Final = {
