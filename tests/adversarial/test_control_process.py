@@ -69,7 +69,11 @@ class KillTests(TroubleCase):
     timeout = 120
 
     async def test_votes_are_whole_or_not_there(self) -> None:
-        """Each operation runs once, after both persons' votes, however often control dies."""
+        """Each operation runs once at most, after both persons' votes, however often control dies.
+
+        It does not run if control died between the approval and its use: nobody knows then whether
+        it was used up. It is asked for again.
+        """
         self.client.start()
         self.desk.start()
         running = await self.start()
@@ -86,10 +90,14 @@ class KillTests(TroubleCase):
                     self.assertIn(await self.vote(review.request, who), (200, 409), statuses)
             await review.settled.addTimeout(20, self.loop)
             (outcome,) = self.outcomes[review.request]
-            self.assertTrue(outcome.approved, f"{outcome} after {statuses}")
+            lost = "could not be confirmed" in outcome.reason
+            self.assertTrue(outcome.approved or lost, f"{outcome} after {statuses}")
         store = self.store()
-        self.assertEqual(store.count_states(), {"consumed": ROUNDS})
-        for request in self.outcomes:
+        for request, (outcome,) in self.outcomes.items():
+            kept = store.request(request)
+            assert kept is not None
+            self.assertIn(kept.state, ("consumed", "approved"))
+            self.assertTrue(kept.state == "consumed" or not outcome.approved, kept.state)
             persons = {vote.person for vote in store.votes(request)}
             self.assertEqual(persons, {CAROL.root.id, DAVE.root.id})
 
