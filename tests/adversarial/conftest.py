@@ -38,12 +38,13 @@ LABELS = {"public.cards.card": ["pii.card"]}
 
 @pytest.fixture(scope="session")
 def rig() -> Iterator[GatewayRig]:
-    """Start the gateway with targets ``pg15`` and ``pg18``, and the latter with labels."""
+    """Start the gateway with ``pg15`` and ``pg18``, and the latter with labels, and strict."""
     old, new = postgres.shared.get(15, tls=True), postgres.shared.get(18)
     running = gateway.start(
         RigTarget.make("pg15", old, *TABLES, tls=True),
         RigTarget.make("pg18", new, *TABLES),
         RigTarget.make("masked", new, *TABLES, labels=LABELS),
+        RigTarget.make("strict", new, *TABLES, durability="strict"),
         policy=POLICY,
     )
     yield running

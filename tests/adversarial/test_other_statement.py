@@ -256,6 +256,12 @@ def left(rig: GatewayRig, target: str) -> int:
     return int(row[0])
 
 
+@pytest.fixture(params=["pg15", "pg18", "masked", "strict"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Name a target: each attack is made on all of them."""
+    return str(request.param)
+
+
 @pytest.fixture
 def filled(rig: GatewayRig, target: str) -> str:
     """Fill the table, and give the target."""

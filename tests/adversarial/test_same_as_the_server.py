@@ -125,6 +125,10 @@ CONVERSATIONS: Final = st.lists(st.one_of(ONE, SEVERAL), max_size=10).map(
 END: Final = COPY_FAIL + SYNC + query("ROLLBACK") + query("SELECT 424242")
 """Ends a copy, an error and a transaction, whichever there is."""
 
+TARGETS: Final = ["pg15", "pg18", "masked", "strict"]
+"""The last two are PostgreSQL 18, with what the gateway does besides: it asks for descriptions of
+its own, and waits for the disk."""
+
 Way = Callable[[RawClient, Sequence[bytes]], list[str]]
 
 
@@ -284,19 +288,21 @@ def _found() -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("target", ["pg15", "pg18"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("messages", _found())
 def test_found(rig: GatewayRig, target: str, messages: Sequence[bytes]) -> None:
     """What was found once stays found."""
+    if target == "masked" and execute("cur", 2) in messages:
+        pytest.skip("where columns are masked, a cursor of SQL is read by FETCH only")
     same(rig, target, messages, whole, one_by_one, in_bytes)
 
 
-@pytest.mark.parametrize("target", ["pg15", "pg18"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_any_conversation(rig: GatewayRig, target: str) -> None:
     """Whatever is said, both answer the same."""
     shrink = (Phase.shrink,) if os.environ.get("HOOPGW_HYPOTHESIS") == "thorough" else ()
 
-    @settings(max_examples=60, phases=(Phase.explicit, Phase.reuse, Phase.generate, *shrink))
+    @settings(max_examples=40, phases=(Phase.explicit, Phase.reuse, Phase.generate, *shrink))
     @given(CONVERSATIONS, st.sampled_from([one_by_one, in_bytes]))
     def run(messages: Sequence[bytes], way: Way) -> None:
         same(rig, target, messages, whole, way)
