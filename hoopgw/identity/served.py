@@ -88,16 +88,19 @@ def read_key(path: Path) -> bytes:
     ``ssl-cert`` have it. For everybody to read or to write it may not be.
 
     Raises:
-        ConfigError: it cannot be read, or everybody may.
+        ConfigError: it cannot be read, everybody may, or it is another user's.
 
     """
-    return _read(path, forbidden=stat.S_IRWXO | stat.S_IWGRP)
+    return _read(path, forbidden=stat.S_IRWXO | stat.S_IWGRP, private=True)
 
 
-def _read(path: Path, forbidden: int = stat.S_IWOTH) -> bytes:
+def _read(path: Path, *, forbidden: int = stat.S_IWOTH, private: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            found = os.fstat(file.fileno())
+            if private and found.st_uid not in (0, os.geteuid()):
+                raise ConfigError(f"{path}: belongs to user {found.st_uid}, who knows the key")
+            mode = stat.S_IMODE(found.st_mode)
             if mode & forbidden:
                 raise ConfigError(
                     f"{path}: others may use it (mode {mode:04o}); run: chmod 0600 {path}"

@@ -267,7 +267,8 @@ class AgentLink:
         if self._peer is None:
             raise LinkError("the gateway is not connected")
         answer = await self._peer.call("consistency", first=first, second=second)
-        return [bytes(node) for node in answer["proof"]]
+        # Not bytes(node): of a number that would be as many zeros.
+        return [_bytes(node) for node in answer["proof"]]
 
     def _answered(self, body: Body) -> None:
         """Look at the gateway's clock and at its log."""

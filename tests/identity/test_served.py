@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from hoopgw.config.gateway import GatewayPaths
 from hoopgw.errors import ConfigError, UnavailableError
@@ -108,6 +109,13 @@ class ServedTests(SynchronousTestCase):
         key.chmod(0o640)  # a group may read an operator's key
         self.assertFalse(self.served.look())
         self.assertEqual(self.seen(), first)
+
+    def test_another_users_key(self) -> None:
+        """It is known to that user, however closed the file is."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        os.chown(self.paths.gateway_key, 65534, 65534)
+        self.assertIn("user 65534", str(self.assertRaises(ConfigError, self.served.look)))
 
     def test_the_link(self) -> None:
         """An agent trusts the renewed listener, as it comes from the same CA."""

@@ -242,6 +242,16 @@ class BadTests(WitnessCase):
         self.show()
         self.assert_opens()
 
+    def test_a_proof_of_other_things(self) -> None:
+        """What is no hash proves nothing, and costs nothing."""
+        self.grow()
+
+        async def odd(_first: int, _second: int) -> list[bytes]:
+            return [b"", b"x" * 33]
+
+        self.witness.show(self.log.note(), odd)
+        self.assert_fault("rewritten")
+
     def test_an_answer_that_is_none(self) -> None:
         async def nonsense(_first: int, _second: int) -> list[bytes]:
             raise KeyError("proof")
