@@ -59,7 +59,6 @@ def target(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def masked_rig() -> Iterator[GatewayRig]:
-    """Start a gateway in front of the masked table, with targets ``pg15`` and ``pg18``."""
-    running = masked_gateway.start()
-    yield running
-    running.stop()
+    """Start a gateway in front of the masked table."""
+    with masked_gateway.running() as rig:
+        yield rig

@@ -7,10 +7,13 @@ The policy masks by group, so one target serves every kind of mask: a principal 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import psycopg
+from attrs import evolve
 
 from tests.adversarial.masked_table import FORMS, SCHEMA
 from tests.support import gateway, postgres
@@ -52,8 +55,18 @@ MORE: Final = (
     ),
     "CREATE VIEW shop.payers AS SELECT o.id, shop.get_ssn(o.customer) AS payer FROM shop.orders o",
     "CREATE VIEW shop.twice AS SELECT id, tax_no AS number, name FROM shop.renamed",
-    "CREATE TABLE shop.parts (id int, ssn text, d text) INHERITS (shop.customers)",
-    "DROP TABLE shop.parts",
+    # Somebody's own trigger that tells what it sees, when the transaction ends.
+    (
+        "CREATE FUNCTION shop.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN CASE NEW.city "
+        "WHEN 'notice' THEN RAISE NOTICE '%', NEW.ssn; "
+        "WHEN 'error' THEN RAISE EXCEPTION '%', NEW.ssn USING ERRCODE = '42501'; "
+        "WHEN 'notify' THEN PERFORM pg_notify('told', NEW.ssn); "
+        "ELSE NULL; END CASE; RETURN NULL; END $$"
+    ),
+    (
+        "CREATE CONSTRAINT TRIGGER tell AFTER UPDATE ON shop.customers DEFERRABLE "
+        "INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shop.tell()"
+    ),
     "CREATE SEQUENCE shop.s",
     "GRANT ALL ON ALL TABLES IN SCHEMA shop TO app",
     "GRANT ALL ON ALL SEQUENCES IN SCHEMA shop TO app",
@@ -78,9 +91,51 @@ def target(name: str, version: postgres.Version) -> RigTarget:
     )
 
 
-def start() -> GatewayRig:
-    """Start a gateway with a target for each version: ``pg15``, ``pg18``."""
-    return gateway.start(*(target(f"pg{v}", v) for v in VERSIONS), policy=POLICY)
+class Dribble:
+    """Stands before a server, and passes on what it says one byte at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._behind = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more connections; those that are open end with their clients."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                front, _ = self._listener.accept()
+                behind = socket.create_connection(("127.0.0.1", self._behind))
+                front.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for one, other, size in ((front, behind, 65_536), (behind, front, 1)):
+                    threading.Thread(target=_pass, args=(one, other, size), daemon=True).start()
+
+
+def _pass(one: socket.socket, other: socket.socket, size: int) -> None:
+    with contextlib.suppress(OSError), one, other:
+        while data := one.recv(size):
+            other.sendall(data)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[GatewayRig]:
+    """Run a gateway with a target for each version, ``pg15`` and ``pg18``, and ``pieces``.
+
+    The last is the second once more, seen through a `Dribble`.
+    """
+    targets = [target(f"pg{v}", v) for v in VERSIONS]
+    whole = targets[-1]
+    dribble = Dribble(whole.server.port)
+    pieces = evolve(whole, name="pieces", server=evolve(whole.server, port=dribble.port))
+    rig = gateway.start(*targets, pieces, policy=POLICY)
+    try:
+        yield rig
+    finally:
+        rig.stop()
+        dribble.stop()
 
 
 def enter(rig: GatewayRig, name: str, group: str) -> RawClient:
@@ -108,7 +163,7 @@ def shown(messages: Iterable[Message]) -> str:
 def simple(client: RawClient, text: str) -> list[Message]:
     """Run a simple query; COPY FROM STDIN gets nothing to copy."""
     client.send(query(text))
-    return _answers(client)
+    return answers(client)
 
 
 def extended(client: RawClient, text: str, code: int, *, described: bool = True) -> list[Message]:
@@ -116,10 +171,11 @@ def extended(client: RawClient, text: str, code: int, *, described: bool = True)
     bound = message("B", b"\0\0\0\0\0\0\0\1" + code.to_bytes(2, "big"))
     asked = (describe("P"),) if described else ()
     client.send(close("S"), parse(text), bound, *asked, execute(), SYNC)
-    return _answers(client)
+    return answers(client)
 
 
-def _answers(client: RawClient) -> list[Message]:
+def answers(client: RawClient) -> list[Message]:
+    """Return messages up to ReadyForQuery, or the end; there is nothing to copy in."""
     found: list[Message] = []
     while (got := client.read()) is not None:
         found.append(got)
