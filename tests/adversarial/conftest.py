@@ -13,7 +13,15 @@ from tests.support.gateway import GatewayRig, RigTarget
 POLICY = """
 @id("all")
 permit (principal, action, resource)
-unless { principal in Hoopgw::Group::"strangers" };
+unless {
+  principal in Hoopgw::Group::"strangers" || principal in Hoopgw::Group::"readers"
+};
+
+@id("readers")
+permit (principal in Hoopgw::Group::"readers",
+  action in [Postgres::Action::"connect", Postgres::Action::"read",
+    Postgres::Action::"transaction", Postgres::Action::"set"],
+  resource);
 
 @id("hold-delete") @approval("dba") @approval_ttl("15m")
 forbid (principal, action == Postgres::Action::"delete", resource)
