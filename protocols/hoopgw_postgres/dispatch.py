@@ -23,7 +23,7 @@ from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import Asked, Flow, Prepared, Running, Step, Work
 from hoopgw_postgres.journal import Journal
-from hoopgw_postgres.judge import Judge, Judged, schemas_of
+from hoopgw_postgres.judge import OUTDATED, Judge, Judged, schemas_of
 from hoopgw_postgres.watch import PATIENCE, Watch
 
 log = Logger()
@@ -113,7 +113,8 @@ class Dispatch:
         if not looks:
             judged = self._judge.known(text, self._flow.in_transaction)
             if judged is not None and not judged.refers:
-                then(frame, judged)
+                if not self._ends(judged):
+                    then(frame, judged)
                 return
         self.flush()
         self._wait(self._decide_slowly(text, bytes(frame), then, looks))
@@ -130,10 +131,18 @@ class Dispatch:
             judged = await self._judge.judge(text, self._flow.in_transaction)
         if judged.refers:
             judged = await self._resolve(judged, text)
-        if self._flow.over:
+        if self._flow.over or self._ends(judged):
             return
         self.undecided = None  # `then` may start to wait for people
         then(frame, judged)
+
+    def _ends(self, judged: Judged) -> bool:
+        """End the session, with its cursors and portals, if it shows what it may not any more."""
+        if judged.code != OUTDATED:
+            return False
+        assert isinstance(judged.decision, Deny)
+        self._end(OUTDATED, judged.decision.reason, "what may be seen has changed")
+        return True
 
     async def _look_again(self) -> Judged | None:
         """Ask whether what is masked is still what it was; return a refusal if nobody knows."""

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Access, ContextValue, Principal
-from hoopgw.policy.decision import Decision, Deny
+from hoopgw.policy.decision import Allow, Decision, Deny
 from hoopgw.spi import Policy
 from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
 from hoopgw_postgres.operations import Place, operation
@@ -29,6 +29,8 @@ FACTS_LIMIT: Final = 10_000
 FACTS_TEXT_LIMIT: Final = 16_384
 """Bytes of the longest text that is kept."""
 _DECISIONS_LIMIT: Final = 2_000
+OUTDATED: Final = "57P01"
+"""SQLSTATE of the refusal that ends a session."""
 
 
 class Masking(Protocol):
@@ -78,6 +80,13 @@ class Judged:
     """It changes settings, prepared statements or cursors."""
     executed: bytes = field(default=b"", repr=False)
     """The texts of what it executes; a part of the digest."""
+    is_plain: bool = field(init=False, repr=False)
+    """It is allowed as it is, and nothing of it, or of its answer, needs a second look."""
+
+    @is_plain.default
+    def _is_plain(self) -> bool:
+        special = self.touches or self.refers or self.by_name or self.copies_in or self.names
+        return isinstance(self.decision, Allow) and self.decision.max_rows is None and not special
 
     @property
     def max_rows(self) -> int | None:
@@ -163,7 +172,7 @@ class Judge:
             self._decided.clear()
             self._outdated |= self._masking is not None and not self._masking.are_current()
         if self._outdated:
-            return self.refused("57P01", "what you may see has changed: connect again")
+            return self.refused(OUTDATED, "what you may see has changed: connect again")
         judged = self._decided.get((text, in_transaction))
         if judged is not None:
             return judged
