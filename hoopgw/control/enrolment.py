@@ -169,11 +169,10 @@ class EnrolmentRoutes:
         return self._checked(call, RenewRequest, self._enrolment.renew)
 
     def _checked(self, call: Call, kind: Any, answer: Callable[[Any], Enrolled]) -> dict[str, Any]:
-        if not self._rate.charge(call.address, 1.0, self._now()):
-            raise ApiError(429, "slow_down", "too many requests from this address")
         try:
             return asdict(answer(read(msgspec.json.encode(call.body), kind)))
         except AuthenticationError as error:
+            # Only refusals: an agent must be able to renew whoever else is at its address.
             log.warn("an enrolment was refused: {why}", why=str(error), address=call.address)
             if not self._rate.charge(call.address, _FAILED_COST, self._now()):
                 raise ApiError(

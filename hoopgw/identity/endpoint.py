@@ -2,8 +2,8 @@
 
 `token_resource` gives ``/sts/token`` and ``/sts/jwks.json``, and in ``/.well-known/`` the documents
 ``oauth-authorization-server`` and ``hoopgw``. Nothing that comes in or goes out is logged, and no
-cache may keep a token. What one address may ask is limited: a refusal costs ten times what a
-success costs.
+cache may keep a token. What one address may get is limited, and so are its refusals, each by
+itself: who is refused again and again keeps nobody out at the same address, as behind a proxy.
 
 References: RFC 6749 section 5, RFC 8414, RFC 8693, RFC 9449 section 5.
 """
@@ -36,7 +36,6 @@ KEYS_PATH: Final = "/sts/jwks.json"
 _FIELDS_LIMIT: Final = 20
 _WAITING_LIMIT: Final = 64
 """Requests that may wait for an issuer's keys at once."""
-_REFUSED_COST: Final = 10.0
 _STATUS: Final = {"temporarily_unavailable": 503, "slow_down": 429}
 _FORM: Final = b"application/x-www-form-urlencoded"
 
@@ -126,7 +125,8 @@ class TokenEndpoint(Resource):
         Resource.__init__(self)
         self._exchange = exchange
         self._url = url
-        self._rate = RateLimit(burst=300.0, per_second=5.0)
+        self._given = RateLimit(burst=300.0, per_second=5.0)
+        self._refused = RateLimit(burst=30.0, per_second=0.5)
         self._waiting = 0
 
     def render_POST(self, request: Request) -> int:
@@ -145,16 +145,18 @@ class TokenEndpoint(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request, address: str) -> dict[str, Any]:
-        if not self._rate.charge(address, 1.0, self._exchange.now()):
-            raise ExchangeError("slow_down", "too many requests from this address")
+        if not self._given.allows(address, 1.0, self._exchange.now()):
+            raise ExchangeError("slow_down", "too many tokens were given to this address")
         if self._waiting >= _WAITING_LIMIT:
             raise ExchangeError("temporarily_unavailable", "too many requests wait")
         form = self._read(request)
         self._waiting += 1
         try:
-            return await self._exchange.exchange(form.values, form.proved)
+            answer = await self._exchange.exchange(form.values, form.proved)
         finally:
             self._waiting -= 1
+        self._given.charge(address, 1.0, self._exchange.now())
+        return answer
 
     def _read(self, request: Request) -> _Form:
         kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -202,7 +204,8 @@ class TokenEndpoint(Resource):
             log.failure("an exchange broke", failure)
             _finish(request, 500, {"error": "server_error"})
             return
-        self._rate.charge(address, _REFUSED_COST - 1.0, self._exchange.now())
+        if not self._refused.charge(address, 1.0, self._exchange.now()):
+            error = ExchangeError("slow_down", "too many bad requests from this address")
         status = _STATUS.get(error.code, 400)
         if status != 400:
             request.setHeader(b"retry-after", b"5")

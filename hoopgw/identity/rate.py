@@ -22,6 +22,10 @@ class RateLimit:
     """Cost that is forgiven each second."""
     _levels: OrderedDict[str, tuple[float, float]] = field(factory=OrderedDict, init=False)
 
+    def allows(self, address: str, cost: float, now: float) -> bool:
+        """Say whether so much could be charged; nothing is."""
+        return self._level(network_of(address), now) + cost <= self.burst
+
     def charge(self, address: str, cost: float, now: float) -> bool:
         """Say whether an address may go on, and if so, add the cost.
 
@@ -32,13 +36,17 @@ class RateLimit:
 
         """
         key = network_of(address)
-        level, at = self._levels.pop(key, (0.0, now))
-        level = max(0.0, level - max(0.0, now - at) * self.per_second)
+        level = self._level(key, now)
+        self._levels.pop(key, None)  # it goes to the end
         allowed = level + cost <= self.burst
         self._levels[key] = (level + cost if allowed else level, now)
         if len(self._levels) > ADDRESSES_LIMIT:
             self._levels.popitem(last=False)
         return allowed
+
+    def _level(self, key: str, now: float) -> float:
+        level, at = self._levels.get(key, (0.0, now))
+        return max(0.0, level - max(0.0, now - at) * self.per_second)
 
 
 def network_of(address: str) -> str:

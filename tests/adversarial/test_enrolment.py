@@ -102,12 +102,15 @@ class JoinTests(EnrolmentCase):
         self.assertEqual((await self.enrol(token)).status, 403)
 
     async def test_guessed(self) -> None:
-        """A part of a secret, a longer one, its hash; and guessing is slowed down."""
+        """A part of a secret or a longer one; guessing is slowed down, and hinders no agent."""
+        certificate, key = await self.joined("other")
         token = await self.join_token()
         for secret in (token.secret[:-1], token.secret + "A", token.secret.swapcase(), "", "%"):
             self.assertEqual((await self.enrol(evolve(token, secret=secret))).status, 403, secret)
         statuses = [(await self.enrol(evolve(token, secret="x"))).status for _ in range(30)]
         self.assertEqual(statuses[-1], 429)
+        self.assertEqual((await self.enrol(token)).status, 200)
+        self.assertEqual((await self.renew(certificate, key, "other")).status, 200)
 
     async def test_the_request_cannot_name_anybody(self) -> None:
         """Whatever it says of names, CAs and uses counts for nothing."""

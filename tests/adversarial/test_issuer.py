@@ -152,6 +152,12 @@ class TurnoverTests(IssuerCase):
             await self.login(forge.token(forge.claims(iss="https://other.example")))
         self.assertLessEqual(len(self.provider.asked) - before, 1)
 
+    async def test_good_tokens_are_taken_while_others_guess(self) -> None:
+        """From the same address, as behind a proxy or on a jump host."""
+        statuses = [await self.login(self.made("one", forge.rsa_key("two"))) for _ in range(40)]
+        self.assertEqual(statuses[-1], 429)
+        self.assertEqual(await self.login(self.made()), 200)
+
 
 class OutageTests(IssuerCase):
     """The issuer does not answer, or wrongly."""

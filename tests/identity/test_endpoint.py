@@ -160,12 +160,21 @@ class TokenTests(EndpointTestCase):
             self.assertEqual((answer.status, answer.body["error"]), (400, "invalid_dpop_proof"))
 
     def test_rate(self) -> None:
-        """Who is refused again and again must wait; others need not."""
+        """Who is refused again and again must wait; who has a good token need not."""
         answers = [self.post(self.form(subject_token="x")).status for _ in range(40)]
         self.assertEqual((answers[0], answers[-1]), (400, 429))
-        self.assertEqual(self.post(self.form()).status, 429)
-        self.assertEqual(self.post(self.form(), host="10.0.0.2").status, 200)
+        self.assertEqual(self.post(self.form()).status, 200)
+        other = self.post(self.form(subject_token="x"), host="10.0.0.2")
+        self.assertEqual(other.status, 400)
         self.now += 60
+        self.assertEqual(self.post(self.form(subject_token="x")).status, 400)
+
+    def test_rate_of_what_is_given(self) -> None:
+        """An address gets so many tokens, and then some each second."""
+        answers = [self.post(self.form()).status for _ in range(305)]
+        self.assertEqual((answers[0], answers[299], answers[-1]), (200, 200, 429))
+        self.assertEqual(self.post(self.form(), host="10.0.0.2").status, 200)
+        self.now += 1
         self.assertEqual(self.post(self.form()).status, 200)
 
     def test_nothing_secret_is_logged(self) -> None:
