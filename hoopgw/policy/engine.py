@@ -61,8 +61,8 @@ class CedarPolicy:
     @property
     def epoch(self) -> str:
         """The set's version, with the second if a policy reads the time."""
-        second = self._second()
-        return f"{self.version} {second}" if second else self.version
+        policies = self.policies
+        return f"{policies.version} {self._second()}" if policies.reads_now else policies.version
 
     def decide(self, principal: Principal, operation: Operation) -> Verdict:
         """Judge an operation; a microsecond or two if the like of it was judged before."""

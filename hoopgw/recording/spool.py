@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, setters
 from attrs.validators import matches_re
 
 from hoopgw.errors import RecorderError
@@ -47,7 +47,7 @@ class SpoolWriteError(RecorderError):
         """Bytes of whole frames that were kept all the same, from the first on."""
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)  # hooks would double the time of `append`
 class SpoolWriter:
     """Appends frames to a worker's own spool segments. Not for two processes of one name."""
 

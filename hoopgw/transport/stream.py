@@ -96,18 +96,18 @@ class DataTransport:
         if not self.connected or self._closing or not data:
             return
         tls = self._tls
-        if tls is None:
-            self._send(data)
-        elif tls.established:
+        if tls is not None:
+            if not tls.established:
+                self._hold.append(bytes(data))
+                self._count(len(data))
+                return
             try:
                 tls.seal(data)
             except ssl.SSLError as error:
                 self._fail(error)
                 return
-            self._send(tls.ciphertext())
-        else:
-            self._hold.append(bytes(data))
-            self._count(len(data))
+            data = tls.ciphertext()
+        self._send(data)
 
     def writeSequence(self, data: Any) -> None:
         """Send several pieces as one."""
@@ -254,11 +254,12 @@ class DataTransport:
         if self._closing:
             return  # read all the same: unread bytes would turn our close into a reset
         try:
-            if self._tls is None:
+            tls = self._tls
+            if tls is None:
                 self.protocol.dataReceived(_BUFFER[:count])
-            else:
-                self._tls.feed(_BUFFER[:count])
-                self._deliver()
+                return
+            tls.feed(_BUFFER[:count])
+            self._deliver()
         except Exception:
             log.failure("a data leg raised")
             self._lost(Failure())

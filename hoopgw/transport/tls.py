@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _RECORD: Final = 65_536
+"""Bytes: more than the 16 KB that one record can hold."""
 _PLAIN: Final = memoryview(bytearray(_RECORD))
 
 
 class TlsStream:
-    """One TLS connection without its socket."""
+    """One TLS connection without its socket.
 
-    __slots__ = ("_in", "_out", "_read", "established", "object")
+    ``feed`` stores what came from the peer, ``seal`` encrypts data, and ``ciphertext`` takes what
+    is to be sent to the peer: the methods of OpenSSL's objects themselves, as each call counts.
+    """
+
+    __slots__ = ("_in", "_out", "_read", "ciphertext", "established", "feed", "object", "seal")
 
     def __init__(
         self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
@@ -28,11 +35,10 @@ class TlsStream:
             self._in, self._out, server_side=server_side, server_hostname=server_hostname
         )
         self._read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # with a buffer it returns the count
+        self.feed: Callable[[Buffer], int] = self._in.write
+        self.seal: Callable[[Buffer], int] = self.object.write
+        self.ciphertext: Callable[[], bytes] = self._out.read
         self.established = False
-
-    def feed(self, ciphertext: memoryview | bytes) -> None:
-        """Store what came from the peer."""
-        self._in.write(ciphertext)
 
     def end(self) -> None:
         """Say that nothing more comes from the peer."""
@@ -70,16 +76,11 @@ class TlsStream:
 
     @property
     def has_more(self) -> bool:
-        """Whether `plaintext` may find something; asking first saves an exception."""
-        return self._in.pending > 0 or self.object.pending() > 0
+        """Whether `plaintext` may find something; asking first saves an exception.
 
-    def seal(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt data; it waits in `ciphertext`."""
-        self.object.write(data)
-
-    def ciphertext(self) -> bytes:
-        """Take what is to be sent to the peer."""
-        return self._out.read()
+        OpenSSL keeps no rest of a record: each fits into the buffer that it is read into.
+        """
+        return self._in.pending > 0
 
     @property
     def has_ciphertext(self) -> bool:

@@ -9,6 +9,7 @@ of any size: they stream through.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -48,6 +49,7 @@ _TO_READY: Final = (Step.QUERY, Step.SYNC, Step.RUN)
 """What ends with ReadyForQuery, also after an error."""
 _ROWS: Final = (0x44, 0x64)
 """DataRow and CopyData."""
+_HEAD: Final = struct.Struct(">BI").unpack_from
 
 
 class Masks(Protocol):
@@ -90,7 +92,8 @@ class Answers:
         self._masks = masks
         self._finished = finished
         self._exceeded = exceeded
-        self._tail = bytearray()
+        self.tail = bytearray()
+        """What has come of a message that is not whole yet."""
         self._need = 0  # bytes that the tail must have before it is worth a look
         self._skip = 0  # bytes left of a row that streams through
         self._injected: list[bytes] = []
@@ -114,11 +117,11 @@ class Answers:
         """
         if self._skip:
             data = self._skipped(data)
-        if self._tail:
-            self._tail += data
-            if len(self._tail) < self._need:
+        if self.tail:
+            self.tail += data
+            if len(self.tail) < self._need:
                 return
-            data, self._tail = memoryview(self._tail), bytearray()
+            data, self.tail = memoryview(self.tail), bytearray()
         if len(data):
             self._walk(data)
         self._flow.answered()
@@ -174,9 +177,9 @@ class Answers:
             self._send(data[start:at])
 
     def _keep_tail(self, data: memoryview, at: int) -> None:
-        self._tail += data[at:]
-        if len(self._tail) >= 5:
-            self._need = 1 + int.from_bytes(self._tail[1:5], "big")
+        self.tail += data[at:]
+        if len(self.tail) >= 5:
+            self._need = 1 + int.from_bytes(self.tail[1:5], "big")
             if self._need > WHOLE_LIMIT:
                 raise ProtocolViolationError("a row or message is too long to be looked at")
         else:
@@ -195,15 +198,15 @@ class Answers:
 
     def _plain_rows(self, data: memoryview, at: int, running: Running) -> int:
         """Walk over rows that pass as they are; may end past the data."""
-        kind, size, rows = data[at], len(data), 0
-        while True:
-            length = int.from_bytes(data[at + 1 : at + 5], "big")
+        wanted, last, rows = data[at], len(data) - 5, 0
+        while at <= last:
+            kind, length = _HEAD(data, at)
+            if kind != wanted:
+                break
             if length < 4:
                 raise ProtocolViolationError("the target sent an impossible length")
             at += 1 + length
             rows += 1
-            if size - at < 5 or data[at] != kind:
-                break
         running.rows += rows
         return at
 
@@ -299,10 +302,13 @@ class Answers:
         return b"" if self._head(Step.DESCRIBE).own else None
 
     def _parse_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
-        work = self._head(Step.PARSE)
-        self._flow.pending.popleft()
+        work = self._head(Step.PARSE, Step.RUN)
         if work.prepared is not None:
             self._flow.statements.known[work.name] = work.prepared
+        elif work.step is Step.RUN:
+            raise ProtocolViolationError("the target parsed what was not sent")
+        if work.step is Step.PARSE:
+            self._flow.pending.popleft()
         return b"" if work.own else None
 
     def _bind_complete(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -377,7 +383,7 @@ class Answers:
         if not pending:
             return instead
         head = pending[0]
-        if head.refusal and not self.told_fatal:
+        if head.refusal and not self.told_fatal and not _is_aborted(fields, head.refusal):
             instead = head.refusal
         running = head.running or head.describes
         if running is not None:
@@ -409,8 +415,6 @@ class Answers:
         flow = self._flow
         self._credit(data, end)
         flow.pending.popleft()
-        flow.status = bytes(data[at + 5 : end])
-        flow.copying_in = False
         running = head.running
         if running is not None:
             if running.judged.names:
@@ -419,10 +423,7 @@ class Answers:
                 else:
                     flow.succeeded(running.judged, running.text)
             self._finish(running)
-        if flow.status == b"I":
-            flow.transaction_ended()
-        if not flow.pending:
-            flow.touched = False
+        flow.ready(bytes(data[at + 5 : end]))
         return b"" if head.own else None
 
     def _copy_in(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -471,6 +472,11 @@ class Answers:
         pending = self._flow.pending
         running = (pending[0].running or pending[0].describes) if pending else None
         return self._flow.tainted or (running is not None and running.judged.touches)
+
+
+def _is_aborted(fields: dict[str, str], refusal: bytes) -> bool:
+    """Whether the server would have said this whatever had been asked; but for its grammar."""
+    return fields.get("C") == "25P02" and b"\0C42601\0" not in refusal
 
 
 _CONTROL: Final = {

@@ -282,7 +282,16 @@ class Flow:
                 self.statements.known.clear()
                 self.portals.known.clear()
 
-    def transaction_ended(self) -> None:
+    def ready(self, status: bytes) -> None:
+        """Note a ReadyForQuery: its status. What it answers is no longer pending."""
+        self.status = status
+        self.copying_in = False
+        if status == b"I":
+            self._transaction_ended()
+        if not self.pending:
+            self.touched = False
+
+    def _transaction_ended(self) -> None:
         """Forget portals: those of the target are gone, but for cursors that outlive it."""
         self.tainted = False
         known = self.portals.known

@@ -7,6 +7,7 @@ digest, who asked, where, and under which settings.
 from __future__ import annotations
 
 import hashlib
+import struct
 import time
 from typing import Final
 
@@ -25,11 +26,12 @@ from hoopgw.recording.records import (
     TextDefined,
 )
 from hoopgw.spi import Recorder, ReviewOutcome
-from hoopgw_postgres.flow import Asked, Running
+from hoopgw_postgres.flow import Asked, Prepared, Running
 from hoopgw_postgres.judge import Judged
 
 PARAMETERS_LIMIT: Final = 65_536
 """Bytes of bound values that are kept; the digest covers all."""
+_LENGTH: Final = struct.Struct(">Q").pack
 
 
 @frozen(kw_only=True)
@@ -107,6 +109,37 @@ class Journal:
         self._settings[name] = value
         self._state = self._begin()
 
+    def plain(
+        self, judged: Judged, text: bytes, parameters: bytes, prepared: Prepared | None
+    ) -> tuple[int, int]:
+        """Write the intent of a small operation that runs at once, as `allowed` does.
+
+        ``parameters`` fit into `PARAMETERS_LIMIT`. Returns its sequence and time.
+        """
+        named: bytes | int = text
+        if prepared is not None:
+            named = prepared.number or self._text_number(prepared)
+        state = self._state.copy()
+        state.update(_LENGTH(len(text)) + text + _LENGTH(len(parameters)) + parameters)
+        sequence, now = self._sequence, time.time_ns()
+        self._recorder.write(
+            Intent(
+                self.session,
+                sequence,
+                now,
+                judged.action,
+                judged.resources,
+                named,
+                parameters,
+                state.digest(),
+                "allow",
+                judged.because,
+                judged.policy,
+            )
+        )
+        self._sequence = sequence + 1
+        return sequence, now
+
     def allowed(self, judged: Judged, asked: Asked) -> int:
         """Write the intent of an operation that runs at once; return its sequence."""
         return self._intent(judged, asked, "allow")
@@ -139,12 +172,14 @@ class Journal:
         """Note an operation's result; it is written with the next intent, or soon."""
         if running.own:
             return
-        now = self.now()
+        now = time.time_ns()
         output = running.output
+        sequence = self._sequence
+        self._sequence = sequence + 1
         self._recorder.put_off(
             Result(
                 self.session,
-                self._next(),
+                sequence,
                 now,
                 running.intent,
                 running.outcome,
@@ -186,7 +221,7 @@ class Journal:
     ) -> int:
         text: bytes | int = asked.text
         if asked.prepared is not None:
-            text = self._text_number(asked)
+            text = self._text_number(asked.prepared)
         parameters = asked.parameters
         size = len(parameters)
         sequence = self._sequence
@@ -210,9 +245,7 @@ class Journal:
         self._sequence = sequence + 1  # not before it is kept: a refused record leaves no gap
         return sequence
 
-    def _text_number(self, asked: Asked) -> int:
-        prepared = asked.prepared
-        assert prepared is not None
+    def _text_number(self, prepared: Prepared) -> int:
         if prepared.number is None:
             self._texts += 1
             prepared.number = self._texts
@@ -226,8 +259,7 @@ class Journal:
         text, parameters = asked.text, asked.parameters
         if judged.executed:
             parameters += judged.executed
-        state.update(len(text).to_bytes(8, "big") + text)
-        state.update(len(parameters).to_bytes(8, "big") + parameters)
+        state.update(_LENGTH(len(text)) + text + _LENGTH(len(parameters)) + parameters)
         return state.digest()
 
     def _fixed_part(self) -> bytes:

@@ -16,13 +16,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
-from hoopgw.policy.decision import Allow, Deny
+from hoopgw.policy.decision import Deny
 from hoopgw.sessions.gates import Hold, ReadGate
 from hoopgw.spi import OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers
 from hoopgw_postgres.asking import Asking
+from hoopgw_postgres.at_once import AtOnce
 from hoopgw_postgres.dispatch import Dispatch
 from hoopgw_postgres.flow import (
     NAMES_LIMIT,
@@ -94,8 +95,9 @@ class Session:
         self._buffer = bytearray()
         self._need = 0
         """Bytes that the buffer must have before it is worth a look."""
-        self._quick = masks is None and not journal.strict
-        """Whether a whole run may go in one piece: nothing of it is looked at later."""
+        self._at_once: AtOnce | None = None
+        if masks is None and not journal.strict:
+            self._at_once = AtOnce(flow, answers, client, self._target, judge, journal)
         self._leaving = False
 
     def start(self, first: bytes) -> None:
@@ -120,7 +122,9 @@ class Session:
             elif len(self._buffer) >= self._need:
                 self._take_buffer()
             return
-        self._take(data)
+        at_once = self._at_once
+        if at_once is None or self._flow.pending or not at_once.take(data):
+            self._take(data)
 
     def _read_ahead(self) -> None:
         """Bound what a client sends while it has to wait."""
@@ -145,8 +149,6 @@ class Session:
         at, size = 0, len(data)
         self._need = 0
         try:
-            if self._quick and size > 5 and data[0] == _BIND:
-                at = self._run_whole(data)
             if self._flow.failed:
                 self._flow.skipping = True
             while size - at >= 5 and self._dispatch.undecided is None and not self._flow.over:
@@ -174,30 +176,6 @@ class Session:
             if self._dispatch.undecided is not None:
                 self._read_ahead()
         self._dispatch.flush()
-
-    def _run_whole(self, data: memoryview) -> int:
-        """Run Bind, Describe, Execute and Sync that came in one piece, as drivers send them.
-
-        Returns:
-            How many bytes were taken: all, or none where the usual way must look.
-
-        """
-        flow = self._flow
-        size = 1 + int.from_bytes(data[1:5], "big")
-        if flow.in_transaction or flow.pending or flow.failed or data[size:] not in _RUN_REST:
-            return 0
-        bound = wire.parse_bind(data[5:size])
-        prepared = flow.statements.find(bound.statement)
-        if prepared is None or bound.portal:
-            return 0
-        judged = self._judge.known(prepared.text, False)
-        if judged is None or judged.names or judged.refers or judged.copies_in:
-            return 0
-        if not isinstance(judged.decision, Allow):
-            return 0
-        parameters = prepared.types + bytes(data[7 + len(bound.statement) : size])
-        self._dispatch.run(Asked(Step.RUN, prepared.text, parameters, None, prepared), data, judged)
-        return len(data)
 
     def _query(self, frame: memoryview) -> None:
         text = wire.parse_query(frame[5:])
@@ -397,7 +375,8 @@ class Session:
     def from_target(self, data: memoryview) -> None:
         """Take what the target sent."""
         try:
-            self._answers.received(data)
+            if self._at_once is None or not self._at_once.answered(data):
+                self._answers.received(data)
         except ProtocolViolationError as error:
             log.warn("ending a session: {error}", error=error)
             self.end("08P01", f"hoopgw ends the session: {error}", str(error))
@@ -464,11 +443,11 @@ class Session:
 class _TargetEnd:
     """What the target's transport delivers to."""
 
+    __slots__ = ("_session", "dataReceived")
+
     def __init__(self, session: Session) -> None:
         self._session = session
-
-    def dataReceived(self, data: memoryview) -> None:
-        self._session.from_target(data)
+        self.dataReceived = session.from_target
 
     def connectionLost(self, reason: Failure) -> None:
         self._session.target_lost()
@@ -492,9 +471,3 @@ _MESSAGES: Final = {
         "f": Session._copy_end,
     }.items()
 }
-
-
-_BIND: Final = ord("B")
-_EXECUTE_SYNC: Final = wire.message(b"E", bytes(5)) + wire.message(b"S")
-_RUN_REST: Final = (wire.describe(b"P", b"") + _EXECUTE_SYNC, _EXECUTE_SYNC)
-"""What follows a Bind of the unnamed portal when all of it runs at once."""

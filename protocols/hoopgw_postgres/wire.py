@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import Final, TypeAlias
 
+import msgspec
 from attrs import field, frozen
 
 from hoopgw.errors import ProtocolViolationError
@@ -33,9 +34,10 @@ _KEY_LIMIT: Final = 256
 """Bytes of a cancel key (MAX_CANCEL_KEY_LENGTH in PostgreSQL 18)."""
 
 _HEAD: Final = Struct(">cI")
-_U16: Final = Struct(">H")
-_I32: Final = Struct(">i")
 _U32: Final = Struct(">I")
+_read_u16: Final = Struct(">H").unpack_from
+_read_i32: Final = Struct(">i").unpack_from
+_read_u32: Final = _U32.unpack_from
 
 Bytes: TypeAlias = bytes | memoryview
 
@@ -124,8 +126,7 @@ class Parse:
     types: tuple[int, ...]
 
 
-@frozen
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """Make a portal of a statement and parameters."""
 
     portal: bytes
@@ -162,9 +163,9 @@ def parse_parse(body: Bytes) -> Parse:
     data = bytes(body)
     name_end, text_end = _two_strings(data)
     rest = data[text_end + 1 :]
-    if len(rest) < 2 or len(rest) != 2 + 4 * _U16.unpack_from(rest)[0]:
+    if len(rest) < 2 or len(rest) != 2 + 4 * _read_u16(rest)[0]:
         raise ProtocolViolationError("invalid message format")
-    types = tuple(_U32.unpack_from(rest, at)[0] for at in range(2, len(rest), 4))
+    types = tuple(_read_u32(rest, at)[0] for at in range(2, len(rest), 4))
     return Parse(data[:name_end], data[name_end + 1 : text_end], types)
 
 
@@ -173,31 +174,29 @@ def parse_bind(body: Bytes) -> Bind:
     data = bytes(body)
     portal_end, statement_end = _two_strings(data)
     size = len(data)
+    at = statement_end + 1
     try:
-        at = statement_end + 1
-        formats = _U16.unpack_from(data, at)[0]
+        (formats,) = _read_u16(data, at)
         at += 2
-        if at + 2 * formats > size:
-            raise ProtocolViolationError("invalid message format")
-        for position in range(at, at + 2 * formats, 2):
-            _format(data, position)
-        at += 2 * formats
-        count = _U16.unpack_from(data, at)[0]
+        if formats:
+            _check_formats(data, at, formats)
+            at += 2 * formats
+        (count,) = _read_u16(data, at)
         at += 2
         if formats > 1 and formats != count:
             raise ProtocolViolationError("bind message has the wrong number of formats")
         for _ in range(count):
-            length = _I32.unpack_from(data, at)[0]
+            (length,) = _read_i32(data, at)
             at += 4
-            if length >= 0:
+            if length > 0:
                 at += length
-            elif length != -1:
+            elif length < -1:
                 raise ProtocolViolationError("invalid message format")
-        results = _U16.unpack_from(data, at)[0]
+        (results,) = _read_u16(data, at)
         at += 2
         if at + 2 * results != size:
             raise ProtocolViolationError("invalid message format")
-        codes = tuple(_format(data, position) for position in range(at, size, 2))
+        codes = _check_formats(data, at, results) if results else ()
     except struct.error:
         raise ProtocolViolationError("insufficient data left in message") from None
     return Bind(data[:portal_end], data[portal_end + 1 : statement_end], codes)
@@ -217,7 +216,7 @@ def parse_execute(body: Bytes) -> Execute:
     end = data.find(b"\0")
     if end < 0 or len(data) != end + 5:
         raise ProtocolViolationError("invalid message format")
-    return Execute(data[:end], _I32.unpack_from(data, end + 1)[0])
+    return Execute(data[:end], _read_i32(data, end + 1)[0])
 
 
 def _two_strings(data: bytes) -> tuple[int, int]:
@@ -228,11 +227,11 @@ def _two_strings(data: bytes) -> tuple[int, int]:
     return first, second
 
 
-def _format(data: bytes, at: int) -> int:
-    code: int = _U16.unpack_from(data, at)[0]
-    if code > 1:
-        raise ProtocolViolationError(f"unsupported format code: {code}")
-    return code
+def _check_formats(data: bytes, at: int, count: int) -> tuple[int, ...]:
+    codes = struct.unpack_from(f">{count}H", data, at)
+    if max(codes) > 1:
+        raise ProtocolViolationError(f"unsupported format code: {max(codes)}")
+    return codes
 
 
 # What the gateway sends
