@@ -127,7 +127,7 @@ class SpoolRecorder:
         """Write what was put off, and end. Every later record is refused."""
         if self._waiting and not self._fault:
             try:
-                self._put(self._waiting)
+                self._put()
             except RecorderError as error:
                 log.error("records that were put off are lost: {error}", error=error)
         self._stopped = True
@@ -168,18 +168,18 @@ class SpoolRecorder:
         data = encode(record)
         if len(data) > RECORD_LIMIT:
             raise RecorderError("the operation is too long to be recorded")
-        if not self._waiting:
-            self._put(len(data).to_bytes(4, "big") + data)
-        else:
-            before = len(self._waiting)
-            self._waiting += len(data).to_bytes(4, "big")
-            self._waiting += data
-            try:
-                self._put(self._waiting)
-            except SpoolWriteError as error:
-                # Without this record; the others stay until they can be written.
-                del self._waiting[before - error.kept :]
-                raise
+        waiting = self._waiting
+        before = len(waiting)
+        waiting += len(data).to_bytes(4, "big") + data
+        try:
+            self._writer.append(waiting)
+        except SpoolWriteError as error:
+            self._failed(error)
+            # Without this record; the others stay until they can be written.
+            del waiting[before:]
+            del waiting[: error.kept]
+            raise
+        waiting.clear()
         self._records += 1
 
     def put_off(self, record: Record) -> None:
@@ -189,14 +189,15 @@ class SpoolRecorder:
             RecorderError: too much waits already, or recording has ended.
 
         """
+        if len(self._waiting) > PUT_OFF_LIMIT and not self._stopped:
+            self._write_waiting()  # many results at once are no fault
         if len(self._waiting) > PUT_OFF_LIMIT or self._stopped:
             self._refused += 1
             raise RecorderError("too many records wait for the spool")
         data = encode(record)
         if len(data) > RECORD_LIMIT:
             raise RecorderError("the result is too long to be recorded")
-        self._waiting += len(data).to_bytes(4, "big")
-        self._waiting += data
+        self._waiting += len(data).to_bytes(4, "big") + data
         self._records += 1
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)
@@ -209,7 +210,7 @@ class SpoolRecorder:
         try:
             if self._waiting:
                 self._prepare()
-                self._put(self._waiting)
+                self._put()
         except RecorderError as error:
             return fail(error)
         if self._lag() == 0:
@@ -223,25 +224,27 @@ class SpoolRecorder:
 
     # The way to the spool
 
-    def _put(self, frames: bytes | bytearray) -> None:
-        """Write frames; what waited is not waiting any more.
+    def _put(self) -> None:
+        """Write what was put off.
 
         Raises:
-            SpoolWriteError: they could not be written; from now on the spool is out of order.
+            SpoolWriteError: not all could be written; the rest waits on.
 
         """
         try:
-            self._writer.append(frames)
+            self._writer.append(self._waiting)
         except SpoolWriteError as error:
-            self._refused += 1
-            self._fault = str(error)
-            self._assess()
-            if frames is self._waiting:
-                del self._waiting[: error.kept]
-            log.error("recording stops: {error}", error=error)
+            self._failed(error)
+            del self._waiting[: error.kept]
             raise
-        if self._waiting:
-            self._waiting.clear()
+        self._waiting.clear()
+
+    def _failed(self, error: SpoolWriteError) -> None:
+        """Refuse records from now on: the spool is out of order."""
+        self._refused += 1
+        self._fault = str(error)
+        self._assess()
+        log.error("recording stops: {error}", error=error)
 
     def _prepare(self) -> None:
         """Do what stands before the next write.
@@ -266,23 +269,23 @@ class SpoolRecorder:
         try:
             self._writer.open_next()
         except SpoolWriteError as error:
-            self._refused += 1
-            self._fault = str(error)
-            self._assess()
-            log.error("recording stops: {error}", error=error)
+            self._failed(error)
             raise
         self._bases[self._writer.identity] = before
         self._rebound()
 
     def _flush(self) -> None:
-        """Write what was put off, whether or not operations are refused."""
         self._flush_call = None
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write what was put off, whether or not operations are refused."""
         if not self._waiting or self._fault or self._lag() >= _HARD_LIMIT:
             return  # the watch tries again
         try:
             if self._writer.offset >= SEGMENT_SIZE:
                 self._roll()
-            self._put(self._waiting)
+            self._put()
         except RecorderError:
             return  # it was logged, and the watch tries again
         self._wake()

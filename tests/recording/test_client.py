@@ -145,8 +145,17 @@ class WritingTests(RecorderTestCase):
         self.clock.advance(0.05)
         self.assertEqual(len(self.written()), 2)
 
-    def test_too_much_put_off(self) -> None:
+    def test_much_put_off_is_written(self) -> None:
+        """Many results at once are kept, without waiting for the time to flush."""
         big = intent("s", 0, b"x" * (client.PUT_OFF_LIMIT // 2))
+        for _ in range(9):
+            self.recorder.put_off(big)
+        self.assertEqual(len(self.written()), 8)
+
+    def test_too_much_put_off(self) -> None:
+        """What the spool does not take is kept up to the limit."""
+        big = intent("s", 0, b"x" * (client.PUT_OFF_LIMIT // 2))
+        self.recorder._fault = "no space"
         for _ in range(2):
             self.recorder.put_off(big)
         self.assertRaises(RecorderError, self.recorder.put_off, big)
