@@ -8,19 +8,23 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Hop, Operation, Principal, Resource
-from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sights, Verdict
+from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sight, Sights, Verdict
 from hoopgw.recording.records import Record
 from hoopgw.spi import OpenTarget, ReviewOutcome, TargetSettings
 from hoopgw_postgres import wire
 from hoopgw_postgres.analysis import Analyser
 from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
+from hoopgw_postgres.masked import ClassifiedSet
+from hoopgw_postgres.masks import SessionMasks
 from hoopgw_postgres.operations import Place
 from hoopgw_postgres.session import Session
 from hoopgw_postgres.statements import Facts
+from hoopgw_postgres.watch import Watch
 
 ALICE = Principal(
     chain=(Hop(id="corp|alice", name="alice", kind="person", groups=frozenset({"dev"})),),
@@ -29,6 +33,9 @@ ALICE = Principal(
 )
 ANALYSER = Analyser()
 SYNC = wire.message(b"S")
+LABELS = {"public.t.b": ("pii",)}
+QUESTIONS = tuple(b"SELECT %d" % number for number in range(7))
+"""As many as the catalogue is asked."""
 
 
 @define(eq=False)
@@ -96,7 +103,7 @@ class FakePolicy:
         return self._verdict(Allow(max_rows=self.max_rows), "all")
 
     def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
-        return {}
+        return {each.id: Sight(mask="last4") for each in fields}
 
     def _verdict(self, decision: Any, rule: str) -> Verdict:
         return Verdict(decision=decision, because=(rule,), policy=self.version)
@@ -173,7 +180,9 @@ class FakeReviews:
 class Conversation:
     """A session, and both of its ends."""
 
-    def __init__(self, *, strict: bool = False, classify: Any = None) -> None:
+    def __init__(
+        self, *, strict: bool = False, classify: Any = None, classified: ClassifiedSet | None = None
+    ) -> None:
         self.client, self.target = FakeLeg(), FakeLeg()
         self.policy, self.recorder, self.reviews = FakePolicy(), FakeRecorder(), FakeReviews()
         self.cancels: list[str] = []
@@ -189,18 +198,24 @@ class Conversation:
             agent="local",
         )
         self.journal = Journal(self.recorder, opening, strict, {})
-        target = TargetSettings(name="orders", protocol="postgres", agent="local")
+        labels = {} if classified is None else LABELS
+        target = TargetSettings(name="orders", protocol="postgres", agent="local", labels=labels)
         place = Place(target, "shop", "app")
+        self.clock = Clock()
+        self.masks = watch = None
+        if classified is not None:
+            self.masks = SessionMasks(self.policy, ALICE, place, classified, bytes(32), QUESTIONS)
+            watch = Watch(self.clock, self.masks)
         self.facts = FactsCache(classify or _classify)
         self.session = Session(
             self.client,  # type: ignore[arg-type]  # what the session uses of a transport
             OpenTarget(
                 leg=self.target, agent="local", facts={}, cancel=lambda: self.cancels.append("c")
             ),
-            Judge(ALICE, place, self.policy, self.facts, None),
+            Judge(ALICE, place, self.policy, self.facts, self.masks),
             self.journal,
             self.reviews,
-            None,
+            watch,
             self.over.append,
         )
         self.session.start(b"")
