@@ -80,9 +80,10 @@ TEXTS: Final = (
 NAMES: Final = st.sampled_from(["", "one", "two"])
 PORTALS: Final = st.sampled_from(["", "port"])
 SIMPLE: Final = st.sampled_from(TEXTS)
-TEXT: Final = st.sampled_from([t for t in TEXTS if not t.startswith(("EXECUTE", "FETCH"))])
-"""For Parse: what EXECUTE and FETCH run is judged then, so a name that is unknown is told then, and
-not by Execute as the server does."""
+NOT_PARSED: Final = ("EXECUTE", "FETCH", "DEALLOCATE ALL", "DISCARD ALL")
+"""What EXECUTE and FETCH run is judged by Parse, so a name that is unknown is told then, and not by
+Execute as the server does; for the others see `OPEN`."""
+TEXT: Final = st.sampled_from([text for text in TEXTS if not text.startswith(NOT_PARSED)])
 LIMITS: Final = st.sampled_from([0, 1, 2])
 
 ONE: Final = st.one_of(
@@ -270,6 +271,10 @@ FOUND: Final = {
         *(query("BEGIN; DECLARE cur CURSOR FOR SELECT a FROM t"), describe("P", "cur")),
         *(execute("cur", 2), execute("cur"), SYNC, query("CLOSE cur"), query("COMMIT")),
     ],
+    "the unnamed statement outlives the others": [
+        *(parse("DEALLOCATE ALL"), bind(), execute(), SYNC, bind(), execute(), SYNC),
+        *(parse("DISCARD ALL"), bind(), execute(), SYNC, bind(), execute(), SYNC),
+    ],
     "an implicit transaction": [
         *(parse("INSERT INTO copied VALUES (1)"), bind(), execute(), parse("BEGIN"), bind()),
         *(execute(), SYNC, query("ROLLBACK")),
@@ -278,11 +283,15 @@ FOUND: Final = {
 """Conversations in which gateways go wrong, this one's first version or others."""
 
 
+OPEN: Final = {"the unnamed statement outlives the others": "28"}
+
+
 def _found() -> list[object]:
     return [
         pytest.param(
             FOUND[name],
             id=name.replace(" ", "-"),
+            marks=[pytest.mark.xfail(strict=True, reason=OPEN[name])] if name in OPEN else [],
         )
         for name in FOUND
     ]
