@@ -79,9 +79,30 @@ class Spares(Generic[S]):
             waiter.errback(LinkError(f"too many sessions wait for agent {self.agent}"))
             return waiter
         self._waiters.append(waiter)
-        patience = BUSY_PATIENCE if self.is_connected else PATIENCE
-        waiter.addTimeout(patience, self.clock, self._timed_out)
+        self._watch(waiter, self.clock.seconds() + BUSY_PATIENCE)
         return waiter
+
+    def _watch(self, waiter: Deferred[S], end: float) -> None:
+        """Look after `PATIENCE` whether the agent is there, and if it is, once more at the end."""
+        left = end - self.clock.seconds()
+        first = min(PATIENCE, left) if not self.is_connected else left
+
+        def look() -> None:
+            if self.is_connected and self.clock.seconds() < end:
+                self._watch(waiter, end)  # it came meanwhile
+                return
+            self._waiters.remove(waiter)
+            missing = "has no free connection" if self.is_connected else "is not connected"
+            waiter.errback(LinkError(f"agent {self.agent} {missing}"))
+
+        looking = self.clock.callLater(max(0.0, first), look)
+
+        def stop(result: S) -> S:
+            if looking.active():
+                looking.cancel()
+            return result
+
+        waiter.addBoth(stop)
 
     def add(self, spare: S) -> bool:
         """Take a new connection in; False if there are enough of them."""
@@ -120,7 +141,3 @@ class Spares(Generic[S]):
     def _forget(self, waiter: Deferred[S]) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-
-    def _timed_out(self, _result: object, _timeout: float) -> S:
-        missing = "has no free connection" if self.is_connected else "is not connected"
-        raise LinkError(f"agent {self.agent} {missing}")

@@ -65,6 +65,26 @@ class SparesTests(SynchronousTestCase):
         failure = self.failureResultOf(waiting, LinkError)
         self.assertEqual(failure.getErrorMessage(), "agent local has no free connection")
 
+    def test_an_agent_that_comes_while_somebody_waits(self) -> None:
+        """From then on it is not absent, only busy."""
+        waiting = self.spares.take()
+        self.clock.advance(PATIENCE / 2)
+        self.spares.is_connected = True
+        self.clock.advance(BUSY_PATIENCE - PATIENCE / 2 - 0.01)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.01)
+        self.failureResultOf(waiting, LinkError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_agent_that_goes_while_somebody_waits(self) -> None:
+        """It is waited for as one that is there: it may be back at once."""
+        self.spares.is_connected = True
+        waiting = self.spares.take()
+        self.spares.is_connected = False
+        self.clock.advance(BUSY_PATIENCE)
+        failure = self.failureResultOf(waiting, LinkError)
+        self.assertEqual(failure.getErrorMessage(), "agent local is not connected")
+
     def test_who_gave_up_gets_nothing(self) -> None:
         given_up, waiting = self.spares.take(), self.spares.take()
         given_up.addErrback(lambda _: None)
