@@ -266,7 +266,9 @@ class Flow:
             elif statement.kind == "close" and name:
                 self.portals.known.pop(name, None)
             elif statement.kind == "deallocate" or "DiscardStmt DISCARD_ALL" in statement.nodes:
-                self.statements.known.clear()
+                # The unnamed statement is not among those that the server drops.
+                known = self.statements.known
+                self.statements.known = {name: known[name] for name in (b"",) if name in known}
             if statement.kind == "close" and not name:
                 self.portals.known.clear()
 
