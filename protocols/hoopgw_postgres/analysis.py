@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from hoopgw_postgres.grammar import GrammarError, parse
 from hoopgw_postgres.kinds import KINDS, Fields, load_nodes
-from hoopgw_postgres.relations import Naming, column_names, integers, strings
+from hoopgw_postgres.relations import Naming, column_names, integers, settings_row, strings
 from hoopgw_postgres.statements import UNKNOWN, Facts, Output, Statement
 from hoopgw_postgres.utility import describe
 
@@ -185,6 +185,7 @@ class Walk:
             self.kinds.add("ddl")
             self.statement_nodes.add("IntoClause")
         role, level = self.names.enter_query()
+        outer, self.names.settings_row = self.names.settings_row, settings_row(body)
         scope = self._with(body, scope)
         if "intoClause" in body:
             self.names.relation(body["intoClause"].get("rel", {}), "ddl")
@@ -198,6 +199,7 @@ class Walk:
             scope,
             but=("withClause", "intoClause", "fromClause", "targetList"),
         )
+        self.names.settings_row = outer
         self.names.leave_query(role, level)
 
     def _top_facts(self, body: Body) -> None:

@@ -104,10 +104,14 @@ _VALUE_CATALOGS: Final = frozenset(
     pg_stats pg_statistic pg_stats_ext pg_stats_ext_exprs pg_statistic_ext_data pg_largeobject
     pg_stat_activity pg_stat_statements pg_stat_statements_info pg_prepared_statements pg_cursors
     pg_authid pg_shadow pg_user_mapping user_mapping_options
-    _pg_user_mappings pg_replication_slots pg_subscription
+    _pg_user_mappings pg_replication_slots
     """.split()  # noqa: SIM905 - as above
 )
 """Catalogues that hold values of columns, statements of others, or credentials."""
+_VALUE_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
+    "pg_subscription": frozenset({"subconninfo"}),
+}
+"""Catalogues of which only some columns do; tools read the others."""
 _PINNED: Final = frozenset({"role", "session_authorization", "session_replication_role"})
 _SYSTEM_COLUMNS: Final = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 _HARMLESS_ROLES: Final = frozenset({"lock", "maintenance", "grant", "truncate"})
@@ -182,6 +186,20 @@ def _general_objections(statement: Statement, masked: MaskedSet) -> Iterator[Ref
         toast = relation.schema == "pg_toast" or relation.name.startswith("pg_toast_")
         if toast or relation.name in _VALUE_CATALOGS:
             yield Refused(f"{relation.written} may hold values of masked columns")
+        if _shows(statement, relation.name, _VALUE_COLUMNS.get(relation.name, frozenset())):
+            yield Refused(f"{relation.written} holds credentials", "Name its other columns.")
+
+
+def _shows(statement: Statement, relation: str, columns: frozenset[str]) -> bool:
+    """Whether a statement may show or use columns of a relation, by name, star or row."""
+    if not columns:
+        return False
+    aliases = {alias for alias, name in statement.aliases if name == relation} | {""}
+    named = statement.mentions.union(output.name for output in statement.outputs)
+    whole = statement.singles | statement.row_stars
+    star = any(output.star for output in statement.outputs)
+    nested = relation in statement.nested_stars | statement.renamed
+    return bool(named & columns or whole & aliases or star or nested or statement.join_alias)
 
 
 def _code_objections(statement: Statement, masked: MaskedSet) -> Iterator[Refused]:

@@ -33,6 +33,8 @@ class Naming:
     operators: set[str] = field(factory=set)
     operator_schemas: set[str] = field(factory=set)
     settings: list[Setting] = field(factory=list)
+    settings_row: str | None = None
+    """The value of ``name``, where the query walked now reads one row of pg_settings."""
     outputs: list[Output] = field(factory=list)
     mentions: set[str] = field(factory=set)
     singles: set[str] = field(factory=set)
@@ -117,6 +119,8 @@ class Naming:
         if name == "set_config" and schema in {"", "pg_catalog"}:
             literals = [_literal(argument) for argument in arguments]
             setting, value, local = literals if len(literals) == 3 else (None, None, None)
+            if setting is None and _is_column(arguments[0] if arguments else {}, "name"):
+                setting = self.settings_row
             self.settings.append(
                 Setting((setting or "").lower(), value, local == "true", value is None)
             )
@@ -193,6 +197,33 @@ def column_names(body: Body) -> list[str | None]:
         node["String"].get("sval", "") if "String" in node else None
         for node in body.get("fields", ())
     ]
+
+
+_WHERE_IT_IS: Final = frozenset({"restrict_nonsystem_relation_kind"})
+"""Settings that pg_dump sets only where the server knows them."""
+
+
+def settings_row(body: Body) -> str | None:
+    """Return x of ``SELECT .. FROM pg_settings WHERE name = 'x'``, as pg_dump has it.
+
+    None if a SelectStmt is another. Only certain names count, because what is compared may be a
+    relation of somebody's own, with a collation to which other names are equal.
+    """
+    tables = body.get("fromClause", ())
+    condition = body.get("whereClause", {}).get("A_Expr", {})
+    if (
+        [table.get("RangeVar", {}).get("relname") for table in tables] == ["pg_settings"]
+        and strings(condition.get("name", ())) == ["="]
+        and condition.get("kind") == "AEXPR_OP"
+        and _is_column(condition.get("lexpr", {}), "name")
+    ):
+        name = _literal(condition.get("rexpr", {}))
+        return name if name in _WHERE_IT_IS else None
+    return None
+
+
+def _is_column(node: Body, name: str) -> bool:
+    return column_names(node.get("ColumnRef", {})) == [name]
 
 
 _POSITIONS_IN: Final = {

@@ -236,6 +236,23 @@ class TouchTests(RuleTestCase):
         self.assert_refused("INSERT INTO opaque VALUES (1)", "computes its rows")
         self.assert_passes("DROP VIEW opaque", ByOrigin)
 
+    def test_catalogues_with_columns_of_that_sort(self) -> None:
+        """Tools ask for the other columns of pg_subscription."""
+        for text in (
+            "SELECT subconninfo FROM pg_subscription",
+            "SELECT * FROM pg_subscription",
+            "SELECT s.oid FROM pg_subscription s WHERE s.subconninfo LIKE 'h%'",
+            "SELECT s FROM pg_subscription s",
+            "SELECT pg_subscription::text FROM pg_subscription",
+            "SELECT row_to_json(s.*) FROM pg_subscription s",
+            "SELECT a FROM pg_subscription AS s(a, b, c)",
+            "SELECT x.d FROM (SELECT * FROM pg_subscription) AS x(a, b, c, d)",
+            "SELECT j.subname FROM (pg_subscription CROSS JOIN t) AS j",
+        ):
+            self.assert_refused(text, "holds credentials")
+        text = "SELECT count(*), max(s.subname) FROM pg_subscription s WHERE subdbid = 1"
+        self.assert_passes(text, Untouched)
+
     def test_functions_of_rows(self) -> None:
         """A function can be written as if it were a column, of whatever relation."""
         for text in (

@@ -290,6 +290,27 @@ class UtilityTests(SynchronousTestCase):
             ]
             self.assertEqual(settings, expected, text)
 
+    def test_a_setting_where_the_server_knows_it(self) -> None:
+        """As pg_dump has it; nothing else says which setting it is."""
+        name = "restrict_nonsystem_relation_kind"
+        text = "SELECT set_config(name, 'view', false) FROM {} WHERE {}"
+        (setting,) = one(text.format("pg_settings", f"name = '{name}'")).settings
+        self.assertEqual((setting.name, setting.value, setting.computed), (name, "view", False))
+        inner = (
+            f"(SELECT set_config(name, 'x', false) FROM t) FROM pg_settings WHERE name = '{name}'"
+        )
+        for other in (
+            text.format("pg_settings", "name = 'client_encoding'"),
+            text.format("pg_settings", f"name = '{name}' OR true"),
+            text.format("pg_settings", f"name = ANY ('{{{name}}}')"),
+            text.format("pg_settings", f"name <> '{name}'"),
+            text.format("pg_settings", f"setting = '{name}'"),
+            text.format("pg_settings, t", f"name = '{name}'"),
+            text.format("t", f"name = '{name}'"),
+            f"SELECT {inner} FROM pg_settings WHERE name = '{name}'",
+        ):
+            self.assertEqual([setting.name for setting in one(other).settings], [""], other)
+
     def test_transactions(self) -> None:
         for text, expected in {
             "BEGIN": "begin",
