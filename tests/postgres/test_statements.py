@@ -296,9 +296,7 @@ class UtilityTests(SynchronousTestCase):
         text = "SELECT set_config(name, 'view', false) FROM {} WHERE {}"
         (setting,) = one(text.format("pg_settings", f"name = '{name}'")).settings
         self.assertEqual((setting.name, setting.value, setting.computed), (name, "view", False))
-        inner = (
-            f"(SELECT set_config(name, 'x', false) FROM t) FROM pg_settings WHERE name = '{name}'"
-        )
+        inner = "(SELECT set_config(name, 'x', false) FROM t)"
         for other in (
             text.format("pg_settings", "name = 'client_encoding'"),
             text.format("pg_settings", f"name = '{name}' OR true"),
