@@ -16,34 +16,12 @@ from typing import Final, Protocol
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres import wire
 from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
+from hoopgw_postgres.parameters import PINNED, SHOWN_PARAMETERS
 from hoopgw_postgres.statements import Facts
 from hoopgw_postgres.withheld import withhold
 
 WHOLE_LIMIT: Final = 16 * 2**20
 """Bytes of a message that must be seen whole: a row to mask, an error, a description."""
-
-SHOWN_PARAMETERS: Final = frozenset(
-    {
-        "DateStyle",
-        "IntervalStyle",
-        "TimeZone",
-        "application_name",
-        "client_encoding",
-        "default_transaction_read_only",
-        "in_hot_standby",
-        "integer_datetimes",
-        "is_superuser",
-        "scram_iterations",
-        "search_path",
-        "server_encoding",
-        "server_version",
-        "session_authorization",
-        "standard_conforming_strings",
-    }
-)
-"""ParameterStatus names that are passed on: all that PostgreSQL 18 reports."""
-_PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
-"""Settings that change what bytes mean: a session in which they differ ends."""
 
 _TO_READY: Final = (Step.QUERY, Step.SYNC, Step.RUN)
 """What ends with ReadyForQuery, also after an error."""
@@ -444,7 +422,7 @@ class Answers:
         if len(parts) != 3:
             raise ProtocolViolationError("the target sent a malformed ParameterStatus")
         name, value = parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
-        if _PINNED.get(name, value) != value:
+        if PINNED.get(name, value) != value:
             raise ProtocolViolationError(f"{name} was changed to {value}")
         return None if name in SHOWN_PARAMETERS else b""
 

@@ -22,12 +22,12 @@ from hoopgw.recording.records import SessionRefused
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
-from hoopgw_postgres.answers import SHOWN_PARAMETERS
 from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
 from hoopgw_postgres.login import LoggedIn, Login, certificate_hash
 from hoopgw_postgres.masks import learn
 from hoopgw_postgres.operations import Place, connecting
+from hoopgw_postgres.parameters import SHOWN_PARAMETERS
 from hoopgw_postgres.parser_client import ParserPool
 from hoopgw_postgres.prelude import Prelude
 from hoopgw_postgres.session import Session
