@@ -111,10 +111,10 @@ class Dribble:
                 behind = socket.create_connection(("127.0.0.1", self._behind))
                 front.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for one, other, size in ((front, behind, 65_536), (behind, front, 1)):
-                    threading.Thread(target=_pass, args=(one, other, size), daemon=True).start()
+                    threading.Thread(target=_pass_on, args=(one, other, size), daemon=True).start()
 
 
-def _pass(one: socket.socket, other: socket.socket, size: int) -> None:
+def _pass_on(one: socket.socket, other: socket.socket, size: int) -> None:
     with contextlib.suppress(OSError), one, other:
         while data := one.recv(size):
             other.sendall(data)
