@@ -16,7 +16,7 @@ All integers are big-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 from zlib import crc32
 
@@ -142,6 +142,15 @@ def frame(kind: bytes, payload: bytes) -> bytes:
     """Return a log frame."""
     head = _heads(kind, len(payload))
     return head + _crc_bytes(crc32(payload, crc32(head))) + payload
+
+
+def record_frames(records: Iterable[bytes]) -> list[bytes]:
+    """Return the log frames of records, in pieces to be joined."""
+    parts: list[bytes] = []
+    for record in records:
+        head = _heads(RECORD, len(record))
+        parts += (head, _crc_bytes(crc32(record, crc32(head))), record)
+    return parts
 
 
 def position_frame(spool: bytes, offset: int) -> bytes:

@@ -110,6 +110,13 @@ class Growth:
     frontier: Frontier
     rows: list[list[bytes]] = field(factory=lambda: [[]], repr=False)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaves by their hashes."""
+        for step, row in enumerate(self.frontier.extend(leaves)[::STEP]):
+            if step == len(self.rows):
+                self.rows.append([])
+            self.rows[step] += row
+
     def add(self, leaf: bytes) -> None:
         """Add a leaf by its hash."""
         self.rows[0].append(leaf)

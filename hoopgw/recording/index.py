@@ -7,23 +7,15 @@ synced. The recorder process writes it; anyone may read.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from attrs import define, field, frozen
 
-from hoopgw.recording.records import (
-    AnyRecord,
-    HopRecord,
-    Intent,
-    SessionEnded,
-    SessionRefused,
-    SessionStarted,
-    decode,
-)
+from hoopgw.recording.records import HopRecord, SessionEnded, SessionRefused, SessionStarted
 from hoopgw.recording.segments import entries, segments
 
 NAME: Final = "index.db"
@@ -70,6 +62,44 @@ UPDATE sessions SET protocol = ?, target = ?, account = ?, address = ?, reason =
 _END: Final = "UPDATE sessions SET ended = ?, reason = ? WHERE id = ?"
 
 
+class _Other(msgspec.Struct, frozen=True, array_like=True):
+    """What the index needs of records that it does not count."""
+
+    session: str
+
+
+class _Text(_Other, frozen=True, tag="text.defined"):
+    pass
+
+
+class _Settled(_Other, frozen=True, tag="review.settled"):
+    pass
+
+
+class _Result(_Other, frozen=True, tag="result"):
+    pass
+
+
+class _Intent(msgspec.Struct, frozen=True, array_like=True, tag="intent"):
+    """What it needs of an intent, and as little of the rest as there is on the way."""
+
+    session: str
+    sequence: int
+    at: int
+    action: str
+    resources: msgspec.Raw
+    text: msgspec.Raw
+    parameters: msgspec.Raw
+    digest: msgspec.Raw
+    decision: str
+
+
+_Noted: TypeAlias = (
+    SessionStarted | SessionRefused | SessionEnded | _Intent | _Result | _Text | _Settled
+)
+_decode: Final = msgspec.msgpack.Decoder(_Noted).decode
+
+
 @define
 class _News:
     """What is new about one session since the last flush."""
@@ -84,7 +114,7 @@ class _News:
 
 @define(eq=False)
 class SessionIndex:
-    """Writes the index. Call `note` for each record in order, and `flush` now and then."""
+    """Writes the index. Call `note_all` for the records in order, and `flush` now and then."""
 
     _database: sqlite3.Connection
     leaves: int = field(init=False)
@@ -113,8 +143,8 @@ class SessionIndex:
             for stale in directory.glob(f"{NAME}*"):
                 stale.unlink()
             index = cls(_connect(path))
-        for leaf, data in _records_from(directory, index.leaves):
-            index.note_bytes(leaf, data)
+        for data in _records_from(directory, index.leaves):
+            index.note_all((data,))
             if len(index._news) >= _BATCH:
                 index.flush()
         index.flush()
@@ -125,30 +155,29 @@ class SessionIndex:
         """Whether there is something to flush."""
         return bool(self._news)
 
-    def note_bytes(self, leaf: int, data: bytes) -> None:
-        """Take a record as it is in the log; one that cannot be read is left to `verify`."""
-        try:
-            record = decode(data)
-        except (msgspec.MsgspecError, RecursionError):
-            self.leaves = leaf + 1
-        else:
-            self.note(leaf, record)
-
-    def note(self, leaf: int, record: AnyRecord) -> None:
-        """Take a record that has been committed to the log."""
-        news = self._news.get(record.session)
-        if news is None:
-            news = self._news[record.session] = _News(leaf, leaf)
-        news.last = leaf
-        self.leaves = leaf + 1
-        if isinstance(record, Intent):
-            news.intents += 1
-            if record.decision == "deny":
-                news.denied += 1
-            elif record.decision == "review":
-                news.held += 1
-        elif isinstance(record, SessionStarted | SessionRefused | SessionEnded):
-            news.marks.append(record)
+    def note_all(self, records: Iterable[bytes]) -> None:
+        """Take records as they are in the log; those that cannot be read are left to `verify`."""
+        leaf = self.leaves
+        for data in records:
+            try:
+                record = _decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                leaf += 1
+                continue
+            news = self._news.get(record.session)
+            if news is None:
+                news = self._news[record.session] = _News(leaf, leaf)
+            news.last = leaf
+            leaf += 1
+            if isinstance(record, _Intent):
+                news.intents += 1
+                if record.decision == "deny":
+                    news.denied += 1
+                elif record.decision == "review":
+                    news.held += 1
+            elif not isinstance(record, _Other):
+                news.marks.append(record)
+        self.leaves = leaf
 
     def flush(self) -> None:
         """Write what is new.
@@ -207,7 +236,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _records_from(directory: Path, leaf: int) -> Iterator[tuple[int, bytes]]:
+def _records_from(directory: Path, leaf: int) -> Iterator[bytes]:
     """Read the log's records from a leaf on."""
     found = segments(directory)
     for number, segment in enumerate(found):
@@ -215,7 +244,7 @@ def _records_from(directory: Path, leaf: int) -> Iterator[tuple[int, bytes]]:
             continue
         for entry in entries(segment):
             if entry.frame.is_record and entry.leaf >= leaf:
-                yield entry.leaf, entry.frame.payload
+                yield entry.frame.payload
 
 
 @frozen(kw_only=True)

@@ -167,11 +167,8 @@ class Intake:
             raise BrokenLogError(f"the log cannot be rolled back: {error.strerror}") from error
 
     def _committed(self, taken: list[list[bytes]]) -> None:
-        leaf = self._index.leaves
         for records in taken:
-            for record in records:
-                self._index.note_bytes(leaf, record)
-                leaf += 1
+            self._index.note_all(records)
         for path, tail in list(self._tails.items()):
             tail.commit()
             if tail.fault is not None:

@@ -11,7 +11,7 @@ This module decides nothing about time; `hoopgw.recording.recovery` opens a log.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +19,14 @@ from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hoopgw.recording.checkpoints import CheckpointFiles, sync_directory
-from hoopgw.recording.framing import LOG_HEADER_SIZE, RECORD, frame, log_header, position_frame
+from hoopgw.recording.framing import (
+    LOG_HEADER_SIZE,
+    log_header,
+    position_frame,
+    record_frames,
+)
 from hoopgw.recording.hashes import Growth, HashFiles
-from hoopgw.recording.merkle import Frontier, leaf_hash
+from hoopgw.recording.merkle import Frontier, leaf_hashes
 from hoopgw.recording.notes import Checkpoint, sign
 from hoopgw.recording.segments import segment_path
 
@@ -66,19 +71,15 @@ class LogWriter:
         """Records that were committed and are in no checkpoint yet."""
         return self._tree.size - self._signed
 
-    def append(self, spool: bytes, offset: int, records: Iterable[bytes]) -> None:
+    def append(self, spool: bytes, offset: int, records: Sequence[bytes]) -> None:
         """Write records that begin at an offset of a spool.
 
         Raises:
             OSError: the disk is full or broken: roll back.
 
         """
-        parts = [position_frame(spool, offset)]
-        add = self._growth.add
-        for record in records:
-            parts.append(frame(RECORD, record))
-            add(leaf_hash(record))
-        self._write(b"".join(parts))
+        self._growth.extend(leaf_hashes(records))
+        self._write(b"".join([position_frame(spool, offset), *record_frames(records)]))
 
     def commit(self) -> None:
         """Make all that was appended survive a power loss.

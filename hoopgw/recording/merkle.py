@@ -8,7 +8,7 @@ and verified from nothing but hashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -27,6 +27,11 @@ HASH_SIZE: Final = 32
 def leaf_hash(data: bytes) -> bytes:
     """Return the hash of a leaf (RFC 6962, 2.1)."""
     return sha256(b"\0" + data).digest()
+
+
+def leaf_hashes(data: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of leaves."""
+    return [sha256(b"\0" + leaf).digest() for leaf in data]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -59,6 +64,29 @@ class Frontier:
             count >>= 1
         self._edge.append(leaf)
         self.size += 1
+        return made
+
+    def extend(self, leaves: Sequence[bytes]) -> list[list[bytes]]:
+        """Add leaves by their hashes: level by level, in less time than one after the other.
+
+        Returns the nodes that became complete, by level; level 0 is the leaves.
+        """
+        made: list[list[bytes]] = []
+        lower: list[bytes] = []  # of the new edge, lowest first
+        row, count, edge = list(leaves), self.size, self._edge
+        while row:
+            made.append(row)
+            pairs = [edge.pop(), *row] if count & 1 else row
+            if len(pairs) & 1:
+                lower.append(pairs[-1])
+            rights = pairs[1::2]
+            row = [
+                sha256(b"\1" + left + right).digest()
+                for left, right in zip(pairs[::2], rights, strict=False)
+            ]
+            count >>= 1
+        edge.extend(reversed(lower))
+        self.size += len(leaves)
         return made
 
     def root(self) -> bytes:

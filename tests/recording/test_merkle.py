@@ -119,6 +119,17 @@ class TreeTests(SynchronousTestCase):
             if size < SIZE:
                 tree.append(leaf_hash(LEAVES[size]))
 
+    @given(sizes, sizes)
+    def test_many_at_once(self, before: int, more: int) -> None:
+        """Leaves that are added together make the same tree, and give all its new nodes."""
+        tree = Frontier.at(before, NODES)
+        upto = min(before + more, SIZE)
+        made = tree.extend([leaf_hash(leaf) for leaf in LEAVES[before:upto]])
+        self.assertEqual(tree, Frontier.at(upto, NODES))
+        for level in range(10):
+            new = [NODES(level, index) for index in range(before >> level, upto >> level)]
+            self.assertEqual(made[level] if level < len(made) else [], new)
+
     def test_a_copy_grows_alone(self) -> None:
         tree = Frontier()
         tree.append(leaf_hash(b"a"))
@@ -216,8 +227,10 @@ class HashFilesTests(SynchronousTestCase):
 
     def grow(self, tree: Frontier, upto: int) -> Frontier:
         growth = Growth(tree.copy())
-        for number in range(tree.size, upto):
+        middle = (tree.size + upto) // 2
+        for number in range(tree.size, middle):
             growth.add(leaf_hash(LEAVES[number]))
+        growth.extend([leaf_hash(leaf) for leaf in LEAVES[middle:upto]])
         self.files.append(tree.size, growth.rows)
         return growth.frontier
 
