@@ -235,7 +235,7 @@ class Walk:
             elif column[-1] is None:
                 output = Output("", "", star=True)
                 if not top:
-                    self.names.nested_star()
+                    self.names.nested_star(column[:-1])
             else:
                 output = Output(column[-1], item.get("name", ""))
                 self.names.reference(column, mentioned=not top)

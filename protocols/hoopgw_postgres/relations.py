@@ -75,9 +75,13 @@ class Naming:
         """End a level of FROM."""
         self.role, self.level = role, level
 
-    def nested_star(self) -> None:
-        """Take note of a star that expands the relations of this level, not at the top."""
+    def nested_star(self, before: Sequence[str | None]) -> None:
+        """Take note of a star that expands the relations of this level, not at the top.
+
+        With a name before it, it may also expand a relation of a level around this one.
+        """
         self.nested_stars |= self.level
+        self.row_stars.update(name or "" for name in before[-1:])
 
     def relation(self, body: Body, role: str | None = None) -> None:
         """Take note of a relation; ``body`` is a RangeVar."""

@@ -111,6 +111,19 @@ SIDEWAYS: Final = (
 )
 
 LATER: Final = (
+    # A star in a lower query can mean a relation of a higher one.
+    *each(
+        4,
+        f"SELECT (SELECT row_to_json(x) FROM (SELECT c.*) x) FROM {TABLE} c",
+        f"SELECT (SELECT x::text FROM (SELECT {TABLE}.*) x) FROM {TABLE}",
+        f"SELECT x.b || '' FROM {TABLE} c, LATERAL (SELECT c.*) AS x(i, n, b)",
+        f"SELECT x.b FROM {TABLE} c, LATERAL (SELECT c.* OFFSET 0) AS x(i, n, b) WHERE x.b > 'A'",
+        f"SELECT x FROM {TABLE} c, LATERAL (SELECT c.*) x",
+        f"SELECT x.* FROM {TABLE} c CROSS JOIN LATERAL (SELECT c.* UNION ALL SELECT c.*) x",
+        f"SELECT y::text FROM {TABLE} c, LATERAL (WITH z AS (SELECT c.*) SELECT * FROM z) y",
+        "SELECT x::text FROM shop.renamed r, LATERAL (SELECT r.*) x",
+        f"DELETE FROM shop.orders USING {TABLE} c RETURNING (SELECT x::text FROM (SELECT c.*) x)",
+    ),
     *each(
         3,
         f"SELECT b || '' FROM ONLY {TABLE} c(x, y, b)",

@@ -24,6 +24,12 @@ class MaskingFactTests(SynchronousTestCase):
             ),
         )
         self.assertEqual(statement.mentions, {"a"})
+        self.assertEqual(statement.row_stars, frozenset())
+        for text in (
+            "SELECT (SELECT x FROM (SELECT c.*) x) FROM c",
+            "SELECT (SELECT s.c.*) FROM c",
+        ):
+            self.assertEqual(one(text).row_stars, {"c"}, text)
         self.assertEqual(statement.singles, {"a"})
         self.assertEqual(statement.qualified, {("c", "b")})
         self.assertEqual(one("SELECT (c).a, (f(c.b)).d.e").selected, {"a", "d", "e"})
