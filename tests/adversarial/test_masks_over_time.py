@@ -72,11 +72,11 @@ def test_policy_changes_under_a_cursor(masked_rig: GatewayRig) -> None:
     """Who saw it in clear when the session began does not fetch on when that has ended."""
     with enter(masked_rig, "pg18", CLEAR) as client:
         ask(client, query("BEGIN"))
-        ask(client, query(f"DECLARE k CURSOR WITH HOLD FOR {SHOW}"))
+        ask(client, query(f"DECLARE k SCROLL CURSOR WITH HOLD FOR {SHOW}"))
         ask(client, parse(SHOW, "s"), bind("s", portal="o"), execute("o", 1), SYNC)
-        assert leaks(ask(client, query("FETCH 1 FROM k")))
+        assert leaks(ask(client, query("FETCH ALL FROM k")))
         with policy(masked_rig, POLICY.replace('::"redact"', f'::"{CLEAR}"')):
-            got = ask(client, execute("o"), SYNC, query("FETCH ALL FROM k"))
+            got = ask(client, execute("o"), SYNC, query("FETCH BACKWARD ALL FROM k"))
             assert [each.fields["C"] for each in got if each.kind == "E"] == ["57P01"], shown(got)
             assert not leaks(got)
             assert client.read() is None
