@@ -3,8 +3,9 @@
 The gateway asks them on the fresh session, as one simple query, before the client's first
 statement. The configuration classifies columns by name; here they become relation OIDs and
 attribute numbers, together with what else shows them: inheritance parents and children and
-partitions (by the column's name), generated columns, views and materialised views (`view_trees`). A
-classified column that does not exist is an error: a rename must not unmask.
+partitions (by the column's name), columns that refer to them by a foreign key, generated columns,
+views and materialised views (`view_trees`). A classified column that does not exist is an error: a
+rename must not unmask.
 
 What this cannot see: copies that were made earlier, functions and triggers that somebody else
 wrote (functions are refused when they are called), and changes after it was asked.
@@ -33,7 +34,8 @@ LEFT JOIN pg_catalog.pg_attribute a
     ON a.attrelid = r.oid AND a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped
 """
 
-# A column of this name in whatever is above or below in the tree of inheritance is the same column.
+# A column of this name in whatever is above or below in the tree of inheritance is the same column,
+# and what refers to it by a foreign key holds the same values.
 _CLOSURE: Final = """
 WITH RECURSIVE wanted(s, t, c) AS (VALUES {wanted}),
 kin(a, b) AS (
@@ -48,10 +50,21 @@ found(relid, name, s, t, c) AS (
     JOIN pg_catalog.pg_attribute a
         ON a.attrelid = r.oid AND a.attname = w.c AND a.attnum > 0 AND NOT a.attisdropped
     UNION
-    SELECT a.attrelid, a.attname, f.s, f.t, f.c
-    FROM found f JOIN kin k ON k.a = f.relid
-    JOIN pg_catalog.pg_attribute a
-        ON a.attrelid = k.b AND a.attname = f.name AND NOT a.attisdropped
+    SELECT l.relid, l.name, f.s, f.t, f.c
+    FROM found f CROSS JOIN LATERAL (
+        SELECT a.attrelid, a.attname
+        FROM kin k JOIN pg_catalog.pg_attribute a
+            ON a.attrelid = k.b AND a.attname = f.name AND NOT a.attisdropped
+        WHERE k.a = f.relid
+        UNION ALL
+        SELECT a.attrelid, a.attname
+        FROM pg_catalog.pg_constraint o
+        CROSS JOIN LATERAL pg_catalog.generate_subscripts(o.confkey, 1) AS i(i)
+        JOIN pg_catalog.pg_attribute r
+            ON r.attrelid = o.confrelid AND r.attnum = o.confkey[i.i] AND r.attname = f.name
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = o.conrelid AND a.attnum = o.conkey[i.i]
+        WHERE o.contype = 'f' AND o.confrelid = f.relid
+    ) AS l(relid, name)
 ),
 direct(relid, attnum, s, t, c, derived) AS (
     SELECT f.relid, a.attnum, f.s, f.t, f.c, false

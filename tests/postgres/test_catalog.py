@@ -23,6 +23,14 @@ SCHEMA = (
     "ALTER TABLE customers DROP gone",
     "CREATE TABLE vip (level int) INHERITS (customers)",
     "CREATE TABLE orders (id int, customer int, note text)",
+    "ALTER TABLE customers ADD UNIQUE (ssn), ADD UNIQUE (city, ssn)",
+    "CREATE TABLE calls (id int, who varchar REFERENCES customers (ssn), town text UNIQUE)",
+    (
+        "CREATE TABLE letters (town text, whose varchar UNIQUE, "
+        "FOREIGN KEY (town, whose) REFERENCES customers (city, ssn))"
+    ),
+    "CREATE TABLE stamps (letter varchar REFERENCES letters (whose), town text)",
+    "CREATE VIEW called AS SELECT who FROM calls",
     "CREATE TABLE parts (k int, ssn text, x int) PARTITION BY RANGE (k)",
     "CREATE TABLE parts_1 (x int, ssn text, k int NOT NULL)",
     "ALTER TABLE parts ATTACH PARTITION parts_1 FOR VALUES FROM (0) TO (10)",
@@ -136,6 +144,7 @@ class CatalogTests(SynchronousTestCase):
                 *("used", "sorted", "grouped", "changed", "nested", "either", "merged"),
                 *("on_opaque", "kept", "log"),
                 *CODE,
+                *("calls", "letters", "stamps", "called"),
             },
         )
 
@@ -155,6 +164,16 @@ class CatalogTests(SynchronousTestCase):
         self.assertEqual(self.columns("vip"), {"ssn", "low"})
         self.assertEqual(self.relation("parts").classified, {2: {("public", "parts_1", "ssn")}})
         self.assertEqual(self.columns("parts_1"), {"ssn"})
+
+    def test_foreign_keys(self) -> None:
+        """What refers to the column holds its values; what else it refers to does not."""
+        for name, expected in {
+            "calls": {"who"},
+            "letters": {"whose"},
+            "stamps": {"letter"},
+            "called": {"who"},
+        }.items():
+            self.assertEqual(self.columns(name), expected, name)
 
     def test_views_that_show_it_as_it_is(self) -> None:
         for name, expected in {
