@@ -79,7 +79,7 @@ def test_psycopg(masked_rig: GatewayRig, target: str) -> None:
         with connection.cursor("named", binary=True) as cursor:
             cursor.execute("SELECT ssn FROM shop.customers ORDER BY id")
             assert [cursor.fetchone(), *cursor.fetchmany(1)] == [("****77Zq",), ("****3333",)]
-        copying = "COPY shop.customers (id, ssn) TO STDOUT (FORMAT binary)"
+        copying = "COPY (SELECT id, ssn FROM shop.customers ORDER BY id) TO STDOUT (FORMAT binary)"
         with connection.cursor().copy(copying) as copy:
             copy.set_types(["int4", "text"])
             assert list(copy.rows())[:2] == [(1, "****77Zq"), (2, "****3333")]
