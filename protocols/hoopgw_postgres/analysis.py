@@ -361,6 +361,9 @@ class Walk:
         self._any(body.get("val", {}), scope)
         self._each(body.get("indirection", ()), scope)
 
+    def _lock(self, body: Body, scope: Scope) -> None:
+        self.kinds.add("lock")
+
     def _nothing(self, body: Body, scope: Scope) -> None:
         """Names nothing; or, as in FOR UPDATE OF, an alias that a FROM has named."""
 
@@ -383,7 +386,7 @@ _VISITORS: Final[Mapping[str, Callable[[Walk, Body, Scope], None]]] = {
     "IndexElem": Walk._index_element,
     "ParamRef": Walk._parameter,
     "ResTarget": Walk._assignment,
-    "LockingClause": Walk._nothing,
+    "LockingClause": Walk._lock,
     "Alias": Walk._nothing,
     "String": Walk._nothing,
 }

@@ -23,12 +23,12 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
 
 from hoopgw_postgres.copy import OPTIONS
+from hoopgw_postgres.functions import FUNCTIONS
 from hoopgw_postgres.masked import Attribute, MaskedRelation, MaskedSet
 from hoopgw_postgres.masking import ColumnMask
 from hoopgw_postgres.statements import Copy, Facts, Statement
@@ -115,15 +115,6 @@ _VALUE_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
 _PINNED: Final = frozenset({"role", "session_authorization", "session_replication_role"})
 _SYSTEM_COLUMNS: Final = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 _HARMLESS_ROLES: Final = frozenset({"lock", "maintenance", "grant", "truncate"})
-
-
-def _listed_functions() -> frozenset[str]:
-    text = resources.files(__package__).joinpath("functions.txt").read_text("ascii")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
-
-
-FUNCTIONS: Final = _listed_functions()
-"""Names of functions of ``pg_catalog`` that show and change nothing but their arguments."""
 
 
 def judge_facts(facts: Facts, masked: MaskedSet) -> MaskRule:

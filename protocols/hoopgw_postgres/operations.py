@@ -19,6 +19,7 @@ from attrs import define, field
 from hoopgw.errors import ConfigError
 from hoopgw.events import Access, ContextValue, Operation, Resource, operation_digest
 from hoopgw.spi import TargetSettings
+from hoopgw_postgres.functions import called_action
 from hoopgw_postgres.statements import Facts, Relation, Statement
 
 _CACHE_LIMIT: Final = 10_000
@@ -34,6 +35,7 @@ _DATABASE_ACTIONS: Final[Mapping[str, str]] = {
     "fetch": "other",
     "unknown": "other",
 }
+_TWO_PHASE: Final = frozenset({"prepare", "commit_prepared", "rollback_prepared"})
 _WITHOUT_ACCESS: Final = frozenset({"prepare", "declare"})
 
 
@@ -224,13 +226,24 @@ def _accesses(place: Place, statements: Iterable[Statement], *, resolved: bool) 
             placed.add(relation.role)
             for resource in place.tables(relation):
                 yield Access(action=f"Postgres::{relation.role}", resource=resource)
-        # In a stable order, so that the same text asks the same question.
-        for kind in sorted(statement.kinds or {statement.kind}):
+        actions = set()
+        for kind in statement.kinds or {statement.kind}:
             if kind in _WITHOUT_ACCESS or (resolved and kind in {"execute", "fetch"}):
                 continue
-            action = _DATABASE_ACTIONS.get(kind, kind)
-            if action not in placed:
-                yield Access(action=f"Postgres::{action}", resource=place.resource)
+            actions.add(_DATABASE_ACTIONS.get(kind, kind))
+        # In a stable order, so that the same text asks the same question.
+        for action in sorted(actions - placed | _besides(statement)):
+            yield Access(action=f"Postgres::{action}", resource=place.resource)
+
+
+def _besides(statement: Statement) -> set[str]:
+    """Return what a statement does to the database besides what its kind says."""
+    actions = {called_action(schema, name) for schema, name in statement.functions}
+    if statement.copy is not None and statement.copy.outside:
+        actions.add("other")  # a file or program of the server's host
+    if statement.transaction in _TWO_PHASE:
+        actions.add("other")  # its locks outlive the session
+    return {action for action in actions if action is not None}
 
 
 def _context(

@@ -104,7 +104,6 @@ def test_what_says_that_it_writes(rig: GatewayRig, text: str) -> None:
         assert codes(client.ask(parse(text), bind(), execute(), SYNC)) == ["42501"]
 
 
-@pytest.mark.xfail(strict=True, reason="27: reading that writes is a select")
 @pytest.mark.parametrize("text", HIDDEN)
 def test_what_does_not_say_it(rig: GatewayRig, text: str) -> None:
     """Functions, files, locks and prepared transactions need permits of their own."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw_postgres.analysis import Analyser
+from hoopgw_postgres.functions import FUNCTIONS
 from hoopgw_postgres.masked import Attribute, MaskedRelation, MaskedSet
 from hoopgw_postgres.masking import ColumnMask
 from hoopgw_postgres.masking_rules import (
-    FUNCTIONS,
     ByIndex,
     ByOrigin,
     MaskRule,
