@@ -22,15 +22,56 @@ ContextValue: TypeAlias = Scalar | tuple[str, ...]
 
 
 @frozen(kw_only=True, cache_hash=True)
+class Cap:
+    """What a hop was narrowed to by whoever delegated: some actions on one target, or on all."""
+
+    target: str
+    """A target's name, or ``*``."""
+    actions: frozenset[str] = field(validator=min_len(1))
+    """Cedar actions or groups of actions with their namespace, as `Access.action`, or ``*``."""
+
+
+@frozen(kw_only=True, cache_hash=True)
 class Hop:
-    """One member of a chain of delegation, as authenticated."""
+    """One member of a chain of delegation, as authenticated: all of it that policy may see."""
 
     id: str
-    """Stable and unique over issuers: ``<issuer alias>|<subject>``."""
+    """Stable and unique over issuers: ``<issuer alias>|<subject>`` of a root, and of a child its
+    parent's with its own name: ``corp|alice~planner``."""
     name: str
     """For people to read; not unique, never compared."""
     kind: HopKind
     groups: frozenset[str] = frozenset()
+    caps: tuple[Cap, ...] | None = None
+    """What it was narrowed to; None is no narrower than its parent."""
+    attested: bool = False
+    """Of a child: whether it proved an identity of its own; else its name is its parent's word."""
+    isolated: bool = False
+    """Of a child: whether its parent says that it cannot read the parent's key."""
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Budget:
+    """How much a hop and all that descends from it may ask for, in all; None is no limit."""
+
+    operations: int | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    """Of answers."""
+    reviews: int | None = None
+    """Requests put before people."""
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Node:
+    """One delegation: what is particular to it. Policy does not see it, so verdicts are shared."""
+
+    id: str
+    """Stable: the same parent delegating to the same key again makes the same node. What revocation
+    and budgets go by."""
+    budget: Budget | None = None
+    purpose: str = ""
+    """The prompt or job step that it was made for; the parent's word, for the recording."""
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -39,10 +80,24 @@ class Principal:
 
     chain: tuple[Hop, ...] = field(validator=min_len(1))
     """Root first: ``alice``, then the agent she started, then that one's child."""
+    nodes: tuple[Node, ...] = field(default=())
+    """The delegations that made the hops below the root, in order."""
     session: str
     """The log-in's stable id (``sid``): survives refresh, names what revocation kills."""
     expires: float
     """Seconds since the epoch; live sessions end then."""
+    proved: bool = False
+    """Whether the caller proved to hold the key that the log-in is bound to."""
+
+    @nodes.validator
+    def _check_nodes(self, _: object, value: tuple[Node, ...]) -> None:
+        if len(value) != len(self.chain) - 1:
+            raise ValueError("each hop below the root has its node")
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """The log-in, then each delegation: where one is revoked, this ends; all are charged."""
+        return (self.session, *(node.id for node in self.nodes))
 
     @property
     def root(self) -> Hop:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from hoopgw.events import Hop, HopKind, Principal
+from hoopgw.events import Budget, Cap, Hop, HopKind, Node, Principal
 
-_KINDS = typing.get_args(HopKind)
+_KINDS: Final = typing.get_args(HopKind)
+_AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")
 
 
 def principal_to_dict(principal: Principal) -> dict[str, Any]:
     """Return a dict of plain values, for `principal_from_dict`."""
     return {
-        "chain": [
-            {"id": hop.id, "name": hop.name, "kind": hop.kind, "groups": sorted(hop.groups)}
-            for hop in principal.chain
-        ],
+        "chain": [hop_to_dict(hop) for hop in principal.chain],
+        "nodes": [node_to_dict(node) for node in principal.nodes],
         "session": principal.session,
         "expires": principal.expires,
+        "proved": principal.proved,
     }
 
 
@@ -31,21 +31,100 @@ def principal_from_dict(values: Mapping[str, Any]) -> Principal:
 
     """
     try:
-        hops = [_hop(hop) for hop in values["chain"]]
         return Principal(
-            chain=tuple(hops), session=str(values["session"]), expires=float(values["expires"])
+            chain=tuple(hop_from_dict(hop) for hop in values["chain"]),
+            nodes=tuple(node_from_dict(node) for node in values.get("nodes", ())),
+            session=str(values["session"]),
+            expires=float(values["expires"]),
+            proved=values.get("proved") is True,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a principal: {error}") from error
 
 
-def _hop(values: Mapping[str, Any]) -> Hop:
+def hop_to_dict(hop: Hop) -> dict[str, Any]:
+    """Return a hop as plain values; what is as usual is left out."""
+    values: dict[str, Any] = {
+        "id": hop.id,
+        "name": hop.name,
+        "kind": hop.kind,
+        "groups": sorted(hop.groups),
+    }
+    if hop.caps is not None:
+        values["caps"] = [cap_to_dict(cap) for cap in hop.caps]
+    if hop.attested:
+        values["attested"] = True
+    if hop.isolated:
+        values["isolated"] = True
+    return values
+
+
+def hop_from_dict(values: Mapping[str, Any]) -> Hop:
+    """Return the hop that `hop_to_dict` was given; raises `ValueError`, `KeyError`, `TypeError`."""
     kind = values["kind"]
     if kind not in _KINDS:
         raise ValueError(f"not a kind of principal: {kind!r}")
+    caps = values.get("caps")
     return Hop(
         id=str(values["id"]),
         name=str(values["name"]),
         kind=kind,
         groups=frozenset(map(str, values["groups"])),
+        caps=None if caps is None else tuple(cap_from_dict(cap) for cap in caps),
+        attested=values.get("attested") is True,
+        isolated=values.get("isolated") is True,
     )
+
+
+def cap_to_dict(cap: Cap) -> dict[str, Any]:
+    """Return a cap as plain values."""
+    return {"target": cap.target, "actions": sorted(cap.actions)}
+
+
+def cap_from_dict(values: Mapping[str, Any]) -> Cap:
+    """Return the cap that `cap_to_dict` was given; raises `ValueError`, `KeyError`, `TypeError`."""
+    actions = values["actions"]
+    if isinstance(actions, str):
+        raise ValueError("actions are a list")  # as all that is wrong here
+    return Cap(target=str(values["target"]), actions=frozenset(map(str, actions)))
+
+
+def node_to_dict(node: Node) -> dict[str, Any]:
+    """Return a node as plain values; what is not there is left out."""
+    values: dict[str, Any] = {"id": node.id}
+    if node.budget is not None:
+        values["budget"] = budget_to_dict(node.budget)
+    if node.purpose:
+        values["purpose"] = node.purpose
+    return values
+
+
+def node_from_dict(values: Mapping[str, Any]) -> Node:
+    """Return what `node_to_dict` was given; raises `ValueError`, `KeyError`, `TypeError`."""
+    budget = values.get("budget")
+    return Node(
+        id=str(values["id"]),
+        budget=None if budget is None else budget_from_dict(budget),
+        purpose=str(values.get("purpose", "")),
+    )
+
+
+def budget_to_dict(budget: Budget) -> dict[str, int]:
+    """Return a budget as plain values; what is not limited is left out."""
+    amounts = {name: getattr(budget, name) for name in _AMOUNTS}
+    return {name: amount for name, amount in amounts.items() if amount is not None}
+
+
+def budget_from_dict(values: Mapping[str, Any]) -> Budget:
+    """Return the budget that `budget_to_dict` was given.
+
+    Raises:
+        ValueError: an amount is no number that can be, or its name is not known.
+
+    """
+    for name, amount in values.items():
+        if name not in _AMOUNTS:
+            raise ValueError(f"a budget has no {name!r}")
+        if type(amount) is not int or not 0 <= amount < 2**62:
+            raise ValueError(f"a budget of {name} is a whole number, not {amount!r}")
+    return Budget(**values)

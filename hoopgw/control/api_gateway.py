@@ -115,8 +115,8 @@ class GatewayRoutes:
         if len(login) > 256:
             raise ApiError(400, "invalid_request", "no log-in is called so")
         expires = self._now() + REVOKED_FOR
-        self._store.revoke_login(login, expires)
-        body = {"login": login, "expires": expires, "reason": "the log-in was revoked"}
+        self._store.revoke(login, expires)
+        body = {"node": login, "expires": expires, "reason": "the log-in was revoked"}
         self._fleet.tell_all("cut", body)
         return {"login": login, "revoked": True}
 

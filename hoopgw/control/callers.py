@@ -80,7 +80,7 @@ class Callers:
         # Kept only once the token is good, so that strangers cannot fill the store.
         if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):
             raise AuthenticationError("the DPoP proof was used before")
-        if self._store.is_revoked(principal.session):
+        if self._store.is_revoked(principal.lineage):
             raise AuthenticationError("the log-in was revoked")
         return principal
 

@@ -107,7 +107,7 @@ class WorkerCalls:
         return {
             "token_keys": self._signer.jwks,
             "issuer": self._signer.issuer,
-            "revoked": dict(self._store.revoked_logins()),
+            "revoked": dict(self._store.revoked()),
         }
 
     def _session_password(self, body: Body) -> Body:

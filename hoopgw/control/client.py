@@ -8,7 +8,7 @@ the connection is back, every part that keeps state there is called
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import define, field
@@ -60,7 +60,7 @@ class ControlClient:
     _heard: float = field(default=float("-inf"), init=False)
     """When the last question was asked that control has answered."""
     _revoked: dict[str, float] = field(factory=dict, init=False)
-    """Log-ins that were ended before their time, to when they can be forgotten."""
+    """Log-ins and delegations ended before their time, to when they can be forgotten."""
 
     def __attrs_post_init__(self) -> None:
         self.on_tell("token_keys", self._take_keys)
@@ -82,13 +82,13 @@ class ControlClient:
         """Whether what control revokes is known here. If not, nothing new may begin."""
         return self.silence <= VIEW_AGE
 
-    def is_revoked(self, login: str) -> bool:
-        """Whether a log-in (`Principal.session`) was ended before its time."""
-        return login in self._revoked
+    def is_revoked(self, lineage: Iterable[str]) -> bool:
+        """Whether any of a `Principal.lineage` was ended before its time."""
+        return any(node in self._revoked for node in lineage)
 
-    def revoke(self, login: str, expires: float) -> None:
-        """Remember that a log-in was ended, until it would have ended by itself."""
-        self._revoked[login] = max(expires, self._revoked.get(login, 0.0))
+    def revoke(self, node: str, expires: float) -> None:
+        """Remember that a log-in or a delegation was ended, until it would have ended by itself."""
+        self._revoked[node] = max(expires, self._revoked.get(node, 0.0))
 
     def on_beat(self, look: Connected) -> None:
         """Call ``look`` twice a second."""
@@ -155,7 +155,7 @@ class ControlClient:
     def _greeted(self, peer: Peer, answer: Body, asked: float) -> None:
         self.issuer = str(answer["issuer"])
         self._take_keys(answer["token_keys"])
-        self._revoked = {str(login): float(end) for login, end in answer["revoked"].items()}
+        self._revoked = {str(node): float(end) for node, end in answer["revoked"].items()}
         self._peer, self._heard = peer, max(self._heard, asked)
         log.info("connected to control as {worker}", worker=self.worker)
         for announce in self._connected:
@@ -179,7 +179,7 @@ class ControlClient:
         if self._peer is not None:
             answer = self._peer.call("ping", VIEW_AGE)
             answer.addCallbacks(lambda _answer: self._answered(asked), lambda _failure: None)
-        self._revoked = {login: end for login, end in self._revoked.items() if end > asked}
+        self._revoked = {node: end for node, end in self._revoked.items() if end > asked}
         for look in self._on_beat:
             try:
                 look()

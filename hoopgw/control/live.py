@@ -83,7 +83,7 @@ class SessionRegistry:
         root, left = principal.root.id, principal.expires - self._clock.seconds()
         if left <= 0:
             raise UnavailableError(EXPIRED)
-        if self._control.is_revoked(principal.session):
+        if self._control.is_revoked(principal.lineage):
             raise UnavailableError(REVOKED)
         if not self._control.is_current:
             raise UnavailableError("the gateway's control process is not there; try again")
@@ -129,23 +129,23 @@ class SessionRegistry:
         for session in list(self._live):
             self.cut(session, reason)
 
-    def cut_login(self, login: str, reason: str) -> None:
-        """End all sessions of one log-in."""
+    def cut_lineage(self, node: str, reason: str) -> None:
+        """End all sessions of one log-in or delegation, and of all that descends from it."""
         for session, live in list(self._live.items()):
-            if live.principal.session == login:
+            if node in live.principal.lineage:
                 self.cut(session, reason)
 
     def _told_to_cut(self, body: Body) -> None:
-        if "login" in body:
-            self._control.revoke(str(body["login"]), float(body["expires"]))
-            self.cut_login(str(body["login"]), str(body["reason"]))
+        if "node" in body:
+            self._control.revoke(str(body["node"]), float(body["expires"]))
+            self.cut_lineage(str(body["node"]), str(body["reason"]))
         else:
             self.cut(str(body["session"]), str(body["reason"]))
 
     def _cut_revoked(self) -> None:
         """Cut what was revoked while control could not tell us."""
         for session, live in list(self._live.items()):
-            if self._control.is_revoked(live.principal.session):
+            if self._control.is_revoked(live.principal.lineage):
                 self.cut(session, REVOKED)
 
     def _look_at_control(self) -> None:

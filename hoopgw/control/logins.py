@@ -37,7 +37,7 @@ class ControlLogins:
         """
         verifier = self._current()
         principal = verifier.verify(token, target_audience(target), self._clock.seconds())
-        if self._control.is_revoked(principal.session):
+        if self._control.is_revoked(principal.lineage):
             raise AuthenticationError("the log-in was revoked")
         return principal
 

@@ -87,9 +87,16 @@ class Questions:
             return caller.principal
         if not caller.oversees:
             raise ApiError(403, "refused", "only administrators and auditors ask for others")
+        chain = body["chain"]
+        delegations = len(chain) - 1 if isinstance(chain, list) else 0
         try:
             return principal_from_dict(
-                {"chain": body["chain"], "session": "explain", "expires": self._now() + 60.0}
+                {
+                    "chain": chain,
+                    "nodes": [{"id": "explain"}] * delegations,
+                    "session": "explain",
+                    "expires": self._now() + 60.0,
+                }
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise ApiError(400, "invalid_request", f"chain: {error}") from error

@@ -178,7 +178,7 @@ def _exchange(parts: SiteParts) -> Exchange:
         passwords=StoredPasswords(parts.store),
         used=UsedOnce(parts.store),
         is_target=is_target,
-        is_revoked=lambda principal: parts.store.is_revoked(principal.session),
+        is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
         now=parts.now,
         lifetime=parts.config.identity.token_lifetime,
     )

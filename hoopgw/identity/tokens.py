@@ -22,9 +22,10 @@ from attrs import define, field, frozen
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError, ConfigError
-from hoopgw.events import Hop, HopKind, Principal
+from hoopgw.events import Hop, HopKind, Node, Principal
 from hoopgw.identity.jose import TOKEN_LIMIT, Claims, KeySet, parse, read_key_set, sign, verify
 from hoopgw.identity.oidc import LEEWAY, TEXT_LIMIT, moment, text, texts
+from hoopgw.wire_values import hop_from_dict, hop_to_dict, node_from_dict, node_to_dict
 
 GATEWAY: Final = "hoopgw"
 """Audience of the token that a log-in gives: token endpoint and admin API."""
@@ -99,8 +100,9 @@ class TokenSigner:
         if principal.expires > token.expires:
             claims["session_exp"] = int(principal.expires)
         actor: dict[str, Any] | None = None
-        for hop in others:
-            actor = _hop_claims(hop) | ({} if actor is None else {"act": actor})
+        for hop, node in zip(others, principal.nodes, strict=True):
+            below = {} if actor is None else {"act": actor}
+            actor = _hop_claims(hop) | {"node": node_to_dict(node)} | below
         if actor is not None:
             claims["act"] = actor
         if token.confirmation is not None:
@@ -127,7 +129,8 @@ def public_key_set(keys: Iterable[OKPKey]) -> dict[str, Any]:
 
 
 def _hop_claims(hop: Hop) -> dict[str, Any]:
-    return {"sub": hop.id, "name": hop.name, "kind": hop.kind, "groups": sorted(hop.groups)}
+    values = hop_to_dict(hop)
+    return {"sub": values.pop("id"), **values}
 
 
 def _key_set(jwks: Claims) -> KeySet:
@@ -203,7 +206,7 @@ def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
     ):
         raise AuthenticationError("cnf names no thumbprint")
     return GatewayToken(
-        principal=Principal(chain=_chain(claims), session=text(claims, "sid"), expires=ends),
+        principal=_principal(claims, ends),
         audience=audience,
         issued=issued,
         expires=expires,
@@ -212,16 +215,33 @@ def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
     )
 
 
-def _chain(claims: Claims) -> tuple[Hop, ...]:
+def _principal(claims: Claims, ends: float) -> Principal:
     """Read root and actors; ``act`` has the last hop outermost."""
     actors: list[Hop] = []
+    nodes: list[Node] = []
     actor = claims.get("act")
     while actor is not None:
         if not isinstance(actor, dict) or len(actors) + 1 >= CHAIN_LIMIT:
             raise AuthenticationError("act is not a chain as it should be")
         actors.append(_hop(actor))
+        nodes.append(_node(actor))
         actor = actor.get("act")
-    return (_hop(claims), *reversed(actors))
+    return Principal(
+        chain=(_hop(claims), *reversed(actors)),
+        nodes=tuple(reversed(nodes)),
+        session=text(claims, "sid"),
+        expires=ends,
+    )
+
+
+def _node(claims: Claims) -> Node:
+    try:
+        node = node_from_dict(claims["node"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AuthenticationError("node is not as it should be") from error
+    if not 0 < len(node.id) <= TEXT_LIMIT or len(node.purpose) > TEXT_LIMIT:
+        raise AuthenticationError("node is not as it should be")
+    return node
 
 
 def _hop(claims: Claims) -> Hop:
@@ -231,9 +251,9 @@ def _hop(claims: Claims) -> Hop:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= TEXT_LIMIT + 64:
         raise AuthenticationError("sub is not text")
-    return Hop(
-        id=subject,
-        name=text(claims, "name"),
-        kind=typing.cast("HopKind", kind),
-        groups=texts(claims, "groups"),
-    )
+    text(claims, "name")
+    texts(claims, "groups")
+    try:
+        return hop_from_dict({**claims, "id": subject})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AuthenticationError("caps are not as they should be") from error

@@ -16,7 +16,7 @@ import msgspec
 from attrs import frozen
 
 from hoopgw.errors import PolicyError
-from hoopgw.events import Access, ContextValue, Hop, HopKind, Operation, Principal, Resource
+from hoopgw.events import Access, ContextValue, Hop, HopKind, Node, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain, is_sight
 from hoopgw.policy.sets import PolicySet
@@ -155,7 +155,8 @@ def _question(file: _File, case: _Case) -> tuple[Principal, Operation]:
         digest=b"",
     )
     chain = tuple(_hop(file.hops, name) for name in case.who)
-    return Principal(chain=chain, session="", expires=0.0), operation
+    nodes = tuple(Node(id=hop.id) for hop in chain[1:])
+    return Principal(chain=chain, nodes=nodes, session="", expires=0.0), operation
 
 
 def _value(value: str | bool | int | list[str]) -> ContextValue:

@@ -206,7 +206,7 @@ class Docket:
                 return False
             if not hmac.compare_digest(old.digest, digest):
                 return False
-            if self._store.is_revoked(old.principal.session):
+            if self._store.is_revoked(old.principal.lineage):
                 return False
             if not is_enough(old, change.votes(request)):
                 return False

@@ -201,16 +201,19 @@ class Store(Protocol):
         """Return a session password's verifier. The caller looks at its end."""
         ...
 
-    def revoke_login(self, login: str, expires: float) -> None:
-        """End a log-in (`Principal.session`) for good: its passwords go, it is remembered."""
+    def revoke(self, node: str, expires: float) -> None:
+        """End a log-in or a delegation (one of `Principal.lineage`) for good, with all below it.
+
+        Their passwords go, and it is remembered until ``expires``.
+        """
         ...
 
-    def is_revoked(self, login: str) -> bool:
-        """Whether a log-in was ended before its time."""
+    def is_revoked(self, lineage: Sequence[str]) -> bool:
+        """Whether any of a `Principal.lineage` was ended before its time."""
         ...
 
-    def revoked_logins(self) -> Mapping[str, float]:
-        """Return the log-ins that were ended before their time, to when they can be forgotten."""
+    def revoked(self) -> Mapping[str, float]:
+        """Return what was ended before its time, to when it can be forgotten."""
         ...
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:

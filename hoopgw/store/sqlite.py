@@ -65,10 +65,10 @@ class SqliteStore:
     _seals: SealKey
     tampered: int = field(default=0, init=False)
     _revoked: dict[str, float] = field(factory=dict, init=False)
-    """Log-ins that were seen revoked: a row that is deleted behind our back brings none back."""
+    """What was seen revoked: a row that is deleted behind our back brings none back."""
 
     def __attrs_post_init__(self) -> None:
-        self._revoked.update(self.revoked_logins())
+        self._revoked.update(self.revoked())
 
     @classmethod
     def open(cls, path: Path, key: bytes) -> SqliteStore:
@@ -156,29 +156,33 @@ class SqliteStore:
         """Read a verifier."""
         return self._one(PASSWORDS, "handle = ?", handle)
 
-    def revoke_login(self, login: str, expires: float) -> None:
-        """Remember the log-in until it would have ended, and delete its passwords."""
+    def revoke(self, node: str, expires: float) -> None:
+        """Remember it until it would have ended, and delete the passwords of all that descends."""
         with _errors(), self._transaction():
             self._write(
-                "INSERT INTO revoked_logins (login, expires) VALUES (?, ?)"
-                " ON CONFLICT (login) DO UPDATE SET expires = max(expires, excluded.expires)",
-                login,
+                "INSERT INTO revoked (node, expires) VALUES (?, ?)"
+                " ON CONFLICT (node) DO UPDATE SET expires = max(expires, excluded.expires)",
+                node,
                 expires,
             )
             self._write(
-                "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
-                login,
+                "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?1"
+                " OR EXISTS (SELECT 1 FROM json_each(principal, '$.nodes')"
+                " WHERE json_extract(value, '$.id') = ?1)",
+                node,
             )
-        self._revoked[login] = max(expires, self._revoked.get(login, 0.0))
+        self._revoked[node] = max(expires, self._revoked.get(node, 0.0))
 
-    def is_revoked(self, login: str) -> bool:
-        """Look the log-in up."""
-        found = "SELECT 1 FROM revoked_logins WHERE login = ?"
-        return login in self._revoked or bool(self._rows(found, login))
+    def is_revoked(self, lineage: Sequence[str]) -> bool:
+        """Look each up."""
+        if any(node in self._revoked for node in lineage):
+            return True
+        found = f"SELECT 1 FROM revoked WHERE node IN ({_marks(lineage)})"
+        return bool(self._rows(found, *lineage))
 
-    def revoked_logins(self) -> Mapping[str, float]:
+    def revoked(self) -> Mapping[str, float]:
         """Read all; they are few, and purged."""
-        return {**self._revoked, **dict(self._rows("SELECT login, expires FROM revoked_logins"))}
+        return {**self._revoked, **dict(self._rows("SELECT node, expires FROM revoked"))}
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
         """Insert, or find it there."""
@@ -248,7 +252,7 @@ class SqliteStore:
     def purge(self, now: float, settled_before: float) -> None:
         """Delete what nobody can use any more."""
         with _errors(), self._transaction():
-            for table in ("used_jti", "session_passwords", "join_tokens", "revoked_logins"):
+            for table in ("used_jti", "session_passwords", "join_tokens", "revoked"):
                 self._write(f"DELETE FROM {table} WHERE expires < ?", now)
             settled = "state NOT IN ('requested', 'approved')"
             self._write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
@@ -257,7 +261,7 @@ class SqliteStore:
                 f" WHERE {settled} ORDER BY created DESC LIMIT 1 OFFSET ?)",
                 KEEP_SETTLED - 1,
             )
-        self._revoked = {login: end for login, end in self._revoked.items() if end >= now}
+        self._revoked = {node: end for node, end in self._revoked.items() if end >= now}
 
     # What these share.
 

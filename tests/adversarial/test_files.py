@@ -228,7 +228,7 @@ class TamperTests(GatewayCase):
     async def test_taking_a_revocation_back(self) -> None:
         """While the gateway lives it remembers, whatever is in the file."""
         await self.call("POST", f"/v1/logins/{CAROL.session}/revoke", ROOT, {})
-        self.sql("DELETE FROM revoked_logins")
+        self.sql("DELETE FROM revoked")
         self.assertEqual((await self.call("GET", "/v1/me", CAROL)).status, 401)
         peer = await self.peer()
         greeting = await peer.call("hello", worker="w1")

@@ -384,7 +384,7 @@ class TokenEndpointTests(RawCase):
     async def test_what_is_no_subject(self) -> None:
         """Tokens of targets, bound ones, revoked ones and foreign ones lead to nothing."""
         key = OKPKey.generate_key("Ed25519")
-        self.store.revoke_login("login-gone", time.time() + 1_000)
+        self.store.revoke("login-gone", time.time() + 1_000)
         gone = Principal(chain=CAROL.chain, session="login-gone", expires=CAROL.expires)
         other = TokenSigner(OKPKey.generate_key("Ed25519"), self.url)
         now = time.time()

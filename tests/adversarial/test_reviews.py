@@ -25,7 +25,7 @@ from tests.control.gateway_case import (
     keeping,
     soon,
 )
-from tests.store.values import DBA, SECURITY, ask, hop, person
+from tests.store.values import DBA, SECURITY, ask, hop, person, principal
 
 MALLORY = soon(person("mallory", "dev"))
 BOT = hop("bot", "dba", "security", "admins", kind="agent")
@@ -34,7 +34,7 @@ TWO = evolve(DBA, needed=2)
 
 def through(who: Principal) -> Principal:
     """Return an agent of somebody, with all groups that there are."""
-    return soon(Principal(chain=(who.root, BOT), session=who.session, expires=0.0))
+    return soon(evolve(principal(who.root, BOT), session=who.session))
 
 
 class ReviewCase(GatewayCase):
@@ -75,9 +75,9 @@ class OwnTests(ReviewCase):
                 evolve(alice, session="another log-in"),
                 through(alice),
                 through(ALICE),
-                soon(Principal(chain=(BOT,), session="bot", expires=0.0)),
-                soon(Principal(chain=(BOT, *alice.chain), session="x", expires=0.0)),
-                soon(Principal(chain=(*alice.chain, *alice.chain), session="x", expires=0.0)),
+                soon(principal(BOT)),
+                soon(principal(BOT, *alice.chain)),
+                soon(principal(*alice.chain, *alice.chain)),
             ):
                 answer = await self.vote(filed, who)
                 self.assertIn(answer.status, (403, 404), who)
@@ -186,9 +186,9 @@ class ForeignTests(ReviewCase):
             through(MALLORY),
             through(CAROL),
             # An agent with the name of alice's, and a person whose id begins like hers.
-            soon(Principal(chain=(MALLORY.root, AGENT.chain[1]), session="x", expires=0.0)),
-            soon(Principal(chain=(hop("alic"),), session="x", expires=0.0)),
-            soon(Principal(chain=(AGENT.chain[1],), session="x", expires=0.0)),
+            soon(principal(MALLORY.root, AGENT.chain[1])),
+            soon(principal(hop("alic"))),
+            soon(principal(AGENT.chain[1])),
         )
         verbs = ("", "/approve", "/deny", "/withdraw", "/reason")
         for who in strangers:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from attrs import frozen
+from attrs import evolve, frozen
 from joserfc.jwk import OKPKey
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -29,7 +29,7 @@ from hoopgw.identity.dpop import make_proof
 from hoopgw.identity.keyfiles import create_state
 from hoopgw.identity.tokens import GATEWAY, GatewayToken
 from hoopgw.ipc import Peer
-from tests.store.values import hop, person
+from tests.store.values import hop, person, principal
 from tests.support.processes import free_port
 
 TOML = """
@@ -184,7 +184,7 @@ def keeping(told: list[Any]) -> Callable[[Any], dict[str, Any]]:
 
 def soon(who: Principal, seconds: float = 3600.0) -> Principal:
     """Return a principal whose log-in ends in real time."""
-    return Principal(chain=who.chain, session=who.session, expires=time.time() + seconds)
+    return evolve(who, expires=time.time() + seconds)
 
 
 ALICE = soon(person("alice", "dev"))
@@ -192,5 +192,5 @@ CAROL = soon(person("carol", "dba"))
 DAVE = soon(person("dave", "dba"))
 ROOT = soon(person("root", "admins"))
 AUDITOR = soon(person("otto", "auditors"))
-AGENT = soon(Principal(chain=(ALICE.root, hop("planner", kind="agent")), session="x", expires=0.0))
-ROOTS_AGENT = soon(Principal(chain=(ROOT.root, hop("bot", kind="agent")), session="x", expires=0.0))
+AGENT = soon(principal(ALICE.root, hop("planner", kind="agent")))
+ROOTS_AGENT = soon(principal(ROOT.root, hop("bot", kind="agent")))

@@ -58,7 +58,7 @@ class RequestTests(GatewayCase):
             self.assertIn("oneself", refused.body["detail"])
             one = await self.call("GET", f"/v1/requests/{filed.id}", boss)
             self.assertFalse(one.body["may_approve"])
-        agent = soon(evolve(CAROL, chain=(CAROL.root, AGENT.chain[1])))
+        agent = soon(evolve(AGENT, chain=(CAROL.root, AGENT.chain[1]), session=CAROL.session))
         refused = await self.call("POST", f"/v1/requests/{filed.id}/approve", agent)
         self.assertEqual(refused.status, 404)  # an agent of an approver does not even see it
         self.assertEqual(self.store.votes(filed.id), [])

@@ -225,7 +225,7 @@ class SessionTests(WorldCase):
         self.open("s-2")
         self.open("s-3", CAROL)
         self.board.fleet.tell_one("w1", "cut", {"session": "s-1", "reason": "by carol"})
-        revoked = {"login": "login-alice", "expires": 5000.0, "reason": "revoked"}
+        revoked = {"node": "login-alice", "expires": 5000.0, "reason": "revoked"}
         self.board.fleet.tell_all("cut", revoked)
         self.board.fleet.tell_all("cut", {"session": "s-9", "reason": "unknown"})
         self.carry()
@@ -260,18 +260,18 @@ class SessionTests(WorldCase):
         """Its session lived in a worker that control could not reach when it was revoked."""
         self.open("s-1")
         self.endpoint.cut()
-        self.store.revoke_login("login-alice", 5000.0)
+        self.store.revoke("login-alice", 5000.0)
         self.wait(10)
         self.assertEqual(self.cuts, [("s-1", "the log-in was revoked")])
 
     def test_a_revoked_login_opens_nothing_here(self) -> None:
         """It was revoked while we listened, or before we came; until it would have ended."""
-        revoked = {"login": "login-alice", "expires": 1020.0, "reason": "revoked"}
+        revoked = {"node": "login-alice", "expires": 1020.0, "reason": "revoked"}
         self.board.fleet.tell_all("cut", revoked)
         self.carry()
         self.assertRaises(UnavailableError, self.open, "s-1", ALICES_AGENT)
         self.open("s-2", CAROL)
-        self.store.revoke_login("login-carol", 1500.0)
+        self.store.revoke("login-carol", 1500.0)
         late = self.worker("w2")
         cut = self.assertRaises(
             UnavailableError, late.sessions.opened, "s-3", CAROL, "orders", lambda _reason: None

@@ -12,7 +12,7 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError
-from hoopgw.events import Hop, Principal
+from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.jose import parse
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, TokenVerifier
 
@@ -28,6 +28,7 @@ _GOOD: Final = _SIGNER.sign(
                 Hop(id="corp|1", name="alice", kind="person", groups=frozenset({"dba"})),
                 Hop(id="corp|2", name="planner", kind="agent"),
             ),
+            nodes=(Node(id="n1"),),
             session="s1",
             expires=NOW + 600,
         ),

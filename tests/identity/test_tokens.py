@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError, ConfigError
-from hoopgw.events import Hop, Principal
+from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.jose import decode_part, encode_part, parse, sign
 from hoopgw.identity.tokens import (
     CHAIN_LIMIT,
@@ -37,6 +37,18 @@ hops = st.builds(
     kind=st.sampled_from(["person", "workload", "agent"]),
     groups=st.frozensets(st.text(min_size=1, max_size=10), max_size=4),
 )
+
+
+def chained(chain: tuple[Hop, ...]) -> Principal:
+    """Return a principal with a node for each hop below the root."""
+    nodes = tuple(Node(id=f"node-{number}") for number in range(1, len(chain)))
+    return Principal(chain=chain, nodes=nodes, session="s", expires=NOW + 600)
+
+
+def acting(**changes: Any) -> dict[str, Any]:
+    """Return the claims of an actor."""
+    actor = {"sub": "corp|x", "name": "x", "kind": "agent", "groups": [], "node": {"id": "n"}}
+    return {**actor, **changes}
 
 
 class TokensTestCase(SynchronousTestCase):
@@ -91,7 +103,7 @@ class RoundTripTests(TokensTestCase):
     def test_act_is_outermost_last(self) -> None:
         """As RFC 8693 has it: ``sub`` is the root, ``act`` who acts now."""
         chain = (ALICE, PLANNER, MIGRATOR)
-        text = self.signer.sign(self.token(principal=evolve(self.principal, chain=chain)))
+        text = self.signer.sign(self.token(principal=chained(chain)))
         claims = parse(text).claims
         self.assertEqual(claims["sub"], ALICE.id)
         self.assertEqual(claims["act"]["sub"], MIGRATOR.id)
@@ -101,14 +113,14 @@ class RoundTripTests(TokensTestCase):
     @given(st.lists(hops, min_size=1, max_size=CHAIN_LIMIT))
     def test_any_chain(self, chain: list[Hop]) -> None:
         """Any chain within the limit comes back as it was."""
-        principal = Principal(chain=tuple(chain), session="s", expires=NOW + 600)
+        principal = chained(tuple(chain))
         text = self.signer.sign(self.token(principal=principal))
         self.assertEqual(self.verifier.verify(text, GATEWAY, NOW), principal)
 
     def test_too_long_a_chain(self) -> None:
         """More hops than the limit are refused."""
         chain = (ALICE,) + (PLANNER,) * CHAIN_LIMIT
-        text = self.signer.sign(self.token(principal=evolve(self.principal, chain=chain)))
+        text = self.signer.sign(self.token(principal=chained(chain)))
         self.assert_refused(text, "act")
 
     def test_too_many_groups(self) -> None:
@@ -190,7 +202,9 @@ class RefusalTests(TokensTestCase):
             ("groups", ("dba", [1], {})),
             ("sid", (None, "", 5)),
             ("jti", (None, "", 5)),
-            ("act", ("x", [], 5, {}, {"sub": "corp|x"})),
+            ("act", ("x", [], 5, {}, {"sub": "corp|x"}, acting(node=None), acting(node={}))),
+            ("act", (acting(node={"id": ""}), acting(node={"id": "n", "budget": {"rows": -1}}))),
+            ("act", (acting(caps=[]) | {"caps": "x"}, acting(caps=[{"target": "t"}]))),
             ("cnf", ("x", {}, {"jkt": 5}, [])),
         ):
             for value in values:

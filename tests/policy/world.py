@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hoopgw.events import Access, ContextValue, Hop, HopKind, Operation, Principal, Resource
+from hoopgw.events import Access, ContextValue, Hop, HopKind, Node, Operation, Principal, Resource
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import SourceFile
@@ -65,7 +65,8 @@ def hop(name: str, *groups: str, kind: HopKind = "person") -> Hop:
 
 
 def principal(*chain: Hop) -> Principal:
-    return Principal(chain=chain, session="sid-1", expires=2e9)
+    nodes = tuple(Node(id=f"node-{each.name}") for each in chain[1:])
+    return Principal(chain=chain, nodes=nodes, session="sid-1", expires=2e9)
 
 
 ALICE: Final = hop("alice", "developers")

@@ -121,21 +121,21 @@ class KeepTests(StoreTestCase):
         self.assertEqual(self.reopen().password("abcdefgh"), PASSWORD)
         counts = [self.store.count_passwords(f"login-{name}") for name in ("alice", "carol")]
         self.assertEqual(counts, [1, 0])
-        self.store.revoke_login("login-carol", 50.0)
+        self.store.revoke("login-carol", 50.0)
         self.assertIsNotNone(self.store.password("abcdefgh"))
-        self.store.revoke_login("login-alice", 50.0)
-        self.store.revoke_login("login-alice", 40.0)
+        self.store.revoke("login-alice", 50.0)
+        self.store.revoke("login-alice", 40.0)
         self.assertIsNone(self.store.password("abcdefgh"))
 
     def test_a_revoked_login_is_remembered_until_its_end(self) -> None:
-        self.store.revoke_login("login-alice", 50.0)
-        self.store.revoke_login("login-alice", 40.0)
+        self.store.revoke("login-alice", 50.0)
+        self.store.revoke("login-alice", 40.0)
         self.store.purge(49.0, 0.0)
-        self.assertTrue(self.reopen().is_revoked("login-alice"))
-        self.assertEqual(self.store.revoked_logins(), {"login-alice": 50.0})
-        self.assertFalse(self.store.is_revoked("login-carol"))
+        self.assertTrue(self.reopen().is_revoked(["login-alice"]))
+        self.assertEqual(self.store.revoked(), {"login-alice": 50.0})
+        self.assertFalse(self.store.is_revoked(["login-carol"]))
         self.store.purge(51.0, 0.0)
-        self.assertFalse(self.store.is_revoked("login-alice"))
+        self.assertFalse(self.store.is_revoked(["login-alice"]))
 
     def test_a_handle_is_not_taken_twice(self) -> None:
         self.store.keep_password(PASSWORD)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from hoopgw.events import Hop, HopKind, Principal
+from hoopgw.events import Hop, HopKind, Node, Principal
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews.docket import Ask
 from hoopgw.store.rows import Request
@@ -23,7 +23,12 @@ def hop(name: str, *groups: str, kind: HopKind = "person") -> Hop:
 
 def principal(*hops: Hop, expires: float = LATER) -> Principal:
     """Make a principal of hops, root first."""
-    return Principal(chain=hops, session=f"login-{hops[0].name}", expires=expires)
+    return Principal(
+        chain=hops,
+        nodes=tuple(Node(id=f"node-{each.name}") for each in hops[1:]),
+        session=f"login-{hops[0].name}",
+        expires=expires,
+    )
 
 
 def person(name: str, *groups: str, expires: float = LATER) -> Principal:

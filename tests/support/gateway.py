@@ -26,7 +26,7 @@ import requests
 from attrs import define, field, frozen
 
 from hoopgw import config
-from hoopgw.events import Hop, Principal
+from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.keyfiles import create_state, load_signing_key
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
 from hoopgw.link.enrolment_api import JoinToken
@@ -161,6 +161,7 @@ class GatewayRig:
             GatewayToken(
                 principal=Principal(
                     chain=tuple(chain),
+                    nodes=tuple(Node(id=secrets.token_urlsafe(16)) for _ in chain[1:]),
                     session=session or f"login-{name}-{secrets.token_hex(4)}",
                     expires=now + lifetime,
                 ),
