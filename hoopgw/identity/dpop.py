@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import frozen
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.identity.hops import public_jwk
 from hoopgw.identity.jose import PublicKey, encode_part, parse, public_key, sign, verify
 from hoopgw.identity.oidc import LEEWAY, moment, text
 
@@ -34,6 +36,13 @@ class ProvedKey:
     id: str
     """Of the proof: it must not be seen twice until `expires`."""
     expires: float
+    jwk: Mapping[str, str] | None = None
+    """The key, if it is Ed25519: only such a key can sign hops."""
+
+    @property
+    def confirmation(self) -> dict[str, Any]:
+        """``cnf`` (RFC 7800) of a token that is bound to this key."""
+        return {"jkt": self.thumbprint} | ({} if self.jwk is None else {"jwk": dict(self.jwk)})
 
 
 def make_proof(key: OKPKey, method: str, url: str, now: float, token: str | None = None) -> str:
@@ -82,7 +91,10 @@ def check_proof(
         raise AuthenticationError("the DPoP proof is for another token")
     thumbprint = key.thumbprint()
     return ProvedKey(
-        thumbprint, f"dpop|{thumbprint}|{text(claims, 'jti')}", issued + PROOF_LIFETIME + LEEWAY
+        thumbprint,
+        f"dpop|{thumbprint}|{text(claims, 'jti')}",
+        issued + PROOF_LIFETIME + LEEWAY,
+        public_jwk(key) if isinstance(key, OKPKey) else None,
     )
 
 

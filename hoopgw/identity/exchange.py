@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from hoopgw.errors import AuthenticationError, HoopgwError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.dpop import ProvedKey
+from hoopgw.identity.hops import SEPARATOR
 from hoopgw.identity.issuers import Issuers
 from hoopgw.identity.jose import parse
 from hoopgw.identity.oidc import LEEWAY, Authenticated, TokenUse, unverified_issuer
@@ -171,6 +172,8 @@ class Exchange:
             proved is None or who.confirmation.get("jkt") != proved.thumbprint
         ):
             raise AuthenticationError("the token is bound to a key that the caller did not prove")
+        if SEPARATOR in who.hop.id:
+            raise AuthenticationError("the subject could be taken for that of a child")
         self._spend(proved)
         if use is TokenUse.ID:
             # Over what is signed, because one signature can be spelt in several ways.
@@ -240,7 +243,7 @@ class Exchange:
                 audience=audience,
                 issued=now,
                 expires=expires,
-                confirmation=None if proved is None else {"jkt": proved.thumbprint},
+                confirmation=None if proved is None else proved.confirmation,
             )
         )
         return {

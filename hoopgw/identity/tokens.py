@@ -32,6 +32,8 @@ GATEWAY: Final = "hoopgw"
 TARGET_LIFETIME: Final = 300.0
 """Seconds that a token for one target may be shown; the session it opens may live longer."""
 CHAIN_LIMIT: Final = 6
+NEST: Final = 3
+"""Hops that may follow a log-in that does not say otherwise."""
 _TYPE: Final = "at+jwt"
 _ALGORITHM: Final = "EdDSA"
 _KINDS: Final = typing.get_args(HopKind)
@@ -54,12 +56,20 @@ class GatewayToken:
     """Until when the token may be shown."""
     id: str = field(factory=lambda: secrets.token_urlsafe(16))
     confirmation: Mapping[str, Any] | None = None
-    """``cnf``: the thumbprint of the holder's key as ``jkt``, if the token is bound to one."""
+    """``cnf``: the thumbprint of the holder's key as ``jkt``, if the token is bound to one; with
+    ``jwk``, the key itself, it can be the root of a chain (`hoopgw.identity.chains`)."""
+    nest: int | None = None
+    """How many hops may follow, if it is the root of a chain; None is as usual."""
 
     @property
     def thumbprint(self) -> str | None:
         """The SHA-256 thumbprint (RFC 7638) of the holder's key, if the token is bound."""
         return None if self.confirmation is None else str(self.confirmation.get("jkt"))
+
+    @property
+    def hops_left(self) -> int:
+        """How many hops may follow: what it says, or what is usual less those that it has."""
+        return NEST - len(self.principal.nodes) if self.nest is None else self.nest
 
 
 @define(eq=False)
@@ -107,6 +117,8 @@ class TokenSigner:
             claims["act"] = actor
         if token.confirmation is not None:
             claims["cnf"] = dict(token.confirmation)
+        if token.nest is not None:
+            claims["nest"] = token.nest
         signed = sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
         if len(signed) > TOKEN_LIMIT:
             raise AuthenticationError(f"a token of {len(signed)} characters: too many groups")
@@ -212,7 +224,15 @@ def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
         expires=expires,
         id=text(claims, "jti"),
         confirmation=confirmation,
+        nest=_nest(claims),
     )
+
+
+def _nest(claims: Claims) -> int | None:
+    nest = claims.get("nest")
+    if nest is not None and (type(nest) is not int or not 0 <= nest <= CHAIN_LIMIT):
+        raise AuthenticationError("nest is not a number as it should be")
+    return nest
 
 
 def _principal(claims: Claims, ends: float) -> Principal:

@@ -12,6 +12,7 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.dpop import ProvedKey, check_proof, make_proof
 from hoopgw.identity.exchange import Exchange, ExchangeError
+from hoopgw.identity.hops import public_jwk
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey, parse
 from hoopgw.identity.passwords import split_user
@@ -279,13 +280,19 @@ class ProofTests(ExchangeTestCase):
         given = self.ask(token(), self.proof(key))
         self.assertEqual(given["token_type"], "DPoP")
         bound = given["access_token"]
-        self.assertEqual(parse(bound).claims["cnf"], {"jkt": key.thumbprint()})
+        self.assertEqual(
+            parse(bound).claims["cnf"], {"jkt": key.thumbprint(), "jwk": public_jwk(key)}
+        )
         self.assert_refused("invalid_grant", bound, audience=ORDERS)
         other = OKPKey.generate_key("Ed25519")
         self.assert_refused("invalid_grant", bound, self.proof(other), audience=ORDERS)
         narrow = self.ask(bound, self.proof(key), audience=ORDERS)
         self.assertEqual(narrow["token_type"], "Bearer")
         self.verifier.verify(narrow["access_token"], ORDERS, NOW)
+
+    def test_a_name_like_a_childs(self) -> None:
+        """``corp|alice~planner`` is what a child of Alice is called: no log-in is."""
+        self.assert_refused("invalid_grant", token(claims(sub="alice~planner")))
 
     def test_once(self) -> None:
         """A proof is good for one request."""
