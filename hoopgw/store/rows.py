@@ -115,6 +115,45 @@ class SessionHead:
     opened: float
 
 
+@frozen(kw_only=True)
+class LoginRow:
+    """A log-in that may be refreshed."""
+
+    id: str
+    """The principal's ``session``."""
+    principal: Principal
+    """As last given out: one hop, with its groups; it ends when these are too old."""
+    thumbprint: str
+    """RFC 7638, of the key that it is bound to."""
+    refresh: bytes = field(repr=False)
+    """SHA-256 of the refresh token that is good now."""
+    began: float
+    groups_at: float
+    """When the issuer said which groups these are."""
+    expires: float
+    """End of the whole log-in."""
+
+
+class LoginStore(Protocol):
+    """Where log-ins are kept. Each call raises `UnavailableError` if the store cannot be used."""
+
+    def keep(self, row: LoginRow) -> bool:
+        """Keep a new log-in; False, and nothing is kept, if its principal has too many."""
+        ...
+
+    def find(self, login: str) -> LoginRow | None:
+        """Return a log-in; None if there is none, or if its seal does not hold."""
+        ...
+
+    def replace(self, old: LoginRow, new: LoginRow) -> bool:
+        """Replace a log-in, if it still is what was read; say whether it was."""
+        ...
+
+    def forget(self, login: str) -> None:
+        """Drop a log-in, as when it was revoked."""
+        ...
+
+
 class Change(Protocol):
     """A transaction on requests and votes: what is read in it is locked until it ends."""
 
@@ -160,6 +199,11 @@ class Store(Protocol):
     @property
     def tampered(self) -> int:
         """How often a row was read whose seal did not hold."""
+        ...
+
+    @property
+    def logins(self) -> LoginStore:
+        """The log-ins that may be refreshed."""
         ...
 
     def change(self) -> AbstractContextManager[Change]:

@@ -1,8 +1,8 @@
 """The store in SQLite: all SQL that it takes, and the seals on its rows.
 
-Two connections to one file: `_sure` syncs each commit to the disk before it returns, and carries
-everything that decides; `_quick` does not, and carries only the list of live sessions, which is
-rebuilt when workers come back. Writers in other threads or processes are kept apart by
+Two connections to one file: that of `_db` syncs each commit to the disk before it returns, and
+carries everything that decides; `_quick` does not, and carries only the list of live sessions,
+which is rebuilt when workers come back. Writers in other threads or processes are kept apart by
 ``BEGIN IMMEDIATE``; a request is moved on by one guarded UPDATE that names the state and the seal
 that were read, so of any number of racers one wins.
 
@@ -18,15 +18,17 @@ import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from attrs import define, field
 from twisted.logger import Logger
 
-from hoopgw.errors import ConfigError, UnavailableError
+from hoopgw.errors import ConfigError
 from hoopgw.store.migrate import migrate
 from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHead, State, Vote
-from hoopgw.store.seals import SealKey, Value
+from hoopgw.store.sealed import SealedDatabase, marks, store_errors
+from hoopgw.store.seals import SealKey
+from hoopgw.store.sqlite_logins import SqliteLogins
 from hoopgw.store.sqlite_rows import (
     AGENTS,
     HEADS,
@@ -35,7 +37,6 @@ from hoopgw.store.sqlite_rows import (
     REQUESTS,
     VOTES,
     JoinTokenRow,
-    Table,
 )
 
 log = Logger()
@@ -45,30 +46,25 @@ KEEP_SETTLED: Final = 20_000
 BUSY_TIMEOUT: Final = 2.0
 """Seconds to wait for another writer, which can only be a tool of the operator."""
 
-V = TypeVar("V")
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise UnavailableError(f"the store cannot be used: {error}") from error
-
 
 @define(eq=False)
 class SqliteStore:
     """Implements `hoopgw.store.rows.Store` on one SQLite file. For use by one thread."""
 
-    _sure: sqlite3.Connection
+    _db: SealedDatabase
     _quick: sqlite3.Connection
-    _seals: SealKey
-    tampered: int = field(default=0, init=False)
+    logins: SqliteLogins = field(init=False)
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """What was seen revoked: a row that is deleted behind our back brings none back."""
 
     def __attrs_post_init__(self) -> None:
+        self.logins = SqliteLogins(self._db)
         self._revoked.update(self.revoked())
+
+    @property
+    def tampered(self) -> int:
+        """How often a row was read whose seal did not hold."""
+        return self._db.tampered
 
     @classmethod
     def open(cls, path: Path, key: bytes) -> SqliteStore:
@@ -83,46 +79,46 @@ class SqliteStore:
             UnavailableError: it cannot be opened.
 
         """
-        with _errors():
+        with store_errors():
             _make_sure(path)
             sure = _connect(path, "FULL")
             migrate(sure, path)
-            return cls(sure, _connect(path, "NORMAL"), SealKey(key))
+            return cls(SealedDatabase(sure, SealKey(key)), _connect(path, "NORMAL"))
 
     def close(self) -> None:
         """Close both connections; the last one to close folds the write-ahead log in."""
-        with _errors():
+        with store_errors():
             self._quick.close()
-            self._sure.close()
+            self._db.connection.close()
 
     def check_writable(self) -> None:
         """Write what is there already."""
-        with _errors(), self._transaction():
-            version = self._sure.execute("PRAGMA user_version").fetchone()[0]
-            self._sure.execute(f"PRAGMA user_version = {int(version)}")
+        with self._db.transaction():
+            version = self._db.connection.execute("PRAGMA user_version").fetchone()[0]
+            self._db.connection.execute(f"PRAGMA user_version = {int(version)}")
 
     # Requests and votes.
 
     @contextmanager
     def change(self) -> Iterator[Change]:
         """Begin a transaction that holds the one write lock there is."""
-        with _errors(), self._transaction():
-            yield _SqliteChange(self)
+        with self._db.transaction():
+            yield _SqliteChange(self, self._db)
 
     def request(self, request: str) -> Request | None:
         """Read one request."""
-        return self._one(REQUESTS, "id = ?", request)
+        return self._db.one(REQUESTS, "id = ?", request)
 
     def request_ids(self, states: Collection[State] | None, limit: int) -> Sequence[str]:
         """Read which are the newest requests."""
         wanted = () if states is None else tuple(states)
-        where = "true" if states is None else f"state IN ({_marks(wanted)})"
+        where = "true" if states is None else f"state IN ({marks(wanted)})"
         sql = f"SELECT id FROM requests WHERE {where} ORDER BY created DESC LIMIT ?"
-        return [str(row[0]) for row in self._rows(sql, *wanted, limit)]
+        return [str(row[0]) for row in self._db.rows(sql, *wanted, limit)]
 
     def due(self, now: float, limit: int) -> Sequence[str]:
         """Read which open requests are over."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT id FROM requests WHERE (state = 'requested' AND expires <= ?1)"
             " OR (state = 'approved' AND usable_until <= ?1) LIMIT ?2",
             now,
@@ -132,21 +128,21 @@ class SqliteStore:
 
     def count_states(self) -> Mapping[str, int]:
         """Count requests by state."""
-        return dict(self._rows("SELECT state, count(*) FROM requests GROUP BY state"))
+        return dict(self._db.rows("SELECT state, count(*) FROM requests GROUP BY state"))
 
     def votes(self, request: str) -> Sequence[Vote]:
         """Read the genuine votes on one request."""
-        return self._genuine(VOTES, "request = ? ORDER BY at, person", request)
+        return self._db.genuine(VOTES, "request = ? ORDER BY at, person", request)
 
     # Log-ins.
 
     def keep_password(self, row: PasswordRow) -> None:
         """Insert a verifier."""
-        self._insert(PASSWORDS, row)
+        self._db.insert(PASSWORDS, row)
 
     def count_passwords(self, login: str) -> int:
         """Count by the log-in's id, which is inside the principal."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT count(*) FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
             login,
         )
@@ -154,18 +150,19 @@ class SqliteStore:
 
     def password(self, handle: str) -> PasswordRow | None:
         """Read a verifier."""
-        return self._one(PASSWORDS, "handle = ?", handle)
+        return self._db.one(PASSWORDS, "handle = ?", handle)
 
     def revoke(self, node: str, expires: float) -> None:
         """Remember it until it would have ended, and delete the passwords of all that descends."""
-        with _errors(), self._transaction():
-            self._write(
+        with self._db.transaction():
+            self._db.write(
                 "INSERT INTO revoked (node, expires) VALUES (?, ?)"
                 " ON CONFLICT (node) DO UPDATE SET expires = max(expires, excluded.expires)",
                 node,
                 expires,
             )
-            self._write(
+            self.logins.forget(node)
+            self._db.write(
                 "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?1"
                 " OR EXISTS (SELECT 1 FROM json_each(principal, '$.nodes')"
                 " WHERE json_extract(value, '$.id') = ?1)",
@@ -177,16 +174,16 @@ class SqliteStore:
         """Look each up."""
         if any(node in self._revoked for node in lineage):
             return True
-        found = f"SELECT 1 FROM revoked WHERE node IN ({_marks(lineage)})"
-        return bool(self._rows(found, *lineage))
+        found = f"SELECT 1 FROM revoked WHERE node IN ({marks(lineage)})"
+        return bool(self._db.rows(found, *lineage))
 
     def revoked(self) -> Mapping[str, float]:
         """Read all; they are few, and purged."""
-        return {**self._revoked, **dict(self._rows("SELECT node, expires FROM revoked"))}
+        return {**self._revoked, **dict(self._db.rows("SELECT node, expires FROM revoked"))}
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
         """Insert, or find it there."""
-        added = self._write(
+        added = self._db.write(
             "INSERT INTO used_jti (purpose, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             purpose,
             jti,
@@ -198,117 +195,70 @@ class SqliteStore:
 
     def agent(self, name: str) -> AgentRow | None:
         """Read one agent."""
-        return self._one(AGENTS, "name = ?", name)
+        return self._db.one(AGENTS, "name = ?", name)
 
     def agents(self) -> Sequence[AgentRow]:
         """Read all agents."""
-        return self._genuine(AGENTS, "true ORDER BY name")
+        return self._db.genuine(AGENTS, "true ORDER BY name")
 
     def put_agent(self, row: AgentRow) -> None:
         """Insert or replace."""
-        self._insert(AGENTS, row, replace=True)
+        self._db.insert(AGENTS, row, replace=True)
 
     def add_join_token(self, token_hash: bytes, agent: str, expires: float) -> None:
         """Insert a token's hash."""
-        self._insert(JOIN_TOKENS, JoinTokenRow(hash=token_hash, agent=agent, expires=expires))
+        self._db.insert(JOIN_TOKENS, JoinTokenRow(hash=token_hash, agent=agent, expires=expires))
 
     def use_join_token(self, token_hash: bytes, agent: str, now: float) -> bool:
         """Mark it used, if it is genuine and still may be."""
-        with _errors(), self._transaction():
+        with self._db.transaction():
             good = "hash = ? AND agent = ? AND expires > ? AND used IS NULL"
-            if self._one(JOIN_TOKENS, good, token_hash, agent, now) is None:
+            if self._db.one(JOIN_TOKENS, good, token_hash, agent, now) is None:
                 return False
             used = "UPDATE join_tokens SET used = ? WHERE hash = ? AND used IS NULL"
-            return self._write(used, now, token_hash) == 1
+            return self._db.write(used, now, token_hash) == 1
 
     # Live sessions.
 
     def open_session(self, head: SessionHead) -> None:
         """Insert or replace; a worker that comes back announces what it has."""
         row = HEADS.row(head)
-        with _errors():
+        with store_errors():
             self._quick.execute(
-                f"INSERT OR REPLACE INTO sessions ({HEADS.names}) VALUES ({_marks(row)})", row
+                f"INSERT OR REPLACE INTO sessions ({HEADS.names}) VALUES ({marks(row)})", row
             )
 
     def close_session(self, session: str) -> None:
         """Delete one."""
-        with _errors():
+        with store_errors():
             self._quick.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
     def drop_sessions(self, worker: str | None = None) -> None:
         """Delete those of one worker, or all."""
-        with _errors():
+        with store_errors():
             self._quick.execute("DELETE FROM sessions WHERE ?1 IS NULL OR worker = ?1", (worker,))
 
     def session(self, session: str) -> SessionHead | None:
         """Read one."""
-        return self._one(HEADS, "id = ?", session)
+        return self._db.one(HEADS, "id = ?", session)
 
     def sessions(self) -> Sequence[SessionHead]:
         """Read all; workers bound how many there are."""
-        return self._genuine(HEADS, "true ORDER BY opened DESC")
+        return self._db.genuine(HEADS, "true ORDER BY opened DESC")
 
     def purge(self, now: float, settled_before: float) -> None:
         """Delete what nobody can use any more."""
-        with _errors(), self._transaction():
-            for table in ("used_jti", "session_passwords", "join_tokens", "revoked"):
-                self._write(f"DELETE FROM {table} WHERE expires < ?", now)
+        with self._db.transaction():
+            for table in ("used_jti", "session_passwords", "join_tokens", "revoked", "logins"):
+                self._db.write(f"DELETE FROM {table} WHERE expires < ?", now)
             settled = "state NOT IN ('requested', 'approved')"
-            self._write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
-            self._write(
+            self._db.write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
+            self._db.write(
                 f"DELETE FROM requests WHERE {settled} AND created < (SELECT created FROM requests"
                 f" WHERE {settled} ORDER BY created DESC LIMIT 1 OFFSET ?)",
                 KEEP_SETTLED - 1,
             )
         self._revoked = {node: end for node, end in self._revoked.items() if end >= now}
-
-    # What these share.
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._sure.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._sure.execute("COMMIT")
-        except BaseException:
-            # On a full disk SQLite has rolled back by itself, and a commit that failed otherwise
-            # has not: left open, the transaction would refuse every later one.
-            if self._sure.in_transaction:
-                self._sure.execute("ROLLBACK")
-            raise
-
-    def _rows(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
-        with _errors():
-            return self._sure.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, *values: Value) -> int:
-        with _errors():
-            return self._sure.execute(sql, values).rowcount
-
-    def _one(self, table: Table[V], where: str, *values: Value) -> V | None:
-        return next(iter(self._genuine(table, where, *values)), None)
-
-    def _genuine(self, table: Table[V], where: str, *values: Value) -> list[V]:
-        """Read the rows whose seals hold; report the others."""
-        rows = self._rows(f"SELECT {table.names} FROM {table.name} WHERE {where}", *values)
-        return [table.value(row) for row in rows if self._is_genuine(table, row)]
-
-    def _is_genuine(self, table: Table[V], row: tuple[Any, ...]) -> bool:
-        if not table.sealed or self._seals.holds(row[-1], table.name, *row[:-1]):
-            return True
-        self.tampered += 1
-        log.error("a row of {table} was tampered with", table=table.name, row=repr(row[0])[:80])
-        return False
-
-    def _insert(self, table: Table[V], value: V, *, replace: bool = False) -> None:
-        row = table.row(value)
-        verb = "INSERT OR REPLACE" if replace else "INSERT"
-        self._write(
-            f"{verb} INTO {table.name} ({table.names}) VALUES ({_marks(row)}, ?)",
-            *row,
-            self._seals.seal(table.name, *row),
-        )
 
 
 @define(eq=False)
@@ -316,15 +266,16 @@ class _SqliteChange:
     """A transaction on requests and votes; see `Change`."""
 
     _store: SqliteStore
+    _db: SealedDatabase
 
     def request(self, request: str) -> Request | None:
         return self._store.request(request)
 
     def waiting(self, join_key: bytes) -> Request | None:
-        return self._store._one(REQUESTS, "join_key = ? AND state = 'requested'", join_key)
+        return self._db.one(REQUESTS, "join_key = ? AND state = 'requested'", join_key)
 
     def count_waiting(self, root: str | None = None) -> int:
-        rows = self._store._rows(
+        rows = self._db.rows(
             "SELECT count(*) FROM requests WHERE state = 'requested'"
             " AND (?1 IS NULL OR json_extract(principal, '$.chain[0].id') = ?1)",
             root,
@@ -335,11 +286,10 @@ class _SqliteChange:
         return self._store.votes(request)
 
     def add_request(self, request: Request) -> None:
-        self._store._insert(REQUESTS, request)
+        self._db.insert(REQUESTS, request)
 
     def replace(self, old: Request, new: Request) -> bool:
-        seals = self._store._seals
-        moved = self._store._write(
+        moved = self._db.write(
             "UPDATE requests SET reason = ?, state = ?, settled = ?, usable_until = ?, note = ?,"
             " seal = ? WHERE id = ? AND state = ? AND seal = ?",
             new.reason,
@@ -347,18 +297,18 @@ class _SqliteChange:
             new.settled,
             new.usable_until,
             new.note,
-            seals.seal(REQUESTS.name, *REQUESTS.row(new)),
+            self._db.seal(REQUESTS, new),
             old.id,
             old.state,
-            seals.seal(REQUESTS.name, *REQUESTS.row(old)),
+            self._db.seal(REQUESTS, old),
         )
         return moved == 1
 
     def set_aside(self, request: str) -> None:
-        self._store._write("UPDATE requests SET state = 'withdrawn' WHERE id = ?", request)
+        self._db.write("UPDATE requests SET state = 'withdrawn' WHERE id = ?", request)
 
     def put_vote(self, vote: Vote) -> None:
-        self._store._insert(VOTES, vote, replace=True)
+        self._db.insert(VOTES, vote, replace=True)
 
 
 def _make_sure(path: Path) -> None:
@@ -383,7 +333,3 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))

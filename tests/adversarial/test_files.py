@@ -94,7 +94,7 @@ class ControlSocketTests(GatewayCase):
         open_up(path)
         second = await deferToThread(talk_as_nobody, path, frame)
         self.assertIn(second, ("closed", "ConnectionResetError", "BrokenPipeError"))
-        tokens = self.store._rows("SELECT count(*) FROM join_tokens")
+        tokens = self.store._db.rows("SELECT count(*) FROM join_tokens")
         self.assertEqual(tokens, [(0,)])
 
 

@@ -224,9 +224,9 @@ class WebTests(GatewayCase):
         self.assertEqual((await self.call("GET", "/healthz")).status, 200)
 
     async def test_a_store_that_is_gone_is_503(self) -> None:
-        self.store._sure.execute("PRAGMA query_only = ON")
+        self.store._db.connection.execute("PRAGMA query_only = ON")
         filed = await self.call("POST", "/v1/logins/mine/revoke", CAROL)
         self.assertEqual((filed.status, filed.body["error"]), (503, "unavailable"))
         ready = await self.call("GET", "/readyz")
         self.assertFalse(ready.body["parts"]["store"]["ok"])
-        self.store._sure.execute("PRAGMA query_only = OFF")
+        self.store._db.connection.execute("PRAGMA query_only = OFF")

@@ -222,7 +222,7 @@ class RestartTests(WorldCase):
         """The store was lost: the session is told, and nothing runs."""
         _, outcomes = self.ask(self.worker())
         self.kill()
-        self.store._sure.execute("DELETE FROM requests")
+        self.store._db.connection.execute("DELETE FROM requests")
         self.begin()
         self.wait(10)
         self.assertEqual([o.outcome for o in outcomes], ["withdrawn"])

@@ -179,7 +179,7 @@ class StartTests(SynchronousTestCase):
         store = SqliteStore.open(
             self.settings.paths.store, load_secret(self.settings.paths.store_key)
         )
-        store._sure.execute("PRAGMA user_version = 99")
+        store._db.connection.execute("PRAGMA user_version = 99")
         store.close()
         self.assertEqual(self.status(), 2)
 

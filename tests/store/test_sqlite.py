@@ -10,7 +10,16 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
-from hoopgw.store.rows import OPEN_STATES, AgentRow, PasswordRow, SessionHead, Store, Vote
+from hoopgw.store.rows import (
+    OPEN_STATES,
+    AgentRow,
+    LoginRow,
+    PasswordRow,
+    SessionHead,
+    Store,
+    Vote,
+)
+from hoopgw.store.sqlite_logins import LOGINS_LIMIT
 from tests.store.values import ALICE, ALICES_AGENT, CAROL, digest, open_store, request
 
 VOTE = Vote(
@@ -34,6 +43,16 @@ PASSWORD = PasswordRow(
     expires=100.0,
 )
 AGENT = AgentRow(name="local", serial="ab12", previous="", enrolled=1.0, expires=86401.0)
+LOGIN = LoginRow(
+    id="login-alice",
+    principal=ALICE,
+    thumbprint="t",
+    refresh=b"\1" * 32,
+    began=1.0,
+    groups_at=1.0,
+    expires=100.0,
+)
+MOVED = evolve(ALICE, chain=(evolve(ALICE.root, groups=frozenset({"other"})),))
 HEAD = SessionHead(
     id="s-1",
     worker="w1",
@@ -183,13 +202,35 @@ class KeepTests(StoreTestCase):
     def test_a_full_disk_is_told(self) -> None:
         """What cannot be written is `UnavailableError`, which refuses the operation."""
         self.store.check_writable()
-        self.store._sure.execute("PRAGMA query_only = ON")
+        self.store._db.connection.execute("PRAGMA query_only = ON")
         self.assertRaises(UnavailableError, self.store.check_writable)
         self.assertRaises(UnavailableError, self.store.use_once, "pop", "j", 1.0)
 
 
 class OnceTests(StoreTestCase):
     """What may happen once."""
+
+    def test_logins(self) -> None:
+        """Each is replaced only as it was read, and goes when it is revoked."""
+        self.assertTrue(self.store.logins.keep(LOGIN))
+        self.assertEqual(self.reopen().logins.find("login-alice"), LOGIN)
+        first = evolve(LOGIN, refresh=b"\2" * 32, groups_at=9.0, principal=MOVED)
+        self.assertTrue(self.store.logins.replace(LOGIN, first))
+        self.assertFalse(self.store.logins.replace(LOGIN, evolve(LOGIN, refresh=b"\3" * 32)))
+        self.assertEqual(self.store.logins.find("login-alice"), first)
+        self.store.revoke("login-alice", 50.0)
+        self.assertIsNone(self.store.logins.find("login-alice"))
+
+    def test_a_principal_has_no_more_logins_than_the_limit(self) -> None:
+        """What was given to one does not count for another, nor what is over."""
+        for number in range(LOGINS_LIMIT):
+            expires = 100.0 if number else 2.0
+            self.assertTrue(
+                self.store.logins.keep(evolve(LOGIN, id=f"l-{number}", expires=expires))
+            )
+        self.assertFalse(self.store.logins.keep(LOGIN))
+        self.assertTrue(self.store.logins.keep(evolve(LOGIN, id="other", principal=CAROL)))
+        self.assertTrue(self.store.logins.keep(evolve(LOGIN, id="later", began=3.0)))
 
     def test_a_jti_is_used_once_for_each_purpose(self) -> None:
         self.assertTrue(self.store.use_once("pop", "j", 50.0))
@@ -289,6 +330,12 @@ class TamperTests(StoreTestCase):
         self.alter("UPDATE agents SET revoked = NULL")
         self.assertIsNone(self.store.agent("local"))
         self.assertEqual(self.store.agents(), [])
+
+    def test_a_login_cannot_be_given_other_groups_or_another_key(self) -> None:
+        self.store.logins.keep(LOGIN)
+        for change in ("thumbprint = 'other'", "expires = 1e9", "groups_at = 99", "root = 'x'"):
+            self.alter(f"UPDATE logins SET {change}")
+            self.assertIsNone(self.store.logins.find("login-alice"), change)
 
     def test_a_join_token_cannot_be_given_to_another_agent(self) -> None:
         self.alter("UPDATE join_tokens SET agent = 'evil'")
