@@ -20,6 +20,9 @@ HopKind: TypeAlias = Literal["person", "workload", "agent"]
 Scalar: TypeAlias = str | bool | int
 ContextValue: TypeAlias = Scalar | tuple[str, ...]
 
+Attributes: TypeAlias = tuple[tuple[str, str | tuple[str, ...]], ...]
+"""Names and values, sorted by name, each name once: a mapping that can be hashed."""
+
 
 @frozen(kw_only=True, cache_hash=True)
 class Cap:
@@ -48,6 +51,8 @@ class Hop:
     """Of a child: whether it proved an identity of its own; else its name is its parent's word."""
     isolated: bool = False
     """Of a child: whether its parent says that it cannot read the parent's key."""
+    attributes: Attributes = ()
+    """Of a root: what its issuer says of it for policy, as ``core.cedarschema`` names it."""
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -75,6 +80,16 @@ class Node:
 
 
 @frozen(kw_only=True, cache_hash=True)
+class Origin:
+    """What stood behind a log-in, as its issuer said. For recording and reviews; not for policy."""
+
+    persons: frozenset[str] = frozenset()
+    """Ids of the natural persons behind a root that is none itself: who pushed the button."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """The run, the pod, the application: whatever tells this log-in from the next."""
+
+
+@frozen(kw_only=True, cache_hash=True)
 class Principal:
     """Who acts: a chain of delegation with its end, as proved at log-in."""
 
@@ -88,6 +103,7 @@ class Principal:
     """Seconds since the epoch; live sessions end then."""
     proved: bool = False
     """Whether the caller proved to hold the key that the log-in is bound to."""
+    origin: Origin = Origin()
 
     @nodes.validator
     def _check_nodes(self, _: object, value: tuple[Node, ...]) -> None:

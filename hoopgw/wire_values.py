@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hoopgw.events import Budget, Cap, Hop, HopKind, Node, Principal
+from hoopgw.events import Attributes, Budget, Cap, Hop, HopKind, Node, Origin, Principal
 
 _KINDS: Final = typing.get_args(HopKind)
 _AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")
@@ -14,13 +14,16 @@ _AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")
 
 def principal_to_dict(principal: Principal) -> dict[str, Any]:
     """Return a dict of plain values, for `principal_from_dict`."""
-    return {
+    values: dict[str, Any] = {
         "chain": [hop_to_dict(hop) for hop in principal.chain],
         "nodes": [node_to_dict(node) for node in principal.nodes],
         "session": principal.session,
         "expires": principal.expires,
         "proved": principal.proved,
     }
+    if principal.origin != Origin():
+        values["origin"] = origin_to_dict(principal.origin)
+    return values
 
 
 def principal_from_dict(values: Mapping[str, Any]) -> Principal:
@@ -37,6 +40,7 @@ def principal_from_dict(values: Mapping[str, Any]) -> Principal:
             session=str(values["session"]),
             expires=float(values["expires"]),
             proved=values.get("proved") is True,
+            origin=origin_from_dict(values.get("origin", {})),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a principal: {error}") from error
@@ -56,6 +60,8 @@ def hop_to_dict(hop: Hop) -> dict[str, Any]:
         values["attested"] = True
     if hop.isolated:
         values["isolated"] = True
+    if hop.attributes:
+        values["attributes"] = attributes_to_dict(hop.attributes)
     return values
 
 
@@ -73,6 +79,53 @@ def hop_from_dict(values: Mapping[str, Any]) -> Hop:
         caps=None if caps is None else tuple(cap_from_dict(cap) for cap in caps),
         attested=values.get("attested") is True,
         isolated=values.get("isolated") is True,
+        attributes=attributes_from_dict(values.get("attributes", {})),
+    )
+
+
+def attributes_to_dict(attributes: Attributes) -> dict[str, str | list[str]]:
+    """Return attributes as plain values."""
+    return {name: v if isinstance(v, str) else list(v) for name, v in attributes}
+
+
+def attributes_from_dict(values: Mapping[str, Any]) -> Attributes:
+    """Return what `attributes_to_dict` was given.
+
+    Raises:
+        ValueError: a value is neither text nor texts.
+
+    """
+    found: list[tuple[str, str | tuple[str, ...]]] = []
+    for name, value in sorted(values.items()):
+        if isinstance(value, str):
+            found.append((name, value))
+        elif isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+            found.append((name, tuple(value)))
+        else:
+            raise ValueError(f"the attribute {name!r} is neither text nor texts")
+    return tuple(found)
+
+
+def origin_to_dict(origin: Origin) -> dict[str, Any]:
+    """Return an origin as plain values."""
+    return {"persons": sorted(origin.persons), "attributes": dict(origin.attributes)}
+
+
+def origin_from_dict(values: Mapping[str, Any]) -> Origin:
+    """Return what `origin_to_dict` was given.
+
+    Raises:
+        ValueError, TypeError, AttributeError: a value is of the wrong kind.
+
+    """
+    persons = values.get("persons", ())
+    if isinstance(persons, str):
+        raise ValueError("persons are a list")
+    return Origin(
+        persons=frozenset(map(str, persons)),
+        attributes=tuple(
+            (str(name), str(value)) for name, value in sorted(values.get("attributes", {}).items())
+        ),
     )
 
 

@@ -22,10 +22,17 @@ from attrs import define, field, frozen
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError, ConfigError
-from hoopgw.events import Hop, HopKind, Node, Principal
+from hoopgw.events import Hop, HopKind, Node, Origin, Principal
 from hoopgw.identity.jose import TOKEN_LIMIT, Claims, KeySet, parse, read_key_set, sign, verify
 from hoopgw.identity.oidc import LEEWAY, TEXT_LIMIT, moment, text, texts
-from hoopgw.wire_values import hop_from_dict, hop_to_dict, node_from_dict, node_to_dict
+from hoopgw.wire_values import (
+    hop_from_dict,
+    hop_to_dict,
+    node_from_dict,
+    node_to_dict,
+    origin_from_dict,
+    origin_to_dict,
+)
 
 GATEWAY: Final = "hoopgw"
 """Audience of the token that a log-in gives: token endpoint and admin API."""
@@ -115,6 +122,8 @@ class TokenSigner:
             actor = _hop_claims(hop) | {"node": node_to_dict(node)} | below
         if actor is not None:
             claims["act"] = actor
+        if principal.origin != Origin():
+            claims["origin"] = origin_to_dict(principal.origin)
         if token.confirmation is not None:
             claims["cnf"] = dict(token.confirmation)
         if token.nest is not None:
@@ -251,7 +260,15 @@ def _principal(claims: Claims, ends: float) -> Principal:
         nodes=tuple(reversed(nodes)),
         session=text(claims, "sid"),
         expires=ends,
+        origin=_origin(claims),
     )
+
+
+def _origin(claims: Claims) -> Origin:
+    try:
+        return origin_from_dict(claims.get("origin", {}))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AuthenticationError("origin is not as it should be") from error
 
 
 def _node(claims: Claims) -> Node:

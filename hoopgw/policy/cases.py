@@ -21,6 +21,7 @@ from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain, is_sight
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import FILE_LIMIT
+from hoopgw.wire_values import attributes_from_dict
 
 _PARENTS_LIMIT: Final = 16
 """Levels of resources."""
@@ -32,6 +33,7 @@ _Context: TypeAlias = dict[str, str | bool | int | list[str]]
 class _Hop(msgspec.Struct, forbid_unknown_fields=True):
     kind: HopKind = "person"
     groups: list[str] = []
+    attributes: dict[str, str | list[str]] = {}
 
 
 class _Resource(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,7 +169,13 @@ def _hop(hops: Mapping[str, _Hop], name: str) -> Hop:
     if name not in hops:
         raise ValueError(f"there is no [hops.{name}]")
     hop = hops[name]
-    return Hop(id=name, name=name, kind=hop.kind, groups=frozenset(hop.groups))
+    return Hop(
+        id=name,
+        name=name,
+        kind=hop.kind,
+        groups=frozenset(hop.groups),
+        attributes=attributes_from_dict(hop.attributes),
+    )
 
 
 def _resource(resources: Mapping[str, _Resource], name: str, level: int) -> Resource:

@@ -22,6 +22,7 @@ from hoopgw.policy.annotations import Rule
 from hoopgw.policy.lint import TARGET
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import Compiled, Slice
+from hoopgw.wire_values import attributes_to_dict
 
 BATCH_LIMIT: Final = 2000
 """Questions in one batch; about 60 µs each, while the worker does nothing else."""
@@ -162,7 +163,8 @@ def _entities(
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for hop in chain:
         groups = [{"type": "Hoopgw::Group", "id": group} for group in sorted(hop.groups)]
-        _put(found, schema.entity(_TYPES[hop.kind], hop.id, groups, frozenset()))
+        more = attributes_to_dict(hop.attributes)
+        _put(found, schema.entity(_TYPES[hop.kind], hop.id, groups, frozenset(), more))
     for resource in resources:
         parents = [{"type": each.type, "id": each.id} for each in resource.parents]
         _put(found, schema.entity(resource.type, resource.id, parents, resource.labels))

@@ -60,15 +60,27 @@ class Schema:
         )
 
     def entity(
-        self, kind: str, name: str, parents: list[dict[str, str]], labels: frozenset[str]
+        self,
+        kind: str,
+        name: str,
+        parents: list[dict[str, str]],
+        labels: frozenset[str],
+        more: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return an entity as Cedar's JSON, with ``labels`` if its type declares them.
+
+        Args:
+            kind: the entity's type.
+            name: its id.
+            parents: types and ids.
+            labels: of a resource.
+            more: other attributes; Cedar refuses those that the schema does not declare.
 
         Raises:
             ValueError: the schema knows no such type, or it has no labels to give them to.
 
         """
-        attributes: dict[str, Any] = {}
+        attributes: dict[str, Any] = dict(more or {})
         if self._is_labelled(kind):
             attributes["labels"] = sorted(labels)
         elif labels:

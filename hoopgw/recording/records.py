@@ -30,6 +30,8 @@ class HopRecord(msgspec.Struct, frozen=True, array_like=True):
     name: str
     kind: str
     groups: list[str]
+    attributes: dict[str, str | list[str]] = {}
+    """What the issuer said of a root for policy."""
 
 
 class SessionStarted(Record, frozen=True, tag="session.started"):
@@ -48,6 +50,10 @@ class SessionStarted(Record, frozen=True, tag="session.started"):
     """Where the client connects from."""
     agent: str
     """The agent that opened the target."""
+    persons: list[str] = []
+    """Natural persons behind a root that is none itself, as `hoopgw.events.Origin`."""
+    attributes: dict[str, str] = {}
+    """What else the issuer said of the log-in: the run, the pod, the application."""
 
 
 class SessionRefused(Record, frozen=True, tag="session.refused"):

@@ -1,6 +1,7 @@
 """Who may approve, and when it is enough. Pure; nothing here reads a clock or a store.
 
-- Nobody approves what any member of the asking chain asked for, whatever groups or rights one has.
+- Nobody approves what any member of the asking chain asked for, whatever groups or rights one has,
+  nor what a workload asks that one set off.
 - Persons vote, and only for themselves: no agent, no workload, nobody through a chain.
 - A voter is a member of at least one group that a remedy asks.
 - Every remedy needs its number of distinct persons. Remedies that ask the same groups are one
@@ -26,8 +27,9 @@ def is_person(principal: Principal) -> bool:
 
 
 def asked_it(request: Request, person: str) -> bool:
-    """Whether someone is a member of the chain that asked."""
-    return any(hop.id == person for hop in request.principal.chain)
+    """Whether someone is a member of the chain that asked, or set off the workload at its root."""
+    principal = request.principal
+    return person in principal.origin.persons or any(hop.id == person for hop in principal.chain)
 
 
 def is_own(request: Request, principal: Principal) -> bool:

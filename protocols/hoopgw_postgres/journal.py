@@ -26,6 +26,7 @@ from hoopgw.recording.records import (
     TextDefined,
 )
 from hoopgw.spi import Recorder, ReviewOutcome
+from hoopgw.wire_values import attributes_to_dict
 from hoopgw_postgres.flow import Asked, Prepared, Running
 from hoopgw_postgres.judge import Judged
 
@@ -85,7 +86,9 @@ class Journal:
         """Write that the session begins."""
         opening = self._opening
         hops = [
-            HopRecord(hop.id, hop.name, hop.kind, sorted(hop.groups))
+            HopRecord(
+                hop.id, hop.name, hop.kind, sorted(hop.groups), attributes_to_dict(hop.attributes)
+            )
             for hop in opening.principal.chain
         ]
         self._recorder.write(
@@ -101,6 +104,8 @@ class Journal:
                 opening.method,
                 opening.address,
                 opening.agent,
+                sorted(opening.principal.origin.persons),
+                dict(opening.principal.origin.attributes),
             )
         )
 

@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError, ConfigError
-from hoopgw.events import Hop, Node, Principal
+from hoopgw.events import Hop, Node, Origin, Principal
 from hoopgw.identity.jose import decode_part, encode_part, parse, sign
 from hoopgw.identity.tokens import (
     CHAIN_LIMIT,
@@ -36,6 +36,16 @@ hops = st.builds(
     name=st.text(min_size=1, max_size=40).filter(str.isprintable),
     kind=st.sampled_from(["person", "workload", "agent"]),
     groups=st.frozensets(st.text(min_size=1, max_size=10), max_size=4),
+    attributes=st.dictionaries(
+        st.text(max_size=8), st.text(max_size=8) | st.lists(st.text(max_size=8)).map(tuple)
+    ).map(lambda values: tuple(sorted(values.items()))),
+)
+origins = st.builds(
+    Origin,
+    persons=st.frozensets(st.text(max_size=8)),
+    attributes=st.dictionaries(st.text(max_size=8), st.text(max_size=8)).map(
+        lambda values: tuple(sorted(values.items()))
+    ),
 )
 
 
@@ -90,6 +100,13 @@ class RoundTripTests(TokensTestCase):
         self.assertEqual(
             self.verifier.verify(self.signer.sign(token), GATEWAY, NOW), self.principal
         )
+
+    @given(origins)
+    def test_any_origin(self, origin: Origin) -> None:
+        """The persons and the run behind a log-in stay with it."""
+        principal = evolve(self.principal, origin=origin)
+        text = self.signer.sign(self.token(principal=principal))
+        self.assertEqual(self.verifier.verify(text, GATEWAY, NOW), principal)
 
     def test_session_outlives_a_narrow_token(self) -> None:
         """A token for a target is shown within minutes; the session ends with the log-in."""

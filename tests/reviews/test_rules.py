@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.events import Principal
+from hoopgw.events import Origin, Principal
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews.rules import is_enough, is_own, may_see, objection
 from hoopgw.store.rows import Request, Vote
@@ -63,6 +63,17 @@ class WhoTests(SynchronousTestCase):
         boss = person("alice", "dba", "admins")
         for by in (ALICE, ALICES_AGENT, principal(CAROL.root, ALICE.root)):
             self.assertIn("oneself", objection(asking(DBA, by=by), boss, approve=True) or "")
+
+    def test_nobody_approves_for_the_job_that_one_set_off(self) -> None:
+        """A workload's request is also of the person who pushed the button (persons behind it)."""
+        job = principal(hop("deploy", kind="workload"))
+        mine = evolve(job, origin=Origin(persons=frozenset({CAROL.root.id})))
+        self.assertIsNone(objection(asking(DBA, by=job), CAROL, approve=True))
+        self.assertIn("oneself", objection(asking(DBA, by=mine), CAROL, approve=True) or "")
+        self.assertIsNone(objection(asking(DBA, by=mine), DAVE, approve=True))
+        votes = [vote("carol", "dba")]
+        self.assertTrue(is_enough(asking(DBA, by=job), votes))
+        self.assertFalse(is_enough(asking(DBA, by=mine), votes))
 
     def test_but_one_may_deny_it_oneself(self) -> None:
         self.assertIsNone(objection(asking(SECURITY, by=ALICES_AGENT), ALICE, approve=False))
