@@ -44,6 +44,12 @@ def check_gateway(config: GatewayConfig, installed: Collection[str], findings: F
         findings.error(f"tls.{missing}", "is missing", "give both certificate and key, or neither")
     if not config.tls.names and config.tls.certificate is None:
         findings.error("tls.names", "is empty", "name the hosts that the certificate is for")
+    if config.identity.token_lifetime > config.identity.login_lifetime:
+        findings.error(
+            "identity.token_lifetime",
+            "is above identity.login_lifetime",
+            "lower it (900 is usual: tokens are refreshed), or raise that",
+        )
     if config.limits.sessions_per_principal > config.limits.sessions:
         findings.error(
             "limits.sessions_per_principal", "is above limits.sessions", "lower it, or raise that"

@@ -99,8 +99,12 @@ class LinkSettings:
 class IdentitySettings:
     """``[identity]``: whose tokens are taken."""
 
-    token_lifetime: float = field(default=3600.0, validator=and_(ge(60.0), le(DAY)))
-    """Seconds that a gateway token lives."""
+    token_lifetime: float = field(default=900.0, validator=and_(ge(60.0), le(DAY)))
+    """Seconds that a gateway token may be shown; it is refreshed as long as the log-in lasts."""
+    login_lifetime: float = field(default=8 * 3600.0, validator=and_(ge(60.0), le(7 * DAY)))
+    """Seconds that a log-in lasts at most, and with it what it opened."""
+    groups_lifetime: float = field(default=3600.0, validator=and_(ge(60.0), le(7 * DAY)))
+    """Seconds after which what an issuer said of groups is too old to be relied on."""
     issuers: tuple[IssuerSettings, ...] = ()
 
 

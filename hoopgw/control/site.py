@@ -12,7 +12,7 @@ from twisted.web.server import Request
 
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
-from hoopgw.control.api_gateway import GatewayRoutes
+from hoopgw.control.api_gateway import REVOKED_FOR, GatewayRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
@@ -30,6 +30,7 @@ from hoopgw.identity.fetch import make_fetch
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.keys import IssuerKeys
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
@@ -171,16 +172,32 @@ def _exchange(parts: SiteParts) -> Exchange:
     def is_target(target: str, account: str | None) -> bool:
         return target in names and (account is None or _ACCOUNT.fullmatch(account) is not None)
 
+    identity = parts.config.identity
+
+    def revoke(node: str, reason: str) -> None:
+        expires = parts.now() + REVOKED_FOR
+        parts.store.revoke(node, expires)
+        parts.fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
+
     return Exchange(
-        issuers=Issuers.of(issuers, parts.now),
-        signer=parts.signer,
-        verifier=TokenVerifier(parts.signer.jwks, parts.signer.issuer),
-        passwords=StoredPasswords(parts.store),
-        used=UsedOnce(parts.store),
-        is_target=is_target,
-        is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
-        now=parts.now,
-        lifetime=parts.config.identity.token_lifetime,
+        TokenParts(
+            issuers=Issuers.of(issuers, parts.now),
+            signer=parts.signer,
+            verifier=TokenVerifier(parts.signer.jwks, parts.signer.issuer),
+            passwords=StoredPasswords(parts.store),
+            used=UsedOnce(parts.store),
+            logins=parts.store.logins,
+            is_target=is_target,
+            is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
+            revoke=revoke,
+            now=parts.now,
+            lifetimes=Lifetimes(
+                token=identity.token_lifetime,
+                login=identity.login_lifetime,
+                groups=identity.groups_lifetime,
+            ),
+            tenants={each.alias: each.tenant for each in identity.issuers if each.tenant},
+        )
     )
 
 

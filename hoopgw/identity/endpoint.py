@@ -24,8 +24,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from hoopgw.errors import AuthenticationError
 from hoopgw.identity.dpop import ALGORITHMS, ProvedKey, check_proof
-from hoopgw.identity.exchange import Exchange, ExchangeError
+from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.urns import GRANT
 
 log = Logger()
@@ -55,7 +56,7 @@ def token_resource(exchange: Exchange, url: str, root: Resource | None = None) -
     root = Resource() if root is None else root
     sts, known = Resource(), Resource()
     sts.putChild(b"token", TokenEndpoint(exchange, url + TOKEN_PATH))
-    sts.putChild(b"jwks.json", Document(exchange.signer.jwks))
+    sts.putChild(b"jwks.json", Document(exchange.parts.signer.jwks))
     known.putChild(b"oauth-authorization-server", Document(_metadata(url)))
     known.putChild(b"hoopgw", Document(_description(exchange, url)))
     root.putChild(b"sts", sts)
@@ -87,7 +88,7 @@ def _description(exchange: Exchange, url: str) -> dict[str, Any]:
                 "client_id": settings.client_id,
                 "audiences": sorted(settings.audiences),
             }
-            for settings in exchange.issuers.settings
+            for settings in exchange.parts.issuers.settings
         ],
     }
 
@@ -145,7 +146,7 @@ class TokenEndpoint(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request, address: str) -> dict[str, Any]:
-        if not self._given.allows(address, 1.0, self._exchange.now()):
+        if not self._given.allows(address, 1.0, self._exchange.parts.now()):
             raise ExchangeError("slow_down", "too many tokens were given to this address")
         if self._waiting >= _WAITING_LIMIT:
             raise ExchangeError("temporarily_unavailable", "too many requests wait")
@@ -155,7 +156,7 @@ class TokenEndpoint(Resource):
             answer = await self._exchange.exchange(form.values, form.proved)
         finally:
             self._waiting -= 1
-        self._given.charge(address, 1.0, self._exchange.now())
+        self._given.charge(address, 1.0, self._exchange.parts.now())
         return answer
 
     def _read(self, request: Request) -> _Form:
@@ -191,7 +192,7 @@ class TokenEndpoint(Resource):
             if len(proofs) > 1:
                 raise AuthenticationError("more than one DPoP proof")
             proof = proofs[0].decode("ascii", "replace")
-            return check_proof(proof, "POST", self._url, self._exchange.now())
+            return check_proof(proof, "POST", self._url, self._exchange.parts.now())
         except AuthenticationError as error:
             log.info("a DPoP proof was refused: {why}", why=str(error))
             raise ExchangeError("invalid_dpop_proof", "the DPoP proof is not good") from error
@@ -204,7 +205,7 @@ class TokenEndpoint(Resource):
             log.failure("an exchange broke", failure)
             _finish(request, 500, {"error": "server_error"})
             return
-        if not self._refused.charge(address, 1.0, self._exchange.now()):
+        if not self._refused.charge(address, 1.0, self._exchange.parts.now()):
             error = ExchangeError("slow_down", "too many bad requests from this address")
         status = _STATUS.get(error.code, 400)
         if status != 400:

@@ -130,7 +130,7 @@ class IssuerSettings:
     )
     """Seconds that a log-in with an access or workload token lasts; without it, until that token
     ends. For CI jobs that run longer than their token lives. Never beyond the gateway's own
-    ``token_lifetime``."""
+    ``login_lifetime``."""
     ca: Path | None = None
     """PEM file to trust for the issuer's TLS, instead of the system's."""
     allow_http: bool = False

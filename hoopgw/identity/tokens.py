@@ -67,6 +67,8 @@ class GatewayToken:
     ``jwk``, the key itself, it can be the root of a chain (`hoopgw.identity.chains`)."""
     nest: int | None = None
     """How many hops may follow, if it is the root of a chain; None is as usual."""
+    tenant: str = ""
+    """``tid``, which Azure's clients look for; nobody here believes it."""
 
     @property
     def thumbprint(self) -> str | None:
@@ -128,6 +130,8 @@ class TokenSigner:
             claims["cnf"] = dict(token.confirmation)
         if token.nest is not None:
             claims["nest"] = token.nest
+        if token.tenant:
+            claims["tid"] = token.tenant
         signed = sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
         if len(signed) > TOKEN_LIMIT:
             raise AuthenticationError(f"a token of {len(signed)} characters: too many groups")

@@ -155,6 +155,10 @@ class RefusedTests(FileCase):
         self.assert_refused(
             LEAST + "[identity]\ntoken_lifetime = 9000000\n", "identity.token_lifetime: found"
         )
+        self.assert_refused(
+            LEAST + "[identity]\ntoken_lifetime = 43200\n",
+            "identity.token_lifetime: is above identity.login_lifetime",
+        )
 
     def test_url(self) -> None:
         """Control is reached over https."""

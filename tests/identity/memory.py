@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from hoopgw.spi import SessionPassword
+from hoopgw.store.rows import LoginRow
 
 
 @define(eq=False)
@@ -34,3 +35,29 @@ class Used:
             return False
         self.seen[id] = expires
         return True
+
+
+@define(eq=False)
+class KeptLogins:
+    """Implements `hoopgw.store.rows.LoginStore`."""
+
+    rows: dict[str, LoginRow] = field(factory=dict)
+    limit: int = 1000
+
+    def keep(self, row: LoginRow) -> bool:
+        if len(self.rows) >= self.limit:
+            return False
+        self.rows[row.id] = row
+        return True
+
+    def find(self, login: str) -> LoginRow | None:
+        return self.rows.get(login)
+
+    def replace(self, old: LoginRow, new: LoginRow) -> bool:
+        if self.rows.get(old.id) != old:
+            return False
+        self.rows[new.id] = new
+        return True
+
+    def forget(self, login: str) -> None:
+        self.rows.pop(login, None)

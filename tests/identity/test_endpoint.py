@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from attrs import evolve, frozen
+from attrs import frozen
 from joserfc.jwk import OKPKey
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -204,7 +204,7 @@ class WaitingTests(EndpointTestCase):
         super().setUp()
         self.slow = SlowKeys()
         issuers = Issuers.of([Issuer(settings(), self.slow)], lambda: NOW)
-        self.exchange = evolve(self.exchange, issuers=issuers)
+        self.with_parts(issuers=issuers)
         self.serve()
         self.body = urlencode(self.form()).encode()
 

@@ -11,15 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.dpop import ProvedKey, check_proof, make_proof
-from hoopgw.identity.exchange import Exchange, ExchangeError
+from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.hops import public_jwk
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey, parse
 from hoopgw.identity.passwords import split_user
+from hoopgw.identity.refusals import ExchangeError
+from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import GATEWAY, TokenSigner, TokenVerifier, target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, ID_TOKEN, JWT, SESSION_PASSWORD
 from tests.identity.forge import CLIENT, NOW, claims, rsa_key, run, settings, token
-from tests.identity.memory import Passwords, Used
+from tests.identity.memory import KeptLogins, Passwords, Used
 from tests.identity.test_oidc import FixedKeys
 
 URL = "https://gw.example:8443"
@@ -31,9 +33,14 @@ class Revoked:
 
     def __init__(self) -> None:
         self.sessions: set[str] = set()
+        self.why: list[str] = []
 
     def __call__(self, principal: Principal) -> bool:
-        return principal.session in self.sessions
+        return not self.sessions.isdisjoint(principal.lineage)
+
+    def end(self, node: str, reason: str) -> None:
+        self.sessions.add(node)
+        self.why.append(reason)
 
 
 class ExchangeTestCase(SynchronousTestCase):
@@ -44,19 +51,31 @@ class ExchangeTestCase(SynchronousTestCase):
         self.signer = TokenSigner(OKPKey.generate_key("Ed25519"), URL)
         self.verifier = TokenVerifier(self.signer.jwks, URL)
         self.passwords, self.used, self.revoked = Passwords(), Used(), Revoked()
+        self.kept = KeptLogins()
         self.exchange = Exchange(
-            issuers=Issuers.of(
-                [Issuer(settings(), FixedKeys({"one": PublicKey(rsa_key())}))], lambda: self.now
-            ),
-            signer=self.signer,
-            verifier=self.verifier,
-            passwords=self.passwords,
-            used=self.used,
-            is_target=lambda target, account: target == "orders" and account in (None, "reader"),
-            is_revoked=self.revoked,
-            now=lambda: self.now,
-            lifetime=3600.0,
+            TokenParts(
+                issuers=Issuers.of(
+                    [Issuer(settings(), FixedKeys({"one": PublicKey(rsa_key())}))],
+                    lambda: self.now,
+                ),
+                signer=self.signer,
+                verifier=self.verifier,
+                passwords=self.passwords,
+                used=self.used,
+                logins=self.kept,
+                is_target=lambda target, account: (
+                    target == "orders" and account in (None, "reader")
+                ),
+                is_revoked=self.revoked,
+                revoke=self.revoked.end,
+                now=lambda: self.now,
+                lifetimes=Lifetimes(token=3600.0, login=3600.0, groups=7200.0),
+            )
         )
+
+    def with_parts(self, **changes: Any) -> None:
+        """Ask another endpoint from now on, that differs in some of its parts."""
+        self.exchange = Exchange(evolve(self.exchange.parts, **changes))
 
     def ask(self, subject: str, proved: ProvedKey | None = None, **changes: Any) -> dict[str, Any]:
         form: dict[str, Any] = {
@@ -111,7 +130,7 @@ class LogInTests(ExchangeTestCase):
             ruled = settings(session_lifetime=lifetime)
             keys = FixedKeys({"one": PublicKey(rsa_key())})
             issuers = Issuers.of([Issuer(ruled, keys)], lambda: NOW)
-            self.exchange = evolve(self.exchange, issuers=issuers)
+            self.with_parts(issuers=issuers)
             self.assertEqual(self.ask(token())["expires_in"], expected)
 
     def test_each_log_in_is_a_session(self) -> None:
@@ -153,7 +172,7 @@ class LogInTests(ExchangeTestCase):
         """The caller learns that its token is not good, and no more."""
         for bad in ("garbage", token(claims(iss="https://evil.example")), token(kid="x")):
             error = self.assert_refused("invalid_grant", bad)
-            self.assertEqual(error.text, "the subject token is not good")
+            self.assertEqual(error.text, "the token is not good")
 
     def test_issuer_out_of_reach(self) -> None:
         """That is not the token's fault, and says so."""
@@ -163,7 +182,7 @@ class LogInTests(ExchangeTestCase):
                 raise UnavailableError("no answer from https://idp.example/internal")
 
         issuers = Issuers.of([Issuer(settings(), NoKeys())], lambda: NOW)
-        self.exchange = evolve(self.exchange, issuers=issuers)
+        self.with_parts(issuers=issuers)
         error = self.assert_refused("temporarily_unavailable", token())
         self.assertNotIn("internal", error.text)
 
@@ -242,7 +261,7 @@ class NarrowTests(ExchangeTestCase):
             def put(self, *_: Any) -> bool:
                 raise UnavailableError("the disk is full at /var/lib")
 
-        self.exchange = evolve(self.exchange, passwords=Broken())
+        self.with_parts(passwords=Broken())
         error = self.assert_refused(
             "temporarily_unavailable",
             self.log_in(),

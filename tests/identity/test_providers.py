@@ -46,9 +46,10 @@ from hoopgw.identity.login import (
 )
 from hoopgw.identity.oidc import Authenticated, TokenUse
 from hoopgw.identity.settings import AgentRule, IssuerSettings
+from hoopgw.identity.token_parts import TokenParts
 from hoopgw.identity.tokens import GATEWAY, TokenSigner, TokenVerifier, target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, ID_TOKEN
-from tests.identity.memory import Passwords, Used
+from tests.identity.memory import KeptLogins, Passwords, Used
 from tests.oidc.install import is_possible
 from tests.oidc.nano import NanoProvider
 from tests.oidc.running import CLIENT, TestProvider, browse
@@ -92,14 +93,18 @@ class ProviderTestCase(TestCase):
         self.verifier = TokenVerifier(self.signer.jwks, "https://gw.example")
         self.passwords = Passwords()
         exchange = Exchange(
-            issuers=self.issuers,
-            signer=self.signer,
-            verifier=self.verifier,
-            passwords=self.passwords,
-            used=Used(),
-            is_target=lambda target, _account: target == "orders",
-            is_revoked=lambda _principal: False,
-            now=time.time,
+            TokenParts(
+                issuers=self.issuers,
+                signer=self.signer,
+                verifier=self.verifier,
+                passwords=self.passwords,
+                used=Used(),
+                is_target=lambda target, _account: target == "orders",
+                logins=KeptLogins(),
+                is_revoked=lambda _principal: False,
+                revoke=lambda _node, _why: None,
+                now=time.time,
+            )
         )
         self.site = WrappingFactory(Site(token_resource(exchange, "https://gw.example")))
         port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
