@@ -55,6 +55,10 @@ class Hop:
     """Of a root: what its issuer says of it for policy, as ``core.cedarschema`` names it."""
 
 
+AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")
+"""What a `Budget` limits."""
+
+
 @frozen(kw_only=True, cache_hash=True)
 class Budget:
     """How much a hop and all that descends from it may ask for, in all; None is no limit."""

@@ -168,6 +168,21 @@ class Logins(Protocol):
         """
         ...
 
+    def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
+        """Verify a chain of delegation (`hoopgw.identity.hops.is_chain`) for a target.
+
+        Args:
+            chain: as it was shown: ``root ~ hop ~ ... [~ pop]``.
+            target: that it is shown for.
+            holder: RFC 7638 thumbprint of the key that the transport has proved, if it has; then
+                no pop is needed.
+
+        Fails with `AuthenticationError` if it is not good, and with `UnavailableError` if that
+        cannot be known now.
+
+        """
+        ...
+
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up. Fails with `AuthenticationError` if there is none."""
         ...

@@ -6,10 +6,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hoopgw.events import Attributes, Budget, Cap, Hop, HopKind, Node, Origin, Principal
+from hoopgw.events import AMOUNTS, Attributes, Budget, Cap, Hop, HopKind, Node, Origin, Principal
 
 _KINDS: Final = typing.get_args(HopKind)
-_AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")
 
 
 def principal_to_dict(principal: Principal) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def node_from_dict(values: Mapping[str, Any]) -> Node:
 
 def budget_to_dict(budget: Budget) -> dict[str, int]:
     """Return a budget as plain values; what is not limited is left out."""
-    amounts = {name: getattr(budget, name) for name in _AMOUNTS}
+    amounts = {name: getattr(budget, name) for name in AMOUNTS}
     return {name: amount for name, amount in amounts.items() if amount is not None}
 
 
@@ -176,7 +175,7 @@ def budget_from_dict(values: Mapping[str, Any]) -> Budget:
 
     """
     for name, amount in values.items():
-        if name not in _AMOUNTS:
+        if name not in AMOUNTS:
             raise ValueError(f"a budget has no {name!r}")
         if type(amount) is not int or not 0 <= amount < 2**62:
             raise ValueError(f"a budget of {name} is a whole number, not {amount!r}")

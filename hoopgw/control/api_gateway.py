@@ -13,13 +13,14 @@ POST    policy/explain           ``{target, protocol?, action?, accesses, contex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from attrs import define
 
 from hoopgw.control.arguments import only, text
 from hoopgw.control.callers import Caller, Callers
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.questions import Questions
@@ -28,9 +29,6 @@ from hoopgw.control.web import ApiError, Call, Route
 from hoopgw.errors import AuthenticationError
 from hoopgw.spi import TargetSettings
 from hoopgw.store.rows import Store
-
-REVOKED_FOR: Final = 86_400.0 * 2
-"""Seconds that a revoked log-in is remembered: longer than any log-in lasts."""
 
 
 @define(eq=False)
@@ -45,7 +43,7 @@ class GatewayRoutes:
     _listeners: Mapping[str, str]
     """A protocol to the address of its listener."""
     _questions: Questions
-    _now: Callable[[], float]
+    _delegations: Delegations
 
     def routes(self) -> list[Route]:
         """Return the routes below ``/v1``."""
@@ -114,10 +112,7 @@ class GatewayRoutes:
             raise ApiError(403, "refused", "only administrators revoke the log-ins of others")
         if len(login) > 256:
             raise ApiError(400, "invalid_request", "no log-in is called so")
-        expires = self._now() + REVOKED_FOR
-        self._store.revoke(login, expires)
-        body = {"node": login, "expires": expires, "reason": "the log-in was revoked"}
-        self._fleet.tell_all("cut", body)
+        self._delegations.revoke(login, "the log-in was revoked")
         return {"login": login, "revoked": True}
 
     async def _explain(self, call: Call) -> dict[str, Any]:

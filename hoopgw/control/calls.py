@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.identity.tokens import TokenSigner
@@ -47,6 +48,7 @@ class WorkerCalls:
     _docket: Docket
     _attendance: Attendance
     _fleet: Fleet
+    _delegations: Delegations
     _signer: TokenSigner
     _now: Callable[[], float]
     worker: str = field(default="", init=False)
@@ -59,6 +61,7 @@ class WorkerCalls:
             "hello": self._hello,
             "ping": self._checked(lambda _body: {}),
             "session_password": self._checked(self._session_password),
+            "chain_shown": self._checked(self._chain_shown),
             "review_ask": self._checked(self._review_ask),
             "review_alive": self._checked(self._review_alive),
             "review_consume": self._checked(self._review_consume),
@@ -123,6 +126,18 @@ class WorkerCalls:
             "stored_key": row.stored_key,
             "server_key": row.server_key,
         }
+
+    def _chain_shown(self, body: Body) -> Body:
+        proof = body.get("proof")
+        try:
+            self._delegations.admit(
+                principal_from_dict(body["principal"]),
+                None if proof is None else str(proof),
+                float(body.get("expires") or 0.0),
+            )
+        except UnavailableError as error:  # not the caller's fault, and told apart by it
+            return {"unavailable": str(error)}
+        return {}
 
     def _review_ask(self, body: Body) -> Body:
         request = self._docket.file(

@@ -1,22 +1,27 @@
-"""How callers of a data worker prove who they are: tokens verified here, passwords asked for."""
+"""How callers of a data worker prove who they are: tokens verified here, passwords asked for.
+
+A chain of delegation is verified here too, but whether its pop was used before is for all workers
+to know, and is asked of control, which takes note of the delegations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from hoopgw.control.client import ControlClient
-from hoopgw.errors import AuthenticationError, ConfigError
+from hoopgw.errors import AuthenticationError, ConfigError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.chains import ShownChain, read_chain
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
 from hoopgw.spi import SessionPassword
-from hoopgw.wire_values import principal_from_dict
+from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
 
 @define(eq=False)
@@ -40,6 +45,31 @@ class ControlLogins:
         if self._control.is_revoked(principal.lineage):
             raise AuthenticationError("the log-in was revoked")
         return principal
+
+    def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
+        """Verify a chain of delegation for a target, and let control use its proof up.
+
+        Fails with `AuthenticationError` if it is not good, and with `UnavailableError` if control
+        cannot be asked: whether a pop was used before is known there only.
+        """
+        try:
+            shown = self._read(chain, target, holder)
+        except AuthenticationError as error:
+            return fail(error)
+        answer = self._control.call(
+            "chain_shown",
+            principal=principal_to_dict(shown.principal),
+            proof=None if shown.proof is None else shown.proof.id,
+            expires=0.0 if shown.proof is None else shown.proof.expires,
+        )
+        return answer.addCallbacks(lambda said: _admitted(said, shown), _chain_refused)
+
+    def _read(self, chain: str, target: str, holder: str | None) -> ShownChain:
+        now, audience = self._clock.seconds(), target_audience(target)
+        shown = read_chain(chain, audience, now, self._current(), holder=holder)
+        if self._control.is_revoked(shown.principal.lineage):
+            raise AuthenticationError("the log-in or a delegation of the chain was revoked")
+        return shown
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up.
@@ -79,6 +109,21 @@ def _password(answer: Body) -> SessionPassword:
 
 
 def _refused(failure: Failure) -> SessionPassword:
+    _raise(failure)
+
+
+def _admitted(answer: Body, shown: ShownChain) -> Principal:
+    if "unavailable" in answer:
+        raise UnavailableError(str(answer["unavailable"]))
+    return shown.principal
+
+
+def _chain_refused(failure: Failure) -> Principal:
+    _raise(failure)
+
+
+def _raise(failure: Failure) -> NoReturn:
+    """Raise what control said: a refusal of its own is about who logs in."""
     if failure.check(RemoteError) is not None:
         raise AuthenticationError(failure.getErrorMessage()) from failure.value
     failure.raiseException()

@@ -205,6 +205,7 @@ class ControlService:
                 config=self.config,
                 store=self.store,
                 docket=self.board.docket,
+                delegations=self.board.delegations,
                 fleet=self.fleet,
                 signer=self.signer,
                 enrolment=self.enrolment,

@@ -16,6 +16,7 @@ from hoopgw.control.api_gateway import REVOKED_FOR, GatewayRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.enrolment import CaResource, Enrolment, EnrolmentRoutes
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
@@ -56,6 +57,7 @@ class SiteParts:
     config: GatewayConfig
     store: Store
     docket: Docket
+    delegations: Delegations
     fleet: Fleet
     signer: TokenSigner
     enrolment: Enrolment
@@ -151,7 +153,7 @@ def _api(parts: SiteParts) -> JsonRoutes:
                 targets,
                 {each.protocol: str(each.listen) for each in parts.config.listeners},
                 questions,
-                parts.now,
+                parts.delegations,
             ).routes(),
         ],
         _explain,

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
 from hoopgw.control.calls import WorkerCalls, settled_body
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.fleet import Fleet
 from hoopgw.identity.tokens import TokenSigner
 from hoopgw.reviews.docket import WAITING_LIMIT, Docket
@@ -27,12 +28,14 @@ class Switchboard:
     fleet: Fleet = field(init=False)
     attendance: Attendance = field(init=False)
     docket: Docket = field(init=False)
+    delegations: Delegations = field(init=False)
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.fleet = Fleet(self._now)
         self.attendance = Attendance(self._now)
         self.docket = Docket(self._store, self._now, self._settled)
+        self.delegations = Delegations(self._store, self.docket, self.fleet, self._now)
 
     def take_up(self) -> None:
         """Take up what the store holds from before: nobody lives, but somebody may come back."""
@@ -42,7 +45,13 @@ class Switchboard:
     def make_calls(self) -> WorkerCalls:
         """Return what serves a new connection."""
         return WorkerCalls(
-            self._store, self.docket, self.attendance, self.fleet, self._signer, self._now
+            self._store,
+            self.docket,
+            self.attendance,
+            self.fleet,
+            self.delegations,
+            self._signer,
+            self._now,
         )
 
     def gone(self, calls: WorkerCalls) -> None:

@@ -22,7 +22,7 @@ from hoopgw.identity.rate import RateLimit
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews.rules import groups_asked, is_enough, is_own, objection
 from hoopgw.store.coding import compact, remedies_to_list
-from hoopgw.store.rows import Change, Request, State, Store, Vote
+from hoopgw.store.rows import OPEN_STATES, Change, Request, State, Store, Vote
 
 USABLE: Final = 300.0
 """Seconds that an approval waits to be used."""
@@ -176,6 +176,23 @@ class Docket:
         self._tell(request)
         return True
 
+    def withdraw_lineage(self, node: str, note: str) -> int:
+        """End all that a log-in or a delegation asked, and what descends from it; say how many.
+
+        What was approved and not used yet ends too.
+        """
+        ended = []
+        for request in self._store.open_below(node):
+            with self._store.change() as change:
+                old = change.request(request)
+                if old is not None and old.state in OPEN_STATES:
+                    self._settle(change, old, "withdrawn", note)
+                    ended.append(old)
+        for old in ended:
+            if old.state == "requested":
+                self._tell(old.id)
+        return len(ended)
+
     def withdraw_own(self, request: str, principal: Principal) -> Request:
         """End a request because who asked does not want it any more.
 
@@ -325,11 +342,12 @@ def join_key(ask: Ask) -> bytes:
     """
     values = [
         [hop.id for hop in ask.principal.chain],
+        [node.id for node in ask.principal.nodes],
         ask.target,
         ask.digest.hex(),
         remedies_to_list(ask.remedies),
     ]
-    return hashlib.sha256(b"hoopgw/join-key/v1\0" + compact(values).encode()).digest()
+    return hashlib.sha256(b"hoopgw/join-key/v2\0" + compact(values).encode()).digest()
 
 
 def _existing(change: Change, request: str) -> Request:

@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
-from hoopgw.events import ContextValue, Principal
+from hoopgw.events import ContextValue, HopKind, Node, Principal
 from hoopgw.policy.decision import Remedy
 
 State: TypeAlias = Literal["requested", "approved", "denied", "expired", "withdrawn", "consumed"]
@@ -99,6 +99,69 @@ class AgentRow:
     def accepts(self, serial: str) -> bool:
         """Whether a certificate with this serial number is this agent's."""
         return self.revoked is None and serial != "" and serial in (self.serial, self.previous)
+
+
+@frozen(kw_only=True)
+class NodeRow:
+    """A delegation that was seen in use."""
+
+    id: str
+    parent: str
+    """Id of the node above; of a root it is the log-in's."""
+    login: str
+    root: str
+    """The root's `hoopgw.events.Hop.id`."""
+    hop: str
+    """Its own: who acts with it."""
+    name: str
+    kind: HopKind
+    attested: bool
+    purpose: str
+    """The parent's word."""
+    first_seen: float
+    expires: float
+    """When it may be forgotten."""
+
+
+class NodeStore(Protocol):
+    """Delegations and their budgets. Each call raises `UnavailableError`, as the store's."""
+
+    def keep(self, rows: Sequence[NodeRow]) -> None:
+        """Keep delegations. One that is there keeps when it was first seen."""
+        ...
+
+    def find(self, node: str) -> NodeRow | None:
+        """Return a delegation; None if there is none, or if its seal does not hold."""
+        ...
+
+    def list(self, root: str | None, now: float, limit: int) -> Sequence[NodeRow]:
+        """Return delegations that have not ended, of one root or of all, newest first."""
+        ...
+
+    def count(self, root: str, now: float) -> int:
+        """Count the delegations of one root that have not ended."""
+        ...
+
+    def take(
+        self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float
+    ) -> Mapping[str, int]:
+        """Charge all nodes that have a budget with as much of what is wanted as each has left.
+
+        Args:
+            nodes: of one lineage.
+            wanted: names of `hoopgw.events.AMOUNTS` to how much.
+            expires: until when what they have used is remembered, at least.
+
+        """
+        ...
+
+    def give_back(self, nodes: Sequence[Node], amounts: Mapping[str, int]) -> None:
+        """Take off what was taken and not used."""
+        ...
+
+    def spent(self, node: str) -> Mapping[str, int]:
+        """Return what a delegation and all below it have used, or hold on lease."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -202,6 +265,11 @@ class Store(Protocol):
         ...
 
     @property
+    def nodes(self) -> NodeStore:
+        """Delegations."""
+        ...
+
+    @property
     def logins(self) -> LoginStore:
         """The log-ins that may be refreshed."""
         ...
@@ -219,6 +287,10 @@ class Store(Protocol):
 
         Ids, because requests hold texts that may be long: who wants many reads one after the other.
         """
+        ...
+
+    def open_below(self, node: str) -> Sequence[str]:
+        """Return ids of open requests of a log-in or delegation, and all that descends from it."""
         ...
 
     def due(self, now: float, limit: int) -> Sequence[str]:

@@ -29,6 +29,7 @@ from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHea
 from hoopgw.store.sealed import SealedDatabase, marks, store_errors
 from hoopgw.store.seals import SealKey
 from hoopgw.store.sqlite_logins import SqliteLogins
+from hoopgw.store.sqlite_nodes import SqliteNodes
 from hoopgw.store.sqlite_rows import (
     AGENTS,
     HEADS,
@@ -45,6 +46,21 @@ KEEP_SETTLED: Final = 20_000
 """Settled requests that are kept at most, however new."""
 BUSY_TIMEOUT: Final = 2.0
 """Seconds to wait for another writer, which can only be a tool of the operator."""
+_BELOW: Final = (
+    "json_extract(principal, '$.session') = ?1 OR EXISTS (SELECT 1 FROM"
+    " json_each(principal, '$.nodes') WHERE json_extract(value, '$.id') = ?1)"
+)
+"""Whether a principal descends from a log-in or a delegation."""
+_ENDING: Final = (
+    "used_jti",
+    "session_passwords",
+    "join_tokens",
+    "revoked",
+    "logins",
+    "nodes",
+    "spent",
+)
+"""The tables whose rows say until when they are of use."""
 
 
 @define(eq=False)
@@ -54,11 +70,13 @@ class SqliteStore:
     _db: SealedDatabase
     _quick: sqlite3.Connection
     logins: SqliteLogins = field(init=False)
+    nodes: SqliteNodes = field(init=False)
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """What was seen revoked: a row that is deleted behind our back brings none back."""
 
     def __attrs_post_init__(self) -> None:
         self.logins = SqliteLogins(self._db)
+        self.nodes = SqliteNodes(self._db)
         self._revoked.update(self.revoked())
 
     @property
@@ -116,6 +134,12 @@ class SqliteStore:
         sql = f"SELECT id FROM requests WHERE {where} ORDER BY created DESC LIMIT ?"
         return [str(row[0]) for row in self._db.rows(sql, *wanted, limit)]
 
+    def open_below(self, node: str) -> Sequence[str]:
+        """Read by the log-in's id and the nodes' ids, which are inside the principal."""
+        open_ = "state IN ('requested', 'approved')"
+        rows = self._db.rows(f"SELECT id FROM requests WHERE {open_} AND ({_BELOW})", node)
+        return [str(row[0]) for row in rows]
+
     def due(self, now: float, limit: int) -> Sequence[str]:
         """Read which open requests are over."""
         rows = self._db.rows(
@@ -163,9 +187,7 @@ class SqliteStore:
             )
             self.logins.forget(node)
             self._db.write(
-                "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?1"
-                " OR EXISTS (SELECT 1 FROM json_each(principal, '$.nodes')"
-                " WHERE json_extract(value, '$.id') = ?1)",
+                f"DELETE FROM session_passwords WHERE {_BELOW}",
                 node,
             )
         self._revoked[node] = max(expires, self._revoked.get(node, 0.0))
@@ -249,7 +271,7 @@ class SqliteStore:
     def purge(self, now: float, settled_before: float) -> None:
         """Delete what nobody can use any more."""
         with self._db.transaction():
-            for table in ("used_jti", "session_passwords", "join_tokens", "revoked", "logins"):
+            for table in _ENDING:
                 self._db.write(f"DELETE FROM {table} WHERE expires < ?", now)
             settled = "state NOT IN ('requested', 'approved')"
             self._db.write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)

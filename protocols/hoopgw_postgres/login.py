@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import AuthenticationError, ProtocolViolationError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.hops import is_chain
 from hoopgw.identity.passwords import ITERATIONS
 from hoopgw.spi import GatewayContext, SessionPassword
 from hoopgw.transport import DataTransport
@@ -257,12 +258,34 @@ class Login:
             raise ProtocolViolationError("invalid password packet size")
         want = self._want()
         try:
-            principal = self._context.logins.token(body[:-1].decode("ascii"), want.target)
+            shown = body[:-1].decode("ascii")
+            if is_chain(shown):
+                self._ask_chain(shown)
+                return
+            principal = self._context.logins.token(shown, want.target)
         except (AuthenticationError, UnicodeDecodeError) as error:
             raise _failed(want, str(error)) from error
         except UnavailableError as error:
             raise LoginRefusedError("57P03", str(error), why=str(error)) from error
         self._done(principal, "token")
+
+    def _ask_chain(self, chain: str) -> None:
+        self._phase = Phase.WAITING
+        shown = self._context.logins.chain(chain, self._want().target)
+        self._lookup = shown.addCallbacks(self._chain_good, self._chain_refused)
+        self._lookup.addErrback(self._lookup_failed)
+
+    def _chain_good(self, principal: Principal) -> None:
+        if self._phase is not Phase.OVER:
+            self._done(principal, "chain")
+
+    def _chain_refused(self, failure: Failure) -> None:
+        why = failure.getErrorMessage()
+        if failure.check(AuthenticationError) is not None:
+            self._refuse(_failed(self._want(), why, _CHAIN_HINT))
+            return
+        failure.trap(UnavailableError)
+        self._refuse(LoginRefusedError("57P03", f"hoopgw: {why}", "Try again.", why))
 
     # Session password
 
@@ -384,12 +407,19 @@ class Login:
             self._deadline.cancel()
 
 
-def _failed(want: Wanted, why: str) -> LoginRefusedError:
+_CHAIN_HINT: Final = (
+    "The password is a chain of delegation. Its last part is good once, for two minutes and for one"
+    " target; make a new password for each connection. It is refused, too, when a part of the chain"
+    " has ended or was revoked. See hoopgw-delegation(7)."
+)
+
+
+def _failed(want: Wanted, why: str, hint: str | None = None) -> LoginRefusedError:
     user = f"{want.account}~{want.handle}" if want.handle else want.account
     return LoginRefusedError(
         "28P01",
         f'password authentication failed for user "{user}"',
-        f"Get a new token or session password with: hoopgw token {want.target}",
+        hint or f"Get a new token or session password with: hoopgw token {want.target}",
         why,
     )
 

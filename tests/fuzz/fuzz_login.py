@@ -59,6 +59,10 @@ class NoLogins:
         """Refuse."""
         raise AuthenticationError("no token is good")
 
+    def chain(self, _chain: str, _target: str, _holder: str | None = None) -> Deferred[Principal]:
+        """Refuse."""
+        return fail(AuthenticationError("no chain is good"))
+
     def session_password(self, _handle: str) -> Deferred[SessionPassword]:
         """Refuse."""
         return fail(AuthenticationError("no such password"))

@@ -49,20 +49,22 @@ class Family:
     """Roots and hops, good ones and whatever an attacker could sign."""
 
     signer: TokenSigner = field(factory=lambda: TokenSigner(key("gateway"), URL))
+    url: str = URL
+    now: float = NOW
 
     @property
     def verifier(self) -> TokenVerifier:
         """What knows the gateway's key."""
-        return TokenVerifier(self.signer.jwks, URL)
+        return TokenVerifier(self.signer.jwks, self.url)
 
     def root(self, who: str = "alice", **changes: Any) -> str:
         """Return a log-in that is bound to the key of that name."""
         holder = key(who)
         token = GatewayToken(
-            principal=Principal(chain=(ALICE,), session=SESSION, expires=NOW + 3600),
+            principal=Principal(chain=(ALICE,), session=SESSION, expires=self.now + 3600),
             audience=GATEWAY,
-            issued=NOW - 10,
-            expires=NOW + 3600,
+            issued=self.now - 10,
+            expires=self.now + 3600,
             confirmation={"jkt": holder.thumbprint(), "jwk": public_jwk(holder)},
         )
         return self.signer.sign(evolve(token, **changes))
@@ -71,8 +73,8 @@ class Family:
         """Return the claims of a good hop; None leaves one out."""
         values: dict[str, Any] = {
             "prv": part_hash(before.rpartition(SEPARATOR)[2]),
-            "iat": int(NOW),
-            "exp": int(NOW) + 600,
+            "iat": int(self.now),
+            "exp": int(self.now) + 600,
             "jti": "j1",
             "cnf": {"jwk": public_jwk(key(child))},
             "kind": "agent",
@@ -100,8 +102,8 @@ class Family:
         values: dict[str, Any] = {
             "prv": part_hash(before.rpartition(SEPARATOR)[2]),
             "aud": ORDERS,
-            "iat": int(NOW),
-            "exp": int(NOW) + 60,
+            "iat": int(self.now),
+            "exp": int(self.now) + 60,
             "jti": "p1",
         }
         given = {name: value for name, value in (values | changes).items() if value is not None}
@@ -117,13 +119,16 @@ class Family:
 
     def hop(self, token: str, parent: str, child: str, **changes: Any) -> str:
         """Append a hop as a parent makes it."""
-        values: dict[str, Any] = {"name": child, "expires": NOW + 600}
-        return mint_hop(token, key(parent), key(child), HopClaims(**(values | changes)), NOW)
+        values: dict[str, Any] = {"name": child, "expires": self.now + 600}
+        return mint_hop(token, key(parent), key(child), HopClaims(**(values | changes)), self.now)
 
     def shown(self, token: str, holder: str, audience: str = ORDERS) -> str:
         """Append a pop as a holder makes it."""
-        return prove(token, key(holder), audience, NOW)
+        return prove(token, key(holder), audience, self.now)
 
-    def read(self, token: str, audience: str = ORDERS, now: float = NOW, **more: Any) -> ShownChain:
+    def read(
+        self, token: str, audience: str = ORDERS, now: float | None = None, **more: Any
+    ) -> ShownChain:
         """Verify."""
-        return read_chain(token, audience, now, self.verifier, **more)
+        when = self.now if now is None else now
+        return read_chain(token, audience, when, self.verifier, **more)

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError, UnavailableError
-from hoopgw.events import Hop, Principal
+from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.passwords import make_password
 from hoopgw.spi import GatewayContext, SessionPassword, TargetSettings
 from hoopgw.transport import DataTransport
@@ -36,6 +36,13 @@ TARGETS: Final = {
 }
 ALICE: Final = Principal(
     chain=(Hop(id="corp|alice", name="alice", kind="person"),), session="login-1", expires=1000.0
+)
+PLANNER: Final = Principal(
+    chain=(*ALICE.chain, Hop(id="corp|alice~planner", name="planner", kind="agent")),
+    nodes=(Node(id="n1"),),
+    session="login-1",
+    expires=900.0,
+    proved=True,
 )
 NEW: Final = make_password(ALICE, "orders", "app")
 HASH: Final = b"hash of the certificate"
@@ -86,6 +93,7 @@ class Logins:
 
     passwords: dict[str, SessionPassword]
     answers: list[Deferred[SessionPassword]] = field(factory=list)
+    chains: list[Deferred[Principal]] = field(factory=list)
     slow: bool = False
     away: bool = False
 
@@ -93,6 +101,16 @@ class Logins:
         if (token, target) != ("token", "orders"):
             raise AuthenticationError("the token is not good, says the log")
         return ALICE
+
+    def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
+        if holder is not None or self.slow:
+            self.chains.append(Deferred())
+            return self.chains[-1]
+        if self.away:
+            return fail(UnavailableError("control is away"))
+        if (chain, target) != ("root~hop~pop", "orders"):
+            return fail(AuthenticationError("the chain is not good, says the log"))
+        return succeed(PLANNER)
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         if self.slow:
@@ -299,6 +317,58 @@ class TokenTests(SynchronousTestCase):
             talk = Talk()
             talk.say(startup(user="app", database="orders"))
             self.assertEqual(code(talk.say(b"p" + length.to_bytes(4, "big"))), "08P01")
+
+
+class ChainTests(SynchronousTestCase):
+    """A chain of delegation as the password."""
+
+    def begun(self, chain: bytes = b"root~hop~pop", **how: bool) -> tuple[Talk, list[Any]]:
+        """Show a chain."""
+        talk = Talk()
+        for name, value in how.items():
+            setattr(talk.logins, name, value)
+        talk.say(startup(user="app", database="orders"))
+        return talk, talk.say(message("p", chain + b"\0"))
+
+    def test_good(self) -> None:
+        """It logs in whom it stands for, and the method says how."""
+        talk, said = self.begun()
+        self.assertEqual(said, [])
+        self.assertEqual((talk.done[0].principal, talk.done[0].method), (PLANNER, "chain"))
+
+    def test_refused(self) -> None:
+        """FATAL, with what to do next; the log alone says why."""
+        talk, [(_, body)] = self.begun(b"root~hop~old")
+        report = wire.parse_report(body)
+        self.assertEqual((report["S"], report["C"]), ("FATAL", "28P01"))
+        self.assertIn("new password for each connection", report["H"])
+        self.assertNotIn("says the log", str(report))
+        self.assertEqual(talk.refused, ["the chain is not good, says the log"])
+
+    def test_control_is_away(self) -> None:
+        """Whether the pop is new cannot be known: refused, to be tried again."""
+        talk, [(_, body)] = self.begun(away=True)
+        self.assertEqual(wire.parse_report(body)["C"], "57P03")
+        self.assertEqual(talk.done, [])
+
+    def test_nothing_is_taken_while_it_is_checked(self) -> None:
+        """What the client sends meanwhile belongs to the session, and is bounded."""
+        talk, _ = self.begun(slow=True)
+        talk.say(b"Q" * 100)
+        talk.logins.chains[0].callback(PLANNER)
+        self.assertEqual(talk.done[0].rest, b"Q" * 100)
+        talk, _ = self.begun(slow=True)
+        self.assertEqual(code(talk.say(b"Q" * 70_000)), "08P01")
+        talk.logins.chains[0].callback(PLANNER)
+        self.assertEqual(talk.done, [])
+
+    def test_too_slow(self) -> None:
+        """The deadline of the log-in holds."""
+        talk, _ = self.begun(slow=True)
+        talk.clock.advance(LOGIN_TIMEOUT)
+        self.assertEqual(code(talk.wire.take()), "57014")
+        talk.logins.chains[0].errback(AuthenticationError("late"))
+        self.assertEqual(talk.wire.take(), [])
 
 
 class SessionPasswordTests(SynchronousTestCase):

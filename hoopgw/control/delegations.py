@@ -1,0 +1,119 @@
+"""Delegations as control knows them: taken note of at first use, and ended for good.
+
+A hop is minted by whoever holds its parent's key, and nobody is asked; so the first time that
+anybody here hears of it is when a chain is shown. Then each node of the chain is kept, for lists
+and for who may end it. Ending one ends all that descends from it: its log-ins are refused from then
+on, its sessions are cut on every worker, its requests are withdrawn, its passwords deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define
+from twisted.logger import Logger
+
+from hoopgw.control.fleet import Fleet
+from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.events import Principal
+from hoopgw.reviews.docket import Docket
+from hoopgw.store.rows import NodeRow, Store
+
+log = Logger()
+
+REVOKED_FOR: Final = 86_400.0 * 2
+"""Seconds that what was ended is remembered: longer than any log-in lasts."""
+NODES_LIMIT: Final = 5_000
+"""Delegations of one root that are kept at one time."""
+USED_FOR: Final = 300.0
+"""Seconds that a proof may be good at most: what control lets itself be told to remember."""
+
+
+@define(eq=False)
+class Delegations:
+    """One in the control process."""
+
+    _store: Store
+    _docket: Docket
+    _fleet: Fleet
+    _now: Callable[[], float]
+
+    def admit(self, principal: Principal, proof: str | None, expires: float = 0.0) -> None:
+        """Take note of a chain that was verified, and use its proof up.
+
+        Args:
+            principal: whom it stands for.
+            proof: the id of its proof; None if the transport proved the key.
+            expires: the end of the proof.
+
+        Raises:
+            AuthenticationError: the proof was used before, or something of the lineage was ended.
+            UnavailableError: the root has too many delegations.
+
+        """
+        if self._store.is_revoked(principal.lineage):
+            raise AuthenticationError("the log-in or a delegation of the chain was revoked")
+        if proof is not None:
+            until = min(expires, self._now() + USED_FOR)
+            if not self._store.use_once("pop", proof, until):
+                raise AuthenticationError("the pop was used before")
+        self.keep(principal)
+
+    def keep(self, principal: Principal) -> None:
+        """Keep the nodes of a chain; those that are known live longer if need be.
+
+        Raises:
+            UnavailableError: the root has too many.
+
+        """
+        now, rows = self._now(), node_rows(principal, self._now())
+        fresh = [row for row in rows if self._is_news(row)]
+        if not fresh:
+            return
+        if self._store.nodes.count(principal.root.id, now) + len(fresh) > NODES_LIMIT:
+            raise UnavailableError(
+                f"{principal.root.name} has {NODES_LIMIT} delegations already, the limit;"
+                " they are forgotten when they end"
+            )
+        self._store.nodes.keep(fresh)
+
+    def revoke(self, node: str, reason: str) -> float:
+        """End a log-in or a delegation with all below it; return until when it is remembered.
+
+        Args:
+            node: one of `Principal.lineage`.
+            reason: shown to those whose sessions and requests end.
+
+        """
+        expires = self._now() + REVOKED_FOR
+        self._store.revoke(node, expires)
+        self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
+        withdrawn = self._docket.withdraw_lineage(node, reason)
+        log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
+        return expires
+
+    def _is_news(self, row: NodeRow) -> bool:
+        known = self._store.nodes.find(row.id)
+        return known is None or known.expires < row.expires
+
+
+def node_rows(principal: Principal, now: float) -> list[NodeRow]:
+    """Return what is kept of each delegation of a chain."""
+    pairs = zip(principal.lineage, principal.chain[1:], principal.nodes, strict=False)
+    return [
+        NodeRow(
+            id=node.id,
+            parent=parent,
+            login=principal.session,
+            root=principal.root.id,
+            hop=hop.id,
+            name=hop.name,
+            kind=hop.kind,
+            attested=hop.attested,
+            purpose=node.purpose,
+            first_seen=now,
+            expires=principal.expires,
+        )
+        for parent, hop, node in pairs
+    ]
