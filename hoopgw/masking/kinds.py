@@ -24,8 +24,12 @@ _SYNONYMS: Final = {"hide": "null", "partial": "last4"}
 KINDS: Final = frozenset({"null", "redact", "last4", "email", "hash", "year", *_SYNONYMS})
 
 REDACTED: Final = "***"
-_KEPT: Final = 4
+HIDDEN: Final = "****"
+"""What ``last4`` puts before what it shows."""
+SHOWN: Final = 4
 """Characters that ``last4`` shows."""
+SHORT: Final = 2 * SHOWN
+"""Characters of a text of which ``last4`` shows nothing."""
 _DOMAIN: Final = b"hoopgw/mask/v1\0"
 _TOKEN_CHARACTERS: Final = 32
 
@@ -55,7 +59,7 @@ def mask_text(kind: str, text: str, key: bytes) -> str | None:
 
 def last4(text: str) -> str:
     """Show the last four characters; of eight or fewer, none. The length does not show."""
-    return "****" + text[-_KEPT:] if len(text) > 2 * _KEPT else "****"
+    return HIDDEN + text[-SHOWN:] if len(text) > SHORT else HIDDEN
 
 
 def email(text: str) -> str:

@@ -191,6 +191,8 @@ class Answers:
     def _special_rows(self, data: memoryview, at: int, running: Running) -> int:
         """Mask, count or drop the whole rows from ``at`` on; return where they end."""
         self._credit(data, at)
+        if running.masker is not None and running.max_rows is None:
+            return self._masked_rows(data, at, running, running.masker)
         first, kind, size, rows = at, data[at], len(data), 0
         room = running.room
         stop = at
@@ -206,9 +208,11 @@ class Answers:
         if not running.over and stop > first:
             chunk = data[first:stop]
             if running.masker is not None:
-                masked = running.masker.mask_rows(chunk)
-                running.masked += masked[2]
-                chunk = memoryview(masked[0])
+                masked, _, values, taken = running.masker.mask_some(chunk)
+                if taken != len(chunk):
+                    raise ProtocolViolationError("the target sent rows that cannot be masked")
+                running.masked += values
+                chunk = memoryview(masked)
             running.keep(chunk)
             self._send(chunk)
         running.rows += shown
@@ -217,6 +221,19 @@ class Answers:
             self._exceeded()
         self._mark = at
         return at
+
+    def _masked_rows(self, data: memoryview, at: int, running: Running, masker: Masker) -> int:
+        """Mask the whole rows from ``at`` on; return where they end."""
+        masked, rows, values, taken = masker.mask_some(data[at:])
+        if not taken:
+            raise ProtocolViolationError("the target sent rows that cannot be masked")
+        running.rows += rows
+        running.masked += values
+        chunk = memoryview(masked)
+        running.keep(chunk)
+        self._send(chunk)
+        self._mark = at + taken
+        return at + taken
 
     def _running(self) -> Running | None:
         pending = self._flow.pending
@@ -428,6 +445,8 @@ class Answers:
 
     def _notice(self, data: memoryview, at: int, end: int) -> bytes | None:
         instead = self._withheld(b"N", wire.parse_report(data[at + 5 : end]))
+        if self._flow.pending and self._flow.pending[0].silent:
+            instead = b""
         self._replace(data, at, end, instead)
         return instead
 

@@ -203,8 +203,14 @@ UNION
 SELECT proname, 'c' FROM own JOIN pg_catalog.pg_type t ON t.oid = own.proargtypes[0]
 WHERE pronargs > 0 AND pronargs - pronargdefaults <= 1 AND t.typtype IN ('c', 'p')
 """
-# Compiling these takes longer than running them; the setting ends with the transaction.
-_SWIFT: Final = "SELECT pg_catalog.set_config('jit', 'off', true)"
+# For this transaction. Compiling these queries takes longer than running them; what the client has
+# set must neither break them off nor give them operators of somebody's own.
+_SETTINGS: Final = """
+SELECT pg_catalog.set_config('jit', 'off', true),
+    pg_catalog.set_config('statement_timeout', '0', true),
+    pg_catalog.set_config('lock_timeout', '0', true),
+    pg_catalog.set_config('search_path', 'pg_catalog', true)
+"""
 _ENCODING: Final = "SELECT pg_catalog.getdatabaseencoding()"
 _RESULTS: Final = 7
 
@@ -214,7 +220,7 @@ def questions(keys: Iterable[Key]) -> tuple[bytes, ...]:
     wanted = ", ".join(f"({', '.join(_quote(part) for part in key)})" for key in keys)
     closure = _CLOSURE.format(wanted=wanted) + _PLAIN_VIEWS + _OWN + _CODE_VIEWS
     texts = (
-        _SWIFT,
+        _SETTINGS,
         _FIND.format(wanted=wanted),
         closure + _COLUMNS,
         closure + _ATTRIBUTES,

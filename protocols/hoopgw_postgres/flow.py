@@ -29,8 +29,14 @@ OUTPUT_LIMIT: Final = 8192
 class Masker(Protocol):
     """Masks the rows of one answer."""
 
-    def mask_rows(self, chunk: memoryview) -> tuple[bytes, int, int]:
-        """Return whole row messages masked, how many they are, and how many values were masked."""
+    def mask_some(self, chunk: memoryview) -> tuple[bytes, int, int, int]:
+        """Mask the whole row messages at the start of a chunk.
+
+        Returns:
+            The messages masked, how many they are, how many values were masked, and how many bytes
+            of the chunk they were.
+
+        """
         ...
 
 

@@ -10,6 +10,7 @@ them, and touches no more of the row than the masked values and the row's length
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -18,12 +19,13 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field, frozen
 
 from hoopgw.errors import ProtocolViolationError
-from hoopgw_postgres.values import TEXT, Constant, Mask, RowMask, compile_mask, framing
+from hoopgw.masking.kinds import HIDDEN, SHORT, SHOWN
+from hoopgw_postgres.values import TEXT, Constant, Last4, Mask, RowMask, compile_mask, framing
 
 _COLUMN: Final = struct.Struct(">IhIhih")  # relation, attribute, type, type length, typmod, format
 _PLANS_LIMIT: Final = 500
 
-_Walk: TypeAlias = Callable[[bytes, tuple[Any, ...]], tuple[bytes, int, int]]
+_Walk: TypeAlias = Callable[[bytes, tuple[Any, ...]], tuple[bytes, int, int, int]]
 
 
 @frozen
@@ -154,10 +156,10 @@ class RowMasker:
     def __init__(self, count: int, masks: Mapping[int, Mask]) -> None:
         indexes = tuple(sorted(masks))
         framed = [framing(masks[index]) for index in indexes]
-        constant = len(framed) == 1 and isinstance(framed[0], bytes)
-        self._walk = _compile_walk(count, indexes, constant=constant)
+        way = _way([masks[index] for index in indexes])
+        self._walk = _compile_walk(count, indexes, way)
         self._masks: tuple[bytes | RowMask, ...] = tuple(
-            frame if constant or not isinstance(frame, bytes) else _always(frame)
+            frame if way is Way.CONSTANT or not isinstance(frame, bytes) else _always(frame)
             for frame in framed
         )
 
@@ -171,10 +173,42 @@ class RowMasker:
             ProtocolViolationError: a row is malformed or has another number of columns.
 
         """
+        masked, rows, values, taken = self.mask_some(chunk)
+        if taken != len(chunk):
+            raise ProtocolViolationError("a malformed DataRow")
+        return masked, rows, values
+
+    def mask_some(self, chunk: bytes | bytearray | memoryview) -> tuple[bytes, int, int, int]:
+        """Mask the whole DataRow messages at the start, as `mask_rows` does.
+
+        Returns:
+            Also how many bytes were taken: up to another message, or one that is not whole.
+
+        """
         try:
             return self._walk(bytes(chunk), self._masks)
         except (struct.error, ValueError) as error:
             raise ProtocolViolationError("a malformed DataRow") from error
+
+
+class Way(enum.Enum):
+    """How the values of a row are masked."""
+
+    CONSTANT = enum.auto()
+    """One value, always by the same."""
+    TAIL = enum.auto()
+    """One value, of which the end is shown, so that it need not be copied."""
+    SINGLE = enum.auto()
+    """One value."""
+    SEVERAL = enum.auto()
+
+
+def _way(masks: list[Mask]) -> Way:
+    if len(masks) > 1:
+        return Way.SEVERAL
+    if isinstance(masks[0], Constant):
+        return Way.CONSTANT
+    return Way.TAIL if isinstance(masks[0], Last4) else Way.SINGLE
 
 
 def _always(frame: bytes) -> RowMask:
@@ -194,9 +228,11 @@ def walk(data, masks):
     add = out.append
     row = kept = rows = masked = 0
     end = len(data)
-    while row < end:
+    while row <= end - 11:
         kind, length, count, size = head(data, row)
-        if count != {count} or kind != 68:
+        if kind != 68 or row + length >= end:
+            break
+        if count != {count}:
             raise ValueError
         at = row + 7
 """
@@ -215,10 +251,30 @@ _CONSTANT: Final = """
         elif at + 4 > row:
             raise ValueError
         rows += 1
-    if row != end:
-        raise ValueError
-    add(buffer[kept:end])
-    return mask0.join(out), rows, len(out) - 1
+    add(buffer[kept:row])
+    return mask0.join(out), rows, len(out) - 1, row
+"""
+_TAIL: Final = """
+        row += 1 + length
+        if size >= 0:
+            stop = at + 4 + size
+            if size > {short} and data[at + 4 : stop].isascii():
+                put(buffer, row - length, length + {grown} - size)
+                add(buffer[kept:at])
+                add({head!r})
+                kept = stop - {shown}
+            else:
+                new = mask0(data[at + 4 : stop])
+                put(buffer, row - length, length + len(new) - 4 - size)
+                add(buffer[kept:at])
+                add(new)
+                kept = stop
+            masked += 1
+        if kept > row or at + 4 > row:
+            raise ValueError
+        rows += 1
+    add(buffer[kept:row])
+    return b"".join(out), rows, masked, row
 """
 _SINGLE: Final = """
         row += 1 + length
@@ -233,10 +289,8 @@ _SINGLE: Final = """
         if kept > row or at + 4 > row:
             raise ValueError
         rows += 1
-    if row != end:
-        raise ValueError
-    add(buffer[kept:end])
-    return b"".join(out), rows, masked
+    add(buffer[kept:row])
+    return b"".join(out), rows, masked, row
 """
 _VALUE: Final = """
         if size >= 0:
@@ -263,40 +317,47 @@ _SEVERAL: Final = """
 """
 _END: Final = """
         rows += 1
-    if row != end:
-        raise ValueError
-    add(buffer[kept:end])
-    return b"".join(out), rows, masked
+    add(buffer[kept:row])
+    return b"".join(out), rows, masked, row
 """
 
 
 @lru_cache(maxsize=256)
-def _compile_walk(count: int, indexes: tuple[int, ...], *, constant: bool) -> _Walk:
+def _compile_walk(count: int, indexes: tuple[int, ...], way: Way) -> _Walk:
     """Make the walk over rows of ``count`` columns that masks those at ``indexes``."""
     names = [f"mask{n}" for n in range(len(indexes))]
-    grown = "grown = len(mask0) - 4" if constant else "grown = 0"
+    grown = "grown = len(mask0) - 4" if way is Way.CONSTANT else "grown = 0"
     parts = [_BEGIN.format(unpack=", ".join(names) + ",", count=count, grown=grown)]
-    several = len(indexes) > 1
-    if several:
+    if way is Way.SEVERAL:
         parts.append("        grown = 0\n")
     before = 0
     for n, index in enumerate(indexes):
         parts.extend([_SKIP] * (index - before))
         before = index
-        if several:
+        if way is Way.SEVERAL:
             parts.append(_VALUE.format(n=n))
-    if several:
-        parts.append(_SEVERAL)
-        parts.extend(_PUT.format(n=n) for n in range(len(indexes)))
-        parts.append(_END)
-    else:
-        parts.append(_CONSTANT if constant else _SINGLE)
+    parts.extend(_rest(way, len(indexes)))
     names_in: dict[str, Any] = {
         "head": struct.Struct(">BIHi").unpack_from,
         "length_at": struct.Struct(">i").unpack_from,
         "put": struct.Struct(">I").pack_into,
     }
-    # Nothing but numbers of ours goes into the source.
+    # Nothing but constants of ours goes into the source.
     exec(compile("".join(parts), "<row walk>", "exec"), names_in)  # noqa: S102
     walk: _Walk = names_in["walk"]
     return walk
+
+
+def _rest(way: Way, count: int) -> list[str]:
+    """Return the source from where the last masked value was found."""
+    match way:
+        case Way.CONSTANT:
+            return [_CONSTANT]
+        case Way.TAIL:
+            grown = len(HIDDEN) + SHOWN
+            head = grown.to_bytes(4, "big") + HIDDEN.encode()
+            return [_TAIL.format(short=SHORT, shown=SHOWN, grown=grown, head=head)]
+        case Way.SINGLE:
+            return [_SINGLE]
+        case Way.SEVERAL:
+            return [_SEVERAL, *(_PUT.format(n=n) for n in range(count)), _END]

@@ -110,6 +110,7 @@ _VALUE_CATALOGS: Final = frozenset(
 """Catalogues that hold values of columns, statements of others, or credentials."""
 _VALUE_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "pg_subscription": frozenset({"subconninfo"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
 }
 """Catalogues of which only some columns do; tools read the others."""
 _PINNED: Final = frozenset({"role", "session_authorization", "session_replication_role"})

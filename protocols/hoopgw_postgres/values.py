@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from attrs import define, field, frozen
 
 from hoopgw.masking import mask_text, plain_kind, token, token_integer
-from hoopgw.masking.kinds import REDACTED, email, last4
+from hoopgw.masking.kinds import HIDDEN, REDACTED, SHORT, SHOWN, email, last4
 from hoopgw_postgres.numerics import decode_numeric, encode_numeric
 
 Mask: TypeAlias = Callable[[bytes | None], bytes | None]
@@ -57,6 +57,7 @@ class Constant:
 
 
 NULL: Final = Constant(None)
+_HIDDEN: Final = HIDDEN.encode()
 
 
 class Last4:
@@ -64,17 +65,18 @@ class Last4:
 
     def __call__(self, value: bytes | None) -> bytes | None:
         """Return the mask, in UTF-8 as the value is."""
-        return None if value is None else _unframed(self.framed(value))
-
-    @staticmethod
-    def framed(value: bytes) -> bytes:
-        """Return the mask with its length before it."""
+        if value is None:
+            return None
         if value.isascii():
-            return b"\0\0\0\x08****" + value[-4:] if len(value) > 8 else b"\0\0\0\x04****"
+            return _HIDDEN + value[-SHOWN:] if len(value) > SHORT else _HIDDEN
         try:
-            return frame(last4(value.decode()).encode())
+            return last4(value.decode()).encode()
         except UnicodeDecodeError:
-            return frame(None)
+            return None
+
+    def framed(self, value: bytes) -> bytes:
+        """Return the mask with its length before it."""
+        return frame(self(value))
 
 
 @define(eq=False)

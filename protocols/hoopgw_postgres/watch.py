@@ -29,6 +29,7 @@ PERIOD: Final = 30.0
 """Seconds after which the catalogue is asked again, if there is something to judge."""
 PATIENCE: Final = 10.0
 """Seconds that the target may take to answer."""
+_DATA_ROW: Final = ord("D")
 
 
 class _Rows:
@@ -38,20 +39,22 @@ class _Rows:
         self.rows: list[Row] = []
         self._size = 0
 
-    def mask_rows(self, chunk: memoryview) -> tuple[bytes, int, int]:
-        """Keep whole DataRow messages."""
-        self._size += len(chunk)
-        if self._size > ANSWER_LIMIT:
-            raise ProtocolViolationError("the target's catalogue is too large")
+    def mask_some(self, chunk: memoryview) -> tuple[bytes, int, int, int]:
+        """Keep the whole DataRow messages at the start."""
         at, count = 0, 0
-        while at < len(chunk):
+        while len(chunk) - at >= 5 and chunk[at] == _DATA_ROW:
             end = at + 1 + int.from_bytes(chunk[at + 1 : at + 5], "big")
+            if end > len(chunk):
+                break
             values = row_values(bytes(chunk[at + 5 : end]))
             if values is None:
                 raise ProtocolViolationError("a malformed DataRow")
             self.rows.append(values)
             at, count = end, count + 1
-        return b"", count, 0
+        self._size += at
+        if self._size > ANSWER_LIMIT:
+            raise ProtocolViolationError("the target's catalogue is too large")
+        return b"", count, 0, at
 
 
 @define(eq=False)

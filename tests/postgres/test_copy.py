@@ -113,6 +113,23 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((got, masked), (sent, 0))
 
 
+class TextTests(SynchronousTestCase):
+    """The text format, which has a loop of its own."""
+
+    @given(st.lists(st.text(max_size=12), min_size=1, max_size=4), st.integers(0, 200))
+    def test_last4(self, texts: list[str], cut: int) -> None:
+        """Fields are masked as the mask says, however they are written; cut rows wait."""
+        texts = [text.replace("\0", "") for text in texts]
+        mask = compile_mask("last4", 25, 0, KEY)
+        rows = [message(b"x\t" + _escape(text.encode()) + b"\n") for text in texts]
+        sent = b"".join(rows)[: cut or None]
+        got, count, masked, taken = CopyMasker("text", False, 2, {1: mask}).mask_some(sent)
+        expected = [b"x\t" + _escape(mask(text.encode()) or b"") + b"\n" for text in texts[:count]]
+        self.assertEqual((bodies(got), masked), (expected, count))
+        self.assertEqual(taken, len(b"".join(rows[:count])))
+        self.assertTrue(count == len(rows) or len(sent) < len(b"".join(rows[: count + 1])))
+
+
 class MalformedTests(SynchronousTestCase):
     """Rows that do not fit end the session."""
 

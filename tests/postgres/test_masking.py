@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres.masking import ColumnMask, MaskPlan, RowMasker, parse_description
-from hoopgw_postgres.values import NULL, Constant, Mask
+from hoopgw_postgres.values import NULL, Constant, Email, Last4, Mask
 
 KEY = b"k" * 32
 TABLE = 16_400
@@ -70,8 +70,13 @@ def twice(value: bytes | None) -> bytes | None:
     return None if value is None or value.startswith(b"n") else value * 2
 
 
-MASKS: list[Mask] = [upper, twice, NULL, Constant(b"***"), Constant(b"")]
-CELLS = st.one_of(st.none(), st.binary(max_size=6), st.just(b"x" * 300), st.just(b"n"))
+MASKS: list[Mask] = [upper, twice, NULL, Constant(b"***"), Constant(b""), Last4(), Email()]
+CELLS = st.one_of(
+    st.none(),
+    st.binary(max_size=12),
+    st.text(max_size=12).map(str.encode),
+    st.sampled_from([b"x" * 300, b"n", b"12345678", b"123456789", b"ann@example.com"]),
+)
 
 
 class PlanTests(SynchronousTestCase):
@@ -164,6 +169,21 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(values_of(got), expected)
         self.assertEqual(seen, len(rows))
         self.assertEqual(masked, sum(row[i] is not None for row in rows for i in masks))
+
+    @given(st.data())
+    def test_what_is_not_whole_waits(self, data: st.DataObject) -> None:
+        """Of rows that are cut, or followed by another message, the whole ones are masked."""
+        rows = [data_row([b"a", b"secret" * number, b"b"]) for number in range(4)]
+        whole = b"".join(rows)
+        cut = data.draw(st.integers(0, len(whole)))
+        for masks in ({1: Constant(b"*")}, {1: upper}, {0: upper, 1: upper}):
+            masker = RowMasker(3, masks)
+            for end, behind in ((cut, b""), (len(whole), b"C" + rows[1][1:])):
+                got, count, _, taken = masker.mask_some(whole[:end] + behind)
+                ends = [len(b"".join(rows[:number])) for number in range(5)]
+                self.assertEqual(taken, max(each for each in ends if each <= end))
+                self.assertEqual(count, ends.index(taken))
+                self.assertEqual(got, masker.mask_rows(whole[:taken])[0])
 
     @given(st.data())
     def test_damaged_rows_are_never_passed_on(self, data: st.DataObject) -> None:

@@ -240,6 +240,8 @@ class TouchTests(RuleTestCase):
         """Tools ask for the other columns of pg_subscription."""
         for text in (
             "SELECT subconninfo FROM pg_subscription",
+            "TABLE pg_user_mappings",
+            "SELECT m.umoptions FROM pg_catalog.pg_user_mappings m",
             "SELECT * FROM pg_subscription",
             "SELECT s.oid FROM pg_subscription s WHERE s.subconninfo LIKE 'h%'",
             "SELECT s FROM pg_subscription s",
@@ -252,6 +254,7 @@ class TouchTests(RuleTestCase):
             self.assert_refused(text, "holds credentials")
         text = "SELECT count(*), max(s.subname) FROM pg_subscription s WHERE subdbid = 1"
         self.assert_passes(text, Untouched)
+        self.assert_passes("SELECT srvname, usename FROM pg_user_mappings", Untouched)
 
     def test_functions_of_rows(self) -> None:
         """A function can be written as if it were a column, of whatever relation."""
