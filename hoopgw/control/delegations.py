@@ -22,8 +22,9 @@ from hoopgw.store.rows import NodeRow, Store
 
 log = Logger()
 
-REVOKED_FOR: Final = 86_400.0 * 2
-"""Seconds that what was ended is remembered: longer than any log-in lasts."""
+REVOKED_FOR: Final = 86_400.0 * 8
+"""Seconds that what was ended is remembered: longer than any log-in lasts, see
+``identity.login_lifetime``."""
 NODES_LIMIT: Final = 5_000
 """Delegations of one root that are kept at one time."""
 USED_FOR: Final = 300.0

@@ -12,7 +12,7 @@ from twisted.web.server import Request
 
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
-from hoopgw.control.api_gateway import REVOKED_FOR, GatewayRoutes
+from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
@@ -176,11 +176,6 @@ def _exchange(parts: SiteParts) -> Exchange:
 
     identity = parts.config.identity
 
-    def revoke(node: str, reason: str) -> None:
-        expires = parts.now() + REVOKED_FOR
-        parts.store.revoke(node, expires)
-        parts.fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
-
     return Exchange(
         TokenParts(
             issuers=Issuers.of(issuers, parts.now),
@@ -191,7 +186,7 @@ def _exchange(parts: SiteParts) -> Exchange:
             logins=parts.store.logins,
             is_target=is_target,
             is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
-            revoke=revoke,
+            revoke=parts.delegations.revoke,
             now=parts.now,
             lifetimes=Lifetimes(
                 token=identity.token_lifetime,
