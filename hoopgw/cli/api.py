@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 from joserfc.jwk import OKPKey
 from requests.auth import AuthBase
 
-from hoopgw.cli.failure import CommandError, NotLoggedInError, UnreachableError
+from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError, UnreachableError
 from hoopgw.identity.dpop import make_proof
 from hoopgw.terminal import clip
 
@@ -129,17 +129,18 @@ class GatewayApi:
                     "is --gateway right?"
                 )
             return body
-        raise _refused(answer.status_code, _detail(body, answer))
+        error = str(body.get("error", "")) if isinstance(body, dict) else ""
+        raise _refused(answer.status_code, error, _detail(body, answer))
 
 
-def _refused(status: int, detail: str) -> CommandError:
+def _refused(status: int, error: str, detail: str) -> CommandError:
     if status == 401:
         return NotLoggedInError(
             f"the gateway does not accept the log-in ({detail}): run `hoopgw login`"
         )
     if status in (502, 503, 504):
         return UnreachableError(f"the gateway is not ready: {detail}")
-    return CommandError(f"the gateway refused: {detail}")
+    return RefusedError(f"the gateway refused: {detail}", error)
 
 
 def _detail(body: Any, answer: requests.Response) -> str:

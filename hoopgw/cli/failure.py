@@ -52,6 +52,15 @@ class CommandError(click.ClickException):
         Console(file=stream, soft_wrap=True, highlight=False).print(text)
 
 
+class RefusedError(CommandError):
+    """The gateway refused, and said by a word why."""
+
+    def __init__(self, message: str, error: str) -> None:
+        super().__init__(message)
+        self.error = error
+        """The answer's ``error``: ``invalid_grant``, ``refused``..."""
+
+
 class NotLoggedInError(CommandError):
     """The gateway must know who asks, and does not."""
 

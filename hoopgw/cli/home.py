@@ -2,14 +2,19 @@
 
 One folder (0700) with one file (0600): a person has one log-in at a time in it. Another folder,
 by ``--home`` or ``HOOPGW_HOME``, is another log-in.
+
+The gateway token in it lives minutes. When it is over it is refreshed, by one command at a time: a
+refresh token is good once, and whoever shows one twice is logged out.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +24,19 @@ from attrs import field, frozen
 from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.failure import CommandError, NotLoggedInError
-from hoopgw.identity.login import password_form, target_form
+from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError
+from hoopgw.identity.login import password_form, refresh_form, target_form
 
 _FILE: Final = "login.json"
 _CA_FILE: Final = "gateway-ca.pem"
 TOKEN_PATH: Final = "/sts/token"  # noqa: S105  # a path
 _SIZE_LIMIT: Final = 1 << 20
-_SOON: Final = 5.0
-"""Seconds before its end at which a log-in counts as over: a request takes time too."""
+_LOCK_FILE: Final = "login.lock"
+_SOON: Final = 10.0
+"""Seconds before its end at which a token counts as over: a request takes time too."""
+_LOCK_PATIENCE: Final = 90.0
+"""Seconds to wait for another command that refreshes; longer than a request may take."""
+_LOCK_POLL: Final = 0.05
 
 
 @frozen(kw_only=True)
@@ -40,11 +49,46 @@ class Login:
     token: str = field(repr=False)
     """The gateway token (audience ``hoopgw``)."""
     expires: float
-    """Seconds since the epoch."""
+    """End of the token; seconds since the epoch."""
     key: dict[str, Any] = field(repr=False)
     """Private JWK that the token is bound to: without it the token is good for nothing."""
     origin: str
     """What the gateway calls itself."""
+    refresh: str | None = field(default=None, repr=False)
+    """What the next token is got with, once."""
+    ends: float | None = None
+    """Until when it can be refreshed."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the token can still be shown."""
+        return self.expires - _SOON > time.time()
+
+    @property
+    def until(self) -> float:
+        """When the person must log in again."""
+        return self.expires if self.ends is None else self.ends
+
+    def renewed(self, answer: Mapping[str, Any]) -> Login:
+        """Return it with what the token endpoint has just given."""
+        now, refresh = time.time(), answer.get("refresh_token")
+        return attrs.evolve(
+            self,
+            token=str(answer["access_token"]),
+            expires=now + float(answer["expires_in"]),
+            refresh=None if refresh is None else str(refresh),
+            ends=None if refresh is None else now + float(answer["refresh_expires_in"]),
+        )
+
+    def api(self, ca: Path | None) -> GatewayApi:
+        """Return the gateway, as who this is."""
+        return GatewayApi(
+            url=self.gateway,
+            ca=ca,
+            token=self.token,
+            key=OKPKey.import_key(self.key),
+            origin=self.origin,
+        )
 
 
 @frozen(kw_only=True)
@@ -63,10 +107,11 @@ class Home:
         return home
 
     def load(self) -> Login:
-        """Return the log-in.
+        """Return the log-in, refreshed if its token is over.
 
         Raises:
             NotLoggedInError: there is none, or it is over.
+            CommandError: it is to be refreshed, and the gateway does not answer.
 
         """
         kept = self._kept()
@@ -77,9 +122,16 @@ class Home:
                 f"you are logged in to {kept.gateway}, not {self.gateway}: run "
                 f"`hoopgw --gateway {self.gateway} login`"
             )
-        if kept.expires - _SOON <= time.time():
-            raise NotLoggedInError("the log-in is over: run `hoopgw login`")
-        return kept
+        return kept if kept.is_fresh else self._refreshed()
+
+    def kept(self) -> Login | None:
+        """Return the log-in as it is there, over or not; None if there is none.
+
+        Raises:
+            NotLoggedInError: the file cannot be read.
+
+        """
+        return self._kept()
 
     def save(self, login: Login) -> None:
         """Keep a log-in, in place of another."""
@@ -104,13 +156,7 @@ class Home:
 
         """
         login = self.load()
-        return GatewayApi(
-            url=login.gateway,
-            ca=self._ca(login),
-            token=login.token,
-            key=OKPKey.import_key(login.key),
-            origin=login.origin,
-        )
+        return login.api(self.ca_of(login))
 
     def anonymous(self) -> GatewayApi:
         """Return the gateway without a log-in: for logging in, and for its public documents.
@@ -127,7 +173,7 @@ class Home:
             )
         if not url.startswith("https://"):
             raise click.UsageError(f"--gateway must be an https URL, not {url}")
-        return GatewayApi(url=url.rstrip("/"), ca=self._ca(kept))
+        return GatewayApi(url=url.rstrip("/"), ca=self.ca_of(kept))
 
     def exchange(self, target: str, account: str, *, is_password: bool) -> dict[str, Any]:
         """Exchange the log-in for something that opens one target (RFC 8693).
@@ -153,10 +199,51 @@ class Home:
             kept.write_bytes(ca.read_bytes())
         return str(kept)
 
-    def _ca(self, login: Login | None) -> Path | None:
+    def ca_of(self, login: Login | None) -> Path | None:
+        """Return what is trusted for the gateway: what the command line says, or the log-in."""
         if self.ca is not None:
             return self.ca
         return Path(login.ca) if login is not None and login.ca else None
+
+    def _refreshed(self) -> Login:
+        """Get the next token; one command at a time, the others take what it got."""
+        with self._lock():
+            kept = self._kept()
+            if kept is None:
+                raise NotLoggedInError("you are not logged in: run `hoopgw login`")
+            if kept.is_fresh:
+                return kept
+            if kept.refresh is None or kept.until <= time.time():
+                raise NotLoggedInError("the log-in is over: run `hoopgw login`")
+            try:
+                answer = kept.api(self.ca_of(kept)).form(TOKEN_PATH, refresh_form(kept.refresh))
+            except RefusedError as error:
+                raise NotLoggedInError(
+                    f"the log-in cannot go on ({error.message}): run `hoopgw login`"
+                ) from error
+            kept = kept.renewed(answer)
+            self.save(kept)
+            return kept
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep other commands from refreshing the same log-in meanwhile."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.folder / _LOCK_FILE, flags, 0o600)
+        end = time.monotonic() + _LOCK_PATIENCE
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > end:
+                        text = "another hoopgw command refreshes the log-in and does not end"
+                        raise CommandError(text) from error
+                    time.sleep(_LOCK_POLL)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _kept(self) -> Login | None:
         path = self.folder / _FILE

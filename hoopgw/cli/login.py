@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,9 +81,9 @@ def login(
     kept = _exchange(home, anonymous, description, given)
     who = home.api().get("/v1/me")
     if output.is_json:
-        output.json({**who, "gateway": kept.gateway, "expires": kept.expires})
+        output.json({**who, "gateway": kept.gateway, "expires": kept.until})
     else:
-        output.say(f"logged in as {who['path']} until {moment(kept.expires)}", style="green")
+        output.say(f"logged in as {who['path']} until {moment(kept.until)}", style="green")
 
 
 @click.command()
@@ -110,10 +109,10 @@ def logout() -> None:
 def whoami() -> None:
     """Say who is logged in where, with which groups, and until when."""
     output, home = Output.current(), Home.current()
-    kept = home.load()
     who = home.api().get("/v1/me")
+    kept = home.load()
     if output.is_json:
-        output.json({**who, "gateway": kept.gateway})
+        output.json({**who, "gateway": kept.gateway, "expires": kept.until})
         return
     output.fields(
         {
@@ -121,7 +120,7 @@ def whoami() -> None:
             "id": who["chain"][0]["id"],
             "groups": who["groups"],
             "gateway": kept.gateway,
-            "until": moment(who["expires"]),
+            "until": moment(kept.until),
         }
     )
 
@@ -163,11 +162,11 @@ def _exchange(
     kept = Login(
         gateway=anonymous.url,
         ca=home.keep_ca(anonymous.ca),
-        token=str(answer["access_token"]),
-        expires=time.time() + float(answer["expires_in"]),
+        token="",
+        expires=0.0,
         key=dict(key.as_dict(private=True)),
         origin=origin,
-    )
+    ).renewed(answer)
     home.save(kept)
     return kept
 

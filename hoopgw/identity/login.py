@@ -23,7 +23,14 @@ from hoopgw.errors import AuthenticationError, HoopgwError
 from hoopgw.identity.jose import parse, parse_object
 from hoopgw.identity.settings import url_problem
 from hoopgw.identity.tokens import target_audience
-from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, ID_TOKEN, JWT, SESSION_PASSWORD
+from hoopgw.identity.urns import (
+    ACCESS_TOKEN,
+    GRANT,
+    ID_TOKEN,
+    JWT,
+    REFRESH_GRANT,
+    SESSION_PASSWORD,
+)
 from hoopgw.terminal import clip, printable
 
 TIMEOUT: Final = (10.0, 30.0)
@@ -245,6 +252,11 @@ def exchange_form(given: IssuerToken) -> dict[str, str]:
         "subject_token_type": given.kind,
     }
     return form if given.nonce is None else form | {"nonce": given.nonce}
+
+
+def refresh_form(refresh: str) -> dict[str, str]:
+    """Return the form that asks for the next token of a log-in."""
+    return {"grant_type": REFRESH_GRANT, "refresh_token": refresh}
 
 
 def target_form(token: str, target: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Logins:
         if not parts.logins.keep(row):
             log.warn("{who} has too many log-ins to refresh another", who=who.hop.id)
             return given
-        return given | self._refreshable(refresh, ends)
+        return given | self._refreshable(refresh, principal, ends)
 
     async def refresh(self, token: str, proved: ProvedKey | None) -> dict[str, Any]:
         """Give the next pair of tokens for a refresh token.
@@ -121,7 +121,7 @@ class Logins:
         if not self.parts.logins.replace(row, after):
             self._reused(row)  # it was used while the issuer was asked
         given = self._gateway_token(principal, proved)
-        return given | self._refreshable(following, row.expires)
+        return given | self._refreshable(following, principal, row.expires)
 
     def find(self, token: str, proved: ProvedKey | None) -> LoginRow | None:
         """Return the log-in of a refresh token that its holder shows; None if it is not good.
@@ -168,24 +168,28 @@ class Logins:
 
     async def _regrouped(self, row: LoginRow) -> tuple[Hop, float]:
         """Return the root with its groups as they are now, and since when that is known."""
-        root, now = row.principal.root, self.parts.now()
+        root, regroup = row.principal.root, self.parts.regroup
+        if not regroup.can_ask(root):
+            return root, row.groups_at
+        now = self.parts.now()
         try:
-            groups = await self.parts.regroup(root)
+            return evolve(root, groups=await regroup.ask(root)), now
         except UnavailableError as error:
             log.warn("the groups of {who} stay as they were: {why}", who=root.id, why=str(error))
             return root, row.groups_at
         except AuthenticationError:
             self.parts.revoke(row.id, "the issuer does not know the principal any more")
             raise
-        return (root, row.groups_at) if groups is None else (evolve(root, groups=groups), now)
 
     def _gateway_token(self, principal: Principal, proved: ProvedKey | None) -> dict[str, Any]:
         expires = self.parts.now() + self.parts.lifetimes.token
         bound = None if proved is None else proved.confirmation
         return Issuing(self.parts).token(principal, GATEWAY, expires, bound)
 
-    def _refreshable(self, refresh: str, ends: float) -> dict[str, Any]:
-        return {"refresh_token": refresh, "refresh_expires_in": int(ends - self.parts.now())}
+    def _refreshable(self, refresh: str, principal: Principal, ends: float) -> dict[str, Any]:
+        """Give a refresh token, and say until when it is of use."""
+        until = ends if self.parts.regroup.can_ask(principal.root) else principal.expires
+        return {"refresh_token": refresh, "refresh_expires_in": int(until - self.parts.now())}
 
     def _end(self, who: Authenticated, use: TokenUse) -> float:
         """Return when the whole log-in ends."""

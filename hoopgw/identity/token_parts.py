@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
 
 from attrs import field, frozen
 
+from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.identity.issuers import Issuers
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
@@ -31,17 +31,35 @@ class UsedTokens(typing.Protocol):
         ...
 
 
-Regroup: TypeAlias = Callable[[Hop], Awaitable[frozenset[str] | None]]
-"""Asks a root's issuer, while a log-in lasts, which groups it is in now; see `no_regroup`.
+class Regroup(typing.Protocol):
+    """Asks a root's issuer, while a log-in lasts, which groups the root is in now."""
 
-None: this issuer cannot be asked. Raises `UnavailableError` if it cannot just now, and
-`AuthenticationError` if the principal may not log in any more: then the log-in is revoked.
-"""
+    def can_ask(self, root: Hop) -> bool:
+        """Whether the root's issuer can be asked at all. Never waits."""
+        ...
+
+    async def ask(self, root: Hop) -> frozenset[str]:
+        """Return the groups.
+
+        Raises:
+            UnavailableError: the issuer cannot be asked just now.
+            AuthenticationError: the principal may not log in any more; its log-in is revoked then.
+
+        """
+        ...
 
 
-async def no_regroup(_root: Hop) -> frozenset[str] | None:
-    """Ask nobody: the groups stay those of the log-in until they are too old."""
-    return None
+@frozen
+class NoRegroup:
+    """Asks nobody: groups stay those of the log-in, until they are too old."""
+
+    def can_ask(self, _root: Hop) -> bool:
+        """Say no."""
+        return False
+
+    async def ask(self, _root: Hop) -> frozenset[str]:
+        """Refuse: it is not to be called."""
+        raise UnavailableError("no issuer can be asked for groups")
 
 
 @frozen(kw_only=True)
@@ -76,6 +94,6 @@ class TokenParts:
     keep: Callable[[Principal], None] = lambda _principal: None
     """Writes the delegations of a chain down, for lists and for who may end them."""
     lifetimes: Lifetimes = Lifetimes()
-    regroup: Regroup = no_regroup
+    regroup: Regroup = NoRegroup()
     tenants: Mapping[str, str] = field(factory=dict)
     """An issuer's alias to its tenant, if it has one."""

@@ -128,7 +128,7 @@ class TextTests(HostileCase):
             ) -> Any:
                 if status == 200:
                     return answer(EVIL)
-                raise api._refused(status, EVIL)
+                raise api._refused(status, EVIL, EVIL)
 
             self.patch(api.GatewayApi, "_call", call)
             for arguments in COMMANDS:

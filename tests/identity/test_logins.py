@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from attrs import define, field
 from joserfc.jwk import OKPKey
 from twisted.internet.defer import Deferred
 
@@ -19,6 +21,30 @@ from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, REFRESH_GRANT
 from tests.identity.forge import NOW, claims, rsa_key, run, settings, token
 from tests.identity.test_exchange import ORDERS, URL, ExchangeTestCase
 from tests.identity.test_oidc import FixedKeys
+
+
+@define(eq=False)
+class Directory:
+    """Implements `hoopgw.identity.token_parts.Regroup`."""
+
+    answer: Callable[[], Awaitable[frozenset[str]]]
+    asked: list[str] = field(factory=list)
+
+    def can_ask(self, _root: Hop) -> bool:
+        return True
+
+    async def ask(self, root: Hop) -> frozenset[str]:
+        self.asked.append(root.id)
+        return await self.answer()
+
+
+def saying(error: Exception) -> Directory:
+    """Return one that answers with an error."""
+
+    async def answer() -> frozenset[str]:
+        raise error
+
+    return Directory(answer)
 
 
 class RefreshTestCase(ExchangeTestCase):
@@ -66,7 +92,7 @@ class RefreshTests(RefreshTestCase):
         given = self.begin()
         self.assertEqual(given["expires_in"], 300)
         self.assertEqual(given["session_expires_in"], 1800)
-        self.assertEqual(given["refresh_expires_in"], 3600)
+        self.assertEqual(given["refresh_expires_in"], 1800)
         (row,) = self.kept.rows.values()
         self.assertEqual((row.thumbprint, row.expires), (self.key.thumbprint(), NOW + 3600))
         self.assertNotIn(given["refresh_token"], str(row))
@@ -78,7 +104,7 @@ class RefreshTests(RefreshTestCase):
         second = self.refresh(first["refresh_token"])
         self.assertEqual(self.session(second), self.session(first))
         self.assertEqual(second["expires_in"], 300)
-        self.assertEqual(second["refresh_expires_in"], 3350)
+        self.assertEqual(second["refresh_expires_in"], 1550)
         self.assertNotEqual(second["refresh_token"], first["refresh_token"])
         self.now += 250
         bound = self.refresh(second["refresh_token"])["access_token"]
@@ -175,20 +201,20 @@ class ReuseTests(RefreshTestCase):
 
     def test_race(self) -> None:
         """Of two at once, one gets an answer, and the log-in is revoked."""
-        waiting: list[Deferred[frozenset[str] | None]] = []
+        waiting: list[Deferred[frozenset[str]]] = []
 
-        async def slowly(_root: Hop) -> frozenset[str] | None:
+        async def slowly() -> frozenset[str]:
             waiting.append(Deferred())
             return await waiting[-1]
 
-        self.with_parts(regroup=slowly)
+        self.with_parts(regroup=Directory(slowly))
         given = self.begin()
         form = self.form(given["refresh_token"])
         both = [
             Deferred.fromCoroutine(self.exchange.exchange(form, self.proof())) for _ in range(2)
         ]
         for each in waiting:
-            each.callback(None)
+            each.callback(frozenset())
         self.successResultOf(both[0])
         self.failureResultOf(both[1], ExchangeError)
         self.assertEqual(self.revoked.sessions, {self.session(given)})
@@ -220,27 +246,23 @@ class GroupTests(RefreshTestCase):
 
     def test_asked_again(self) -> None:
         """They are as the issuer says now, and their age begins anew."""
-        asked: list[str] = []
 
-        async def regroup(root: Hop) -> frozenset[str] | None:
-            asked.append(root.id)
+        async def answer() -> frozenset[str]:
             return frozenset({"staff"})
 
-        self.with_parts(regroup=regroup)
+        directory = Directory(answer)
+        self.with_parts(regroup=directory)
         given = self.begin()
         self.assertEqual(self.groups(given), {"dba", "staff"})
         self.now += 1700
         given = self.refresh(given["refresh_token"])
-        self.assertEqual((asked, self.groups(given)), (["corp|alice-1"], {"staff"}))
+        self.assertEqual((directory.asked, self.groups(given)), (["corp|alice-1"], {"staff"}))
         self.assertEqual(given["session_expires_in"], 1800)
+        self.assertEqual(given["refresh_expires_in"], 1900)
 
     def test_out_of_reach(self) -> None:
         """The groups stay as they were while they are not too old."""
-
-        async def regroup(_root: Hop) -> frozenset[str] | None:
-            raise UnavailableError("no answer")
-
-        self.with_parts(regroup=regroup)
+        self.with_parts(regroup=saying(UnavailableError("no answer")))
         given = self.begin()
         self.now += 1700
         given = self.refresh(given["refresh_token"])
@@ -248,11 +270,7 @@ class GroupTests(RefreshTestCase):
 
     def test_gone(self) -> None:
         """A principal whom the issuer does not know any more is logged out."""
-
-        async def regroup(_root: Hop) -> frozenset[str] | None:
-            raise AuthenticationError("disabled")
-
-        self.with_parts(regroup=regroup)
+        self.with_parts(regroup=saying(AuthenticationError("disabled")))
         given = self.begin()
         self.refused("invalid_grant", given["refresh_token"], self.proof())
         self.assertEqual(self.revoked.sessions, {self.session(given)})
