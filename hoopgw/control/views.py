@@ -140,13 +140,21 @@ def record_view(record: AnyRecord) -> dict[str, Any]:
     view: dict[str, Any] = {"kind": record.__struct_config__.tag}
     for name in record.__struct_fields__:
         value = getattr(record, name)
-        if name == "chain":
-            value = [{n: getattr(hop, n) for n in hop.__struct_fields__} for hop in value]
-        elif isinstance(value, bytes):
-            value = value.hex() if name == "digest" else value.decode("utf-8", "backslashreplace")
-        view[name] = value
+        if isinstance(value, bytes):
+            hashed = name in ("digest", "input", "id")
+            value = value.hex() if hashed else value.decode("utf-8", "backslashreplace")
+        view[name] = _named(value)
     view["raw"] = base64.b64encode(encode(record)).decode()
     return view
+
+
+def _named(value: Any) -> Any:
+    """Show the arrays inside a record with the names of their fields."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+    return value
 
 
 def replay_view(lines: Iterable[ReplayLine]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from hoopgw.errors import PolicyError
@@ -107,7 +107,7 @@ class CedarPolicy:
                 version=self.version,
                 errors=verdict.errors,
             )
-        return verdict
+        return evolve(verdict, now=second) if second else verdict
 
     def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
         """Say how each field is shown, by its id."""

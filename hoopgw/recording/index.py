@@ -72,6 +72,18 @@ class _Text(_Other, frozen=True, tag="text.defined"):
     pass
 
 
+class _Input(_Other, frozen=True, tag="decision.input"):
+    pass
+
+
+class _Judged(_Other, frozen=True, tag="session.judged"):
+    pass
+
+
+class _Shown(_Other, frozen=True, tag="fields.shown"):
+    pass
+
+
 class _Settled(_Other, frozen=True, tag="review.settled"):
     pass
 
@@ -95,7 +107,16 @@ class _Intent(msgspec.Struct, frozen=True, array_like=True, tag="intent"):
 
 
 _Noted: TypeAlias = (
-    SessionStarted | SessionRefused | SessionEnded | _Intent | _Result | _Text | _Settled
+    SessionStarted
+    | SessionRefused
+    | SessionEnded
+    | _Intent
+    | _Result
+    | _Text
+    | _Input
+    | _Judged
+    | _Shown
+    | _Settled
 )
 _decode: Final = msgspec.msgpack.Decoder(_Noted).decode
 

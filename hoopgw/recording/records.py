@@ -23,8 +23,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=True):
     at: int
 
 
+class CapRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What a hop was narrowed to, as `hoopgw.events.Cap`."""
+
+    target: str
+    actions: list[str]
+
+
 class HopRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One hop of the chain, as `hoopgw.events.Hop`."""
+    """One hop of the chain, as `hoopgw.events.Hop`: all of it that policy may see."""
 
     id: str
     name: str
@@ -32,6 +39,9 @@ class HopRecord(msgspec.Struct, frozen=True, array_like=True):
     groups: list[str]
     attributes: dict[str, str | list[str]] = {}
     """What the issuer said of a root for policy."""
+    caps: list[CapRecord] | None = None
+    attested: bool = False
+    isolated: bool = False
 
 
 class SessionStarted(Record, frozen=True, tag="session.started"):
@@ -73,6 +83,68 @@ class TextDefined(Record, frozen=True, tag="text.defined"):
     text: bytes
 
 
+class ResourceRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One resource, as `hoopgw.events.Resource`."""
+
+    type: str
+    id: str
+    parents: list[int]
+    """Places in the same list, all before this one."""
+    labels: list[str]
+
+
+class AccessRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One action on one resource, as `hoopgw.events.Access`."""
+
+    action: str
+    resource: int
+    """Its place in the list of resources."""
+
+
+class DecisionInput(Record, frozen=True, tag="decision.input"):
+    """What policy was asked, kept once for all that asked the same; see `hoopgw.recording.inputs`.
+
+    Whoever asked is in the `SessionStarted` of the session whose record names it.
+    """
+
+    id: bytes
+    """The first 16 bytes of a digest over what follows: what other records name it by."""
+    accesses: list[AccessRecord]
+    resources: list[ResourceRecord]
+    context: dict[str, str | bool | int | list[str]]
+
+
+class SessionJudged(Record, frozen=True, tag="session.judged"):
+    """Policy let the session begin."""
+
+    input: bytes
+    because: list[str]
+    policy: str
+    decided: int = 0
+    """As in `Intent`."""
+
+
+class ShownRecord(msgspec.Struct, frozen=True, array_like=True):
+    """How fields are shown, as `hoopgw.policy.decision.Sight` or `Hidden`."""
+
+    mask: str | None
+    hidden: bool
+    because: list[str]
+
+
+class FieldsShown(Record, frozen=True, tag="fields.shown"):
+    """How policy shows the session what is classified."""
+
+    input: bytes
+    """Its accesses are the fields."""
+    outcomes: list[ShownRecord]
+    shown: list[int]
+    """For each field, which of the outcomes."""
+    policy: str
+    decided: int = 0
+    """As in `Intent`."""
+
+
 class Intent(Record, frozen=True, tag="intent"):
     """An operation was decided. Written before its first byte goes to the target."""
 
@@ -90,6 +162,14 @@ class Intent(Record, frozen=True, tag="intent"):
     reason: str = ""
     parameters_size: int = 0
     """Bytes that were bound, where ``parameters`` is only their beginning."""
+    input: bytes = b""
+    """The id of the `DecisionInput` that policy judged; empty if policy was not asked."""
+    decided: int = 0
+    """Seconds since the epoch as policy saw them; 0 if no policy reads the time."""
+    limit: int = 0
+    """Rows that policy lets it show; 0 is no limit."""
+    judged: str = ""
+    """What policy said, where the gateway refused what policy did not."""
 
 
 class ReviewSettled(Record, frozen=True, tag="review.settled"):
@@ -130,7 +210,16 @@ class SessionEnded(Record, frozen=True, tag="session.ended"):
 
 
 AnyRecord: TypeAlias = (
-    SessionStarted | SessionRefused | TextDefined | Intent | ReviewSettled | Result | SessionEnded
+    SessionStarted
+    | SessionRefused
+    | SessionJudged
+    | FieldsShown
+    | TextDefined
+    | DecisionInput
+    | Intent
+    | ReviewSettled
+    | Result
+    | SessionEnded
 )
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -250,11 +250,10 @@ class Dispatch:
             case Deny():
                 self.refuse_asked(asked, judged)
             case Review() as review if self._flow.in_transaction:
-                denied = refusals.not_in_transaction(review)
-                self.refuse_asked(asked, evolve(judged, decision=denied, code="42501"))
+                self._refuse_held(asked, judged, refusals.not_in_transaction(review))
             case Review() if judged.copies_in:
                 denied = Deny(reason="COPY FROM STDIN cannot be held: its data come later")
-                self.refuse_asked(asked, evolve(judged, decision=denied, code="42501"))
+                self._refuse_held(asked, judged, denied)
             case Review() as review:
                 self.flush()
                 self._wait(self._hold(asked, bytes(frame), judged, review))
@@ -263,6 +262,12 @@ class Dispatch:
         """Record a refusal, and give the client its error."""
         self._journal.denied(judged, asked)
         self._refuse_step(asked.step, refusals.refusal(judged))
+
+    def _refuse_held(self, asked: Asked, judged: Judged, denied: Deny) -> None:
+        """Refuse what policy would put before people, where nobody can be asked."""
+        self._journal.denied_by_gateway(judged, asked, denied.reason)
+        refused = evolve(judged, decision=denied, code="42501")
+        self._refuse_step(asked.step, refusals.refusal(refused))
 
     def _refuse_step(self, step: Step, error: bytes) -> None:
         if step in (Step.QUERY, Step.RUN):

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, LinkError, RecorderError
 from hoopgw.events import Principal
-from hoopgw.policy.decision import Deny, Review
+from hoopgw.policy.decision import Decision, Deny, Review, second_of
+from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
@@ -72,6 +73,7 @@ class PostgresFactory(Factory):
         self.context = context
         self.parsers = ParserPool(context.reactor, context.clock, on_ended=self._parser_ended)
         self.facts = FactsCache(self.parsers.classify)
+        self.inputs = InputBook()
         self._hashed = b"", b""
         # From a key that lasts: what looks like a verifier must still look the same after a
         # restart, and to every worker.
@@ -259,12 +261,16 @@ class ClientConnection(Protocol):
             wanted.account,
             context.mask_key,
         )
-        self._check_connect(login.principal, place)
+        operation = connecting(place)
+        verdict = context.policy.decide(login.principal, operation)
+        _check_connect(verdict.decision)
         journal = self._journal(login, place, opened)
         judge = Judge(login.principal, place, context.policy, self._factory.facts, masks)
         watch = Watch(context.clock, masks) if masks is not None and masks.hides else None
         session = Session(self._leg, opened, judge, journal, context.reviews, watch, self._over)
         journal.started()
+        journal.connected(operation, verdict)
+        self._record_sights(journal, login.principal, place)
         self._opening = None
         self._session = session
         self._greet(login, session, opened)
@@ -276,12 +282,13 @@ class ClientConnection(Protocol):
             session.from_client(memoryview(early))
         self._leg.resumeProducing()
 
-    def _check_connect(self, principal: Principal, place: Place) -> None:
-        decision = self._context.policy.decide(principal, connecting(place)).decision
-        if isinstance(decision, Deny):
-            raise _ConnectRefusedError(f"hoopgw: {decision.reason}")
-        if isinstance(decision, Review):
-            raise _ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
+    def _record_sights(self, journal: Journal, principal: Principal, place: Place) -> None:
+        policy, fields = self._context.policy, list(place.columns().values())
+        if fields:
+            epoch = policy.epoch
+            sights = policy.sights(principal, fields)
+            shown = {each: sights[each.id] for each in fields}
+            journal.shown(shown, policy.version, second_of(epoch))
 
     def _journal(self, login: LoggedIn, place: Place, opened: OpenTarget) -> Journal:
         opening = Opening(
@@ -295,7 +302,8 @@ class ClientConnection(Protocol):
             agent=opened.agent,
         )
         strict = place.target.durability == "strict"
-        return Journal(self._context.recorder, opening, strict, dict(login.wanted.settings))
+        settings, inputs = dict(login.wanted.settings), self._factory.inputs
+        return Journal(self._context.recorder, opening, strict, settings, inputs)
 
     def _greet(self, login: LoggedIn, session: Session, opened: OpenTarget) -> None:
         self._pid, secret = self._factory.issue_key(session, login.version)
@@ -324,6 +332,13 @@ class ClientConnection(Protocol):
     def _over(self, reason: str) -> None:
         self._factory.forget_key(self._pid)
         self._context.sessions.closed(self._id, reason)
+
+
+def _check_connect(decision: Decision) -> None:
+    if isinstance(decision, Deny):
+        raise _ConnectRefusedError(f"hoopgw: {decision.reason}")
+    if isinstance(decision, Review):
+        raise _ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
 
 
 def _check_pinned(parameters: Mapping[str, str]) -> None:

@@ -9,29 +9,44 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from hoopgw.events import DIGEST_DOMAIN, Operation, Principal, encode_part
-from hoopgw.policy.decision import Deny
+from hoopgw.events import (
+    DIGEST_DOMAIN,
+    Access,
+    ContextValue,
+    Operation,
+    Principal,
+    Resource,
+    encode_part,
+)
+from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
+from hoopgw.recording.inputs import InputBook, NotedInput, hop_record
 from hoopgw.recording.records import (
-    HopRecord,
+    FieldsShown,
     Intent,
+    Record,
     Result,
     ReviewSettled,
     SessionEnded,
+    SessionJudged,
     SessionStarted,
+    ShownRecord,
     TextDefined,
 )
 from hoopgw.spi import Recorder, ReviewOutcome
-from hoopgw.wire_values import attributes_to_dict
 from hoopgw_postgres.flow import Asked, Prepared, Running
 from hoopgw_postgres.judge import Judged
 
 PARAMETERS_LIMIT: Final = 65_536
 """Bytes of bound values that are kept; the digest covers all."""
+_NOTED_LIMIT: Final = 2000
+"""Judgements whose input is known by name."""
+_DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
 _LENGTH: Final = struct.Struct(">Q").pack
 
 
@@ -57,11 +72,17 @@ class Journal:
         opening: the session.
         strict: whether the target asks that intents survive a power loss before they run.
         settings: that the session started with.
+        inputs: what the worker's sessions were judged by.
 
     """
 
     def __init__(
-        self, recorder: Recorder, opening: Opening, strict: bool, settings: dict[str, str]
+        self,
+        recorder: Recorder,
+        opening: Opening,
+        strict: bool,
+        settings: dict[str, str],
+        inputs: InputBook,
     ) -> None:
         self.session = opening.session
         self.strict = strict
@@ -70,6 +91,9 @@ class Journal:
         self._settings: dict[str, str | None] = dict(settings)
         self._sequence = 0
         self._texts = 0
+        self._inputs = inputs
+        self._noted: dict[Judged, bytes] = {}
+        self._noted_until = 0
         self._fixed = self._fixed_part()
         self._state = self._begin()
         self._ended = False
@@ -85,12 +109,7 @@ class Journal:
     def started(self) -> None:
         """Write that the session begins."""
         opening = self._opening
-        hops = [
-            HopRecord(
-                hop.id, hop.name, hop.kind, sorted(hop.groups), attributes_to_dict(hop.attributes)
-            )
-            for hop in opening.principal.chain
-        ]
+        hops = [hop_record(hop) for hop in opening.principal.chain]
         self._recorder.write(
             SessionStarted(
                 self.session,
@@ -114,6 +133,37 @@ class Journal:
         self._settings[name] = value
         self._state = self._begin()
 
+    def connected(self, operation: Operation, verdict: Verdict) -> None:
+        """Write what policy said of the session itself."""
+        now = self.now()
+        noted = self._note(operation.accesses, operation.context, now)
+        because = list(verdict.because)
+        self._put_off(
+            SessionJudged(
+                self.session, self._sequence, now, noted, because, verdict.policy, verdict.now
+            )
+        )
+
+    def shown(self, sights: Mapping[Resource, Sight | Hidden], policy: str, decided: int) -> None:
+        """Write how policy shows what is classified."""
+        now = self.now()
+        noted = self._note(
+            [Access(action="Postgres::see", resource=each) for each in sights], {}, now
+        )
+        outcomes: dict[Sight | Hidden, int] = {}
+        shown = [outcomes.setdefault(each, len(outcomes)) for each in sights.values()]
+        rows = [
+            ShownRecord(
+                each.mask if isinstance(each, Sight) else None,
+                isinstance(each, Hidden),
+                list(each.because),
+            )
+            for each in outcomes
+        ]
+        self._put_off(
+            FieldsShown(self.session, self._sequence, now, noted, rows, shown, policy, decided)
+        )
+
     def plain(
         self, judged: Judged, text: bytes, parameters: bytes, prepared: Prepared | None
     ) -> tuple[int, int]:
@@ -126,7 +176,11 @@ class Journal:
             named = prepared.number or self._text_number(prepared)
         state = self._state.copy()
         state.update(_LENGTH(len(text)) + text + _LENGTH(len(parameters)) + parameters)
-        sequence, now = self._sequence, time.time_ns()
+        now = time.time_ns()
+        asked = self._noted.get(judged) if now < self._noted_until else None
+        if asked is None:
+            asked = self._noted_anew(judged, now)
+        sequence = self._sequence
         self._recorder.write(
             Intent(
                 self.session,
@@ -140,6 +194,10 @@ class Journal:
                 "allow",
                 judged.because,
                 judged.policy,
+                "",
+                0,
+                asked,
+                judged.decided,
             )
         )
         self._sequence = sequence + 1
@@ -153,6 +211,10 @@ class Journal:
         """Write a refusal."""
         decision = judged.decision
         reason = decision.reason if isinstance(decision, Deny) else ""
+        return self._intent(judged, asked, "deny", reason)
+
+    def denied_by_gateway(self, judged: Judged, asked: Asked, reason: str) -> int:
+        """Write that what policy would allow, or put before people, is refused all the same."""
         return self._intent(judged, asked, "deny", reason)
 
     def held(self, judged: Judged, asked: Asked, digest: bytes) -> int:
@@ -229,12 +291,15 @@ class Journal:
             text = self._text_number(asked.prepared)
         parameters = asked.parameters
         size = len(parameters)
+        now = time.time_ns()
+        noted = self._noted_anew(judged, now)
+        policy_said = _DECISIONS[type(judged.decision)]
         sequence = self._sequence
         self._recorder.write(
             Intent(
                 self.session,
                 sequence,
-                time.time_ns(),
+                now,
                 judged.action,
                 judged.resources,
                 text,
@@ -245,10 +310,45 @@ class Journal:
                 judged.policy,
                 reason,
                 size if size > PARAMETERS_LIMIT else 0,
+                noted,
+                judged.decided,
+                judged.max_rows or 0,
+                policy_said if noted and policy_said != decision else "",
             )
         )
         self._sequence = sequence + 1  # not before it is kept: a refused record leaves no gap
         return sequence
+
+    def _noted_anew(self, judged: Judged, now: int) -> bytes:
+        """Return the name of what policy judged, after writing it if it is not in the log."""
+        if not judged.is_asked:
+            return b""
+        inputs = self._inputs
+        fresh = now < self._noted_until == inputs.until
+        noted = self._noted.get(judged) if fresh else None
+        if noted is None:
+            noted = self._note(judged.accesses, judged.context, now)
+            if self._noted_until != inputs.until or len(self._noted) >= _NOTED_LIMIT:
+                self._noted.clear()
+                self._noted_until = inputs.until
+            self._noted[judged] = noted
+        return noted
+
+    def _note(
+        self, accesses: Sequence[Access], context: Mapping[str, ContextValue], now: int
+    ) -> bytes:
+        noted = NotedInput.of(accesses, context)
+        if noted is None:
+            return b""
+        if not self._inputs.is_written(noted.id, now):
+            self._put_off(noted.record(self.session, self._sequence, now))
+            self._inputs.wrote(noted.id)
+        return noted.id
+
+    def _put_off(self, record: Record) -> None:
+        """Keep the next record with the one behind it."""
+        self._recorder.put_off(record)
+        self._sequence += 1
 
     def _text_number(self, prepared: Prepared) -> int:
         if prepared.number is None:

@@ -62,6 +62,10 @@ class Judged:
     decision: Decision
     because: list[str]
     policy: str
+    decided: int = 0
+    """The second that policy saw; 0 if it does not read the time."""
+    is_asked: bool = False
+    """Whether this is what policy said of the accesses and the context."""
     code: str = "42501"
     """SQLSTATE, if it is denied."""
     hint: str = ""
@@ -258,6 +262,8 @@ class Judge:
             decision=verdict.decision,
             because=list(verdict.because),
             policy=verdict.policy,
+            decided=verdict.now,
+            is_asked=True,
             touches=not isinstance(rule, Untouched),
             executes=tuple(s.name for s in facts.statements if s.kind == "execute"),
             fetches=tuple(s.name for s in facts.statements if s.kind == "fetch"),

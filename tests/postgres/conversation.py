@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sight, Sights, Verdict
+from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import Record
 from hoopgw.spi import OpenTarget, ReviewOutcome, TargetSettings
 from hoopgw_postgres import wire
@@ -181,10 +182,18 @@ class Conversation:
     """A session, and both of its ends."""
 
     def __init__(
-        self, *, strict: bool = False, classify: Any = None, classified: ClassifiedSet | None = None
+        self,
+        *,
+        strict: bool = False,
+        classify: Any = None,
+        classified: ClassifiedSet | None = None,
+        policy: Any = None,
+        principal: Principal = ALICE,
+        inputs: InputBook | None = None,
     ) -> None:
         self.client, self.target = FakeLeg(), FakeLeg()
-        self.policy, self.recorder, self.reviews = FakePolicy(), FakeRecorder(), FakeReviews()
+        self.policy = FakePolicy() if policy is None else policy
+        self.recorder, self.reviews = FakeRecorder(), FakeReviews()
         self.cancels: list[str] = []
         self.over: list[str] = []
         opening = Opening(
@@ -192,19 +201,23 @@ class Conversation:
             target="orders",
             database="shop",
             account="app",
-            principal=ALICE,
+            principal=principal,
             method="token",
             address="192.0.2.1",
             agent="local",
         )
-        self.journal = Journal(self.recorder, opening, strict, {})
+        self.journal = Journal(self.recorder, opening, strict, {}, inputs or InputBook())
         labels = {} if classified is None else LABELS
-        target = TargetSettings(name="orders", protocol="postgres", agent="local", labels=labels)
+        target = TargetSettings(
+            name="orders", protocol="postgres", agent="local", labels=labels, environment="prod"
+        )
         place = Place(target, "shop", "app")
         self.clock = Clock()
         self.masks = watch = None
         if classified is not None:
-            self.masks = SessionMasks(self.policy, ALICE, place, classified, bytes(32), QUESTIONS)
+            self.masks = SessionMasks(
+                self.policy, principal, place, classified, bytes(32), QUESTIONS
+            )
             watch = Watch(self.clock, self.masks)
         self.facts = FactsCache(classify or _classify)
         self.session = Session(
@@ -212,7 +225,7 @@ class Conversation:
             OpenTarget(
                 leg=self.target, agent="local", facts={}, cancel=lambda: self.cancels.append("c")
             ),
-            Judge(ALICE, place, self.policy, self.facts, self.masks),
+            Judge(principal, place, self.policy, self.facts, self.masks),
             self.journal,
             self.reviews,
             watch,

@@ -64,7 +64,9 @@ class SimpleTests(SynchronousTestCase):
         answer = row_description("a") + row(b"1") + complete("SELECT 1") + READY
         self.assertEqual(kinds(self.talk.answer(answer)), "TDCZ")
         [result] = self.talk.recorder.of(Result)
-        self.assertEqual((result.outcome, result.rows, result.intent), ("SELECT 1", 1, 0))
+        self.assertEqual(
+            (result.outcome, result.rows, result.intent), ("SELECT 1", 1, intent.sequence)
+        )
         self.assertEqual((result.sent, result.output), (len(answer), answer))
 
     def test_refused_statement_never_leaves(self) -> None:
@@ -279,7 +281,7 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(sent[0], ("Q", b"DELETE FROM t\0"))
         self.assertEqual(kinds(sent), "QQ")
         [settled] = self.talk.recorder.of(ReviewSettled)
-        self.assertEqual((settled.outcome, settled.intent), ("approved", 0))
+        self.assertEqual((settled.outcome, settled.intent), ("approved", 1))
 
     def test_denied_is_refused(self) -> None:
         """And the next statement goes on."""
