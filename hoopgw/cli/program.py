@@ -24,6 +24,7 @@ from hoopgw.errors import HoopgwError
 _COMMANDS: Final[Mapping[str, str]] = {
     "agent": "hoopgw.cli.agents:agent",
     "config": "hoopgw.cli.configuration:config",
+    "delegate": "hoopgw.cli.delegate:delegate",
     "demo": "hoopgw.cli.demonstration:demo",
     "init": "hoopgw.cli.initialise:init",
     "login": "hoopgw.cli.login:login",
