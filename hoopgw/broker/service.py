@@ -257,7 +257,11 @@ class _Conversation:
         if not isinstance(jwk, dict):
             raise Refused(BAD_REQUEST, "jwk is no key")
         minted = await asyncio.to_thread(self.resident.signer.mint, jwk, _by_its_word(terms))
-        return {"chain": minted.chain, "standing": standing_to_dict(minted.standing)}
+        return {
+            "chain": minted.chain,
+            "until": minted.until,
+            "standing": standing_to_dict(minted.standing),
+        }
 
     async def _serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self.child is not None:

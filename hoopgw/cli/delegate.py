@@ -125,16 +125,15 @@ def delegate(
 
 def _accounts(given: Sequence[str], parent: Signer) -> dict[str, str]:
     """Return target to account; a name alone is for every target that has such an account."""
+    known = parent.targets()
     found: dict[str, str] = {}
     for text in given:
-        target, equals, account = text.rpartition("=")
+        place, equals, account = text.rpartition("=")
         if equals:
-            found[target] = account
+            found[place] = account
         else:
-            found |= {
-                t.name: text for t in parent.targets() if not t.accounts or text in t.accounts
-            }
-    for target in parent.targets():
+            found |= {t.name: text for t in known if not t.accounts or text in t.accounts}
+    for target in known:
         if len(target.accounts) == 1:
             found.setdefault(target.name, target.accounts[0])
     return found

@@ -129,6 +129,11 @@ class BrokerSigner:
     def mint(self, jwk: Mapping[str, Any], terms: ChildTerms) -> Minted:
         """Ask for a hop to a key of ours."""
         answer = self.link.ask("mint", jwk=dict(jwk), terms=terms_to_dict(terms))
-        return Minted(
-            chain=str(answer.get("chain", "")), standing=standing_from_dict(answer["standing"])
-        )
+        try:
+            return Minted(
+                chain=str(answer["chain"]),
+                until=float(answer["until"]),
+                standing=standing_from_dict(answer["standing"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refused(BAD_REQUEST, "the broker's hop cannot be read") from error

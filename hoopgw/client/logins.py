@@ -43,7 +43,7 @@ class KeptLogins:
         """Return the log-in, good for a while."""
         with self._lock, _refusing():
             login = self.home.load()
-            ca = self.home.ca or login.ca
+            ca = self.home.ca_of(login)
             return Root(
                 token=login.token,
                 key=OKPKey.import_key(login.key),

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
-import attrs
 from attrs import define, field, frozen
 from joserfc.jwk import OKPKey
 
@@ -58,7 +57,7 @@ class Standing:
     node: str
     """What a revocation of it names: the delegation's id, or the log-in's."""
     expires: float
-    """Seconds since the epoch, until when it can be used if nothing is refreshed any more."""
+    """Seconds since the epoch: when it ends, and the sessions that it has opened."""
     gateway: str
     ca: str | None = None
     """PEM file to trust for the gateway; None is the system's CAs."""
@@ -89,6 +88,9 @@ class Minted:
     """A chain with a hop for somebody."""
 
     chain: str = field(repr=False)
+    until: float
+    """Seconds since the epoch: how long the chain can be shown as it is. The log-in that it stands
+    on is refreshed, and then it must be made anew; the delegation itself may last longer."""
     standing: Standing
     """Of the child."""
 
@@ -120,6 +122,7 @@ class Root:
     token: str = field(repr=False)
     key: OKPKey = field(repr=False)
     expires: float
+    """Until when the token can be shown; it is refreshed then, if the log-in lasts longer."""
     gateway: str
     ca: str | None
 
@@ -148,11 +151,11 @@ class LoginSigner:
         """Say who it is, by the token itself."""
         root = self._logins.current()
         claims = _claims(root.token)
-        names, nest = _names(claims), claims.get("nest")
+        names, nest, ends = _names(claims), claims.get("nest"), claims.get("session_exp")
         return Standing(
             path=" / ".join(names),
             node=str(claims.get("sid", "")),
-            expires=root.expires,
+            expires=float(ends) if isinstance(ends, int | float) else root.expires,
             gateway=root.gateway,
             ca=root.ca,
             nest=nest if isinstance(nest, int) else NEST + 1 - len(names),
@@ -172,9 +175,10 @@ class LoginSigner:
         return _proved(root.token, root.key, audience, self._now())
 
     def mint(self, jwk: Mapping[str, Any], terms: ChildTerms) -> Minted:
-        """Delegate; what is minted ends with the token that it stands on."""
+        """Delegate; what is minted can be shown for as long as the token that it stands on."""
         root = self._logins.current()
-        return _minted(root.token, root.key, self.standing(), jwk, terms, self._now())
+        held = Minted(chain=root.token, until=root.expires, standing=self.standing())
+        return _minted(held, root.key, jwk, terms, self._now())
 
 
 @define(eq=False)
@@ -199,8 +203,8 @@ class ChildSigner:
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def standing(self) -> Standing:
-        """Say who it is; ``expires`` is what its parent gave it, if the log-in is refreshed."""
-        return attrs.evolve(self._current().standing, expires=self.terms.expires)
+        """Say who it is."""
+        return self._current().standing
 
     def chain(self) -> str:
         """Return the chain, without a proof. Raises `Refused`."""
@@ -246,7 +250,7 @@ class ChildSigner:
         check_within(terms.caps, self.terms.caps)
         current = self._current()
         self.was_used = True
-        return _minted(current.chain, self.key, current.standing, jwk, terms, self._now())
+        return _minted(current, self.key, jwk, terms, self._now())
 
     def _current(self) -> Minted:
         now = self._now()
@@ -254,7 +258,7 @@ class ChildSigner:
             raise Refused(EXPIRED, f"the delegation to {self.terms.name} is over")
         with self._lock:
             minted = self._minted
-            if minted is None or now > min(minted.standing.expires, self.terms.expires) - _AHEAD:
+            if minted is None or now > minted.until - _AHEAD:
                 minted = self._again(minted, now)
             return minted
 
@@ -263,7 +267,7 @@ class ChildSigner:
         try:
             self._minted = self._parent.mint(public_jwk(self.key), self.terms)
         except Refused as refused:
-            if refused.code != UNREACHABLE or minted is None or now >= minted.standing.expires:
+            if refused.code != UNREACHABLE or minted is None or now >= minted.until:
                 raise
             return minted
         return self._minted
@@ -292,17 +296,13 @@ def _proved(chain: str, key: OKPKey, audience: str, now: float) -> Token:
 
 
 def _minted(
-    chain: str,
-    key: OKPKey,
-    parent: Standing,
-    jwk: Mapping[str, Any],
-    terms: ChildTerms,
-    now: float,
+    held: Minted, key: OKPKey, jwk: Mapping[str, Any], terms: ChildTerms, now: float
 ) -> Minted:
+    parent = held.standing
     if parent.nest < 1:
         raise Refused(TOO_DEEP, f"{parent.path} may not delegate any further")
     nest = parent.nest - 1 if terms.nest is None else min(parent.nest - 1, terms.nest)
-    expires = min(terms.expires, parent.expires)
+    expires = float(int(min(terms.expires, parent.expires)))
     if expires <= now + 1:
         raise Refused(EXPIRED, f"{parent.path} is over")
     try:
@@ -317,15 +317,16 @@ def _minted(
             purpose=terms.purpose,
             isolated=terms.isolated,
         )
-        made = mint_hop(chain, key, public, claims, now)
+        made = mint_hop(held.chain, key, public, claims, now)
     except (ValueError, TypeError, AttributeError) as error:
         raise Refused(BAD_REQUEST, f"no such child can be made: {error}") from error
     return Minted(
         chain=made,
+        until=min(held.until, expires),
         standing=Standing(
             path=f"{parent.path} / {terms.name}",
             node=node_id(parent.node, thumbprint_of(public["x"])),
-            expires=float(int(expires)),
+            expires=expires,
             gateway=parent.gateway,
             ca=parent.ca,
             caps=terms.caps,
