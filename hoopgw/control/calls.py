@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import define, evolve, field
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
@@ -28,6 +29,8 @@ log = Logger()
 
 ALIVE_LIMIT: Final = 10_000
 """Requests in one heartbeat."""
+TAKE_TIMEOUT: Final = 5.0
+"""Seconds in which a worker must have taken what it is told and waited for."""
 
 
 def settled_body(request: Request, votes: tuple[Vote, ...] | list[Vote]) -> Body:
@@ -84,6 +87,24 @@ class WorkerCalls:
         """Tell the worker."""
         if self.peer is not None:
             self.peer.tell(name, **body)
+
+    async def call(self, name: str, body: Body) -> bool:
+        """Tell the worker and wait; one that does not answer is disconnected, and comes back."""
+        peer = self.peer
+        if peer is None:
+            return False
+        try:
+            await peer.call(name, TAKE_TIMEOUT, **body)
+        except (UnavailableError, DeferredTimeoutError) as error:
+            log.warn(
+                "worker {worker} has not taken {name}, so it is disconnected: {why}",
+                worker=self.worker,
+                name=name,
+                why=str(error) or type(error).__name__,
+            )
+            peer.close()
+            return False
+        return True
 
     def _checked(self, handler: Handler) -> Handler:
         """Refuse calls before the greeting, and bodies that are not as they should be."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from hoopgw.ipc import Body
 
@@ -28,6 +29,10 @@ class Worker(Protocol):
 
     def tell(self, name: str, body: Body) -> None:
         """Tell it something."""
+        ...
+
+    async def call(self, name: str, body: Body) -> bool:
+        """Tell it something and wait; say whether it has taken it. If not, it is disconnected."""
         ...
 
 
@@ -78,6 +83,18 @@ class Fleet:
         """Tell every worker."""
         for report in list(self._reports.values()):
             report.worker.tell(name, body)
+
+    async def call_all(self, name: str, body: Body) -> list[str]:
+        """Tell every worker, and wait until each has taken it or is disconnected.
+
+        Returns:
+            The names of those that have.
+
+        """
+        workers = [report.worker for report in list(self._reports.values())]
+        calls = [Deferred.fromCoroutine(worker.call(name, body)) for worker in workers]
+        taken = [await call for call in calls]
+        return [worker.worker for worker, done in zip(workers, taken, strict=True) if done]
 
     def tell_one(self, worker: str, name: str, body: Body) -> bool:
         """Tell a worker, if it is connected; say whether it is."""

@@ -34,6 +34,7 @@ from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
 from hoopgw.control.switchboard import Switchboard
 from hoopgw.control.tls import ListenerTls
+from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
 from hoopgw.identity.keyfiles import (
@@ -42,7 +43,7 @@ from hoopgw.identity.keyfiles import (
     load_secret,
     load_signing_key,
 )
-from hoopgw.identity.tokens import TokenSigner
+from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.ipc import Peer
 from hoopgw.link.tickets import public_keys
 from hoopgw.recording.reader import LogReader, ReadError
@@ -73,6 +74,7 @@ class ControlService:
     _lock: int = field(init=False)
     store: SqliteStore = field(init=False)
     signer: TokenSigner = field(init=False)
+    token_keys: TokenKeys = field(init=False)
     board: Switchboard = field(init=False)
     fleet: Fleet = field(init=False)
     enrolment: Enrolment = field(init=False)
@@ -95,6 +97,8 @@ class ControlService:
         self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
         self.board = Switchboard(self.store, self.signer, now)
         self.fleet = self.board.fleet
+        verifier = TokenVerifier(self.signer.jwks, self.signer.issuer)
+        self.token_keys = TokenKeys(self.signer, verifier, self.fleet)
         self._tls = ListenerTls(config, now, lambda: self.fleet.tell_all("certificate_renewed", {}))
         self.enrolment = Enrolment(
             self.store,
@@ -208,6 +212,7 @@ class ControlService:
                 delegations=self.board.delegations,
                 fleet=self.fleet,
                 signer=self.signer,
+                verifier=self.token_keys.verifier,
                 enrolment=self.enrolment,
                 health=self.health,
                 protocols=self._protocols,

@@ -60,6 +60,7 @@ class SiteParts:
     delegations: Delegations
     fleet: Fleet
     signer: TokenSigner
+    verifier: TokenVerifier
     enrolment: Enrolment
     health: Health
     protocols: Mapping[str, ProtocolSpec]
@@ -118,7 +119,7 @@ class AgentsResource(Resource):
 def _api(parts: SiteParts) -> JsonRoutes:
     config = parts.config
     callers = Callers(
-        TokenVerifier(parts.signer.jwks, parts.signer.issuer),
+        parts.verifier,
         parts.store,
         parts.now,
         parts.signer.issuer,
@@ -180,7 +181,7 @@ def _exchange(parts: SiteParts) -> Exchange:
         TokenParts(
             issuers=Issuers.of(issuers, parts.now),
             signer=parts.signer,
-            verifier=TokenVerifier(parts.signer.jwks, parts.signer.issuer),
+            verifier=parts.verifier,
             passwords=StoredPasswords(parts.store),
             used=UsedOnce(parts.store),
             logins=parts.store.logins,

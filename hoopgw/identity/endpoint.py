@@ -11,7 +11,7 @@ References: RFC 6749 section 5, RFC 8414, RFC 8693, RFC 9449 section 5.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -56,9 +56,9 @@ def token_resource(exchange: Exchange, url: str, root: Resource | None = None) -
     root = Resource() if root is None else root
     sts, known = Resource(), Resource()
     sts.putChild(b"token", TokenEndpoint(exchange, url + TOKEN_PATH))
-    sts.putChild(b"jwks.json", Document(exchange.parts.signer.jwks))
-    known.putChild(b"oauth-authorization-server", Document(_metadata(url)))
-    known.putChild(b"hoopgw", Document(_description(exchange, url)))
+    sts.putChild(b"jwks.json", Document(lambda: exchange.parts.signer.jwks))
+    known.putChild(b"oauth-authorization-server", Document(lambda: _metadata(url)))
+    known.putChild(b"hoopgw", Document(lambda: _description(exchange, url)))
     root.putChild(b"sts", sts)
     root.putChild(b".well-known", known)
     return root
@@ -94,19 +94,19 @@ def _description(exchange: Exchange, url: str) -> dict[str, Any]:
 
 
 class Document(Resource):
-    """A JSON document that does not change while the process lives."""
+    """A public JSON document, as it is now."""
 
     isLeaf = True
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Callable[[], Mapping[str, Any]]) -> None:
         Resource.__init__(self)
-        self._body = json.dumps(document).encode()
+        self._document = document
 
     def render_GET(self, request: Request) -> bytes:
         """Give it."""
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"max-age=60")
-        return self._body
+        return json.dumps(self._document()).encode()
 
 
 @frozen

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, field, frozen, setters
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError, ConfigError
@@ -83,10 +83,15 @@ class GatewayToken:
 
 @define(eq=False)
 class TokenSigner:
-    """Signs tokens. Lives in the control process, and nowhere else."""
+    """Signs tokens. Lives in the control process, and nowhere else.
+
+    While its key is rotated, other keys are published besides: the next one, so that all verifiers
+    know it before it signs, and the one before, until what it has signed is over.
+    """
 
     _key: OKPKey = field(repr=False)
     issuer: str
+    _besides: tuple[OKPKey, ...] = field(default=(), init=False, repr=False)
 
     @property
     def kid(self) -> str:
@@ -95,8 +100,27 @@ class TokenSigner:
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """The public key as a JWK Set, for `TokenVerifier`."""
-        return public_key_set([self._key])
+        """The public keys as a JWK Set, for `TokenVerifier`; first the one that signs."""
+        return public_key_set([self._key, *self._besides])
+
+    def publish(self, keys: Iterable[OKPKey]) -> None:
+        """Publish these keys, and no others, besides the one that signs."""
+        by_name = {key.thumbprint(): key for key in keys}
+        by_name.pop(self.kid, None)
+        self._besides = tuple(by_name.values())
+
+    def switch(self, key: OKPKey) -> None:
+        """Sign with another key, which was published; the one before is published on.
+
+        Raises:
+            ValueError: it was not published: nobody would know it.
+
+        """
+        before = self._key
+        if key.thumbprint() not in {each.thumbprint() for each in (before, *self._besides)}:
+            raise ValueError("a key must be published before it signs")
+        self._key = key
+        self.publish((before, *self._besides))
 
     def sign(self, token: GatewayToken) -> str:
         """Return the token in compact form.
@@ -175,8 +199,12 @@ class TokenVerifier:
 
     """
 
-    _keys: KeySet = field(converter=_key_set, repr=False)
+    _keys: KeySet = field(converter=_key_set, repr=False, on_setattr=setters.NO_OP)
     issuer: str
+
+    def adopt(self, jwks: Claims) -> None:
+        """Believe these keys from now on, and no others. Raises `ConfigError` as when made."""
+        self._keys = _key_set(jwks)
 
     def verify(
         self, token: str, audience: str, now: float, *, holder: str | None = None

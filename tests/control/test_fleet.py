@@ -25,6 +25,11 @@ class FakeWorker:
         """Keep it."""
         self.told.append((name, body))
 
+    async def call(self, name: str, body: Body) -> bool:
+        """Keep it; workers whose name ends so do not answer."""
+        self.told.append((name, body))
+        return not self.worker.endswith("mute")
+
 
 class AttendanceTests(SynchronousTestCase):
     """Who waits."""
