@@ -34,14 +34,14 @@ class Policy(Protocol):
 
     @property
     def epoch(self) -> str:
-        """Changes whenever an answer may: with each reload, and by time if a policy reads it."""
+        """Changes whenever an answer may: with reloads, grants, and time if a policy reads it."""
         ...
 
-    def decide(self, principal: Principal, operation: Operation) -> Verdict:
-        """Judge an operation."""
+    def decide(self, principal: Principal, operation: Operation, session: str = "") -> Verdict:
+        """Judge an operation. ``session``: the gateway's, for what is granted for one."""
         ...
 
-    def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
+    def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         """Say how each labelled field is shown; a field that is not permitted is `Hidden`."""
         ...
 

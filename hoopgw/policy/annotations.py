@@ -25,6 +25,17 @@ _ROWS_LIMIT: Final = 2**31 - 1
 
 Effect: TypeAlias = Literal["permit", "forbid"]
 
+OFFER_ANNOTATIONS: Final = (
+    "grant",
+    "breakglass",
+    "grant_approval",
+    "grant_approvals",
+    "grant_for",
+    "grant_limit",
+    "grant_scopes",
+)
+"""What makes a template a grant; `hoopgw.policy.offers` reads them."""
+
 
 @frozen(kw_only=True)
 class Rule:
@@ -192,5 +203,6 @@ _READERS: Final[Mapping[str, Callable[[Rule, str], Rule]]] = {
     "max_rows": lambda rule, value: evolve(rule, max_rows=_number(value, _ROWS_LIMIT)),
 }
 _EFFECTS: Final[Mapping[str, Effect]] = {
-    name: "permit" if name == "max_rows" else "forbid" for name in _READERS
+    **{name: "permit" if name == "max_rows" else "forbid" for name in _READERS},
+    **dict.fromkeys(OFFER_ANNOTATIONS, "permit"),
 }

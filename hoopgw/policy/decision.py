@@ -46,11 +46,29 @@ class Review:
 
 
 @frozen(kw_only=True)
+class Use:
+    """A grant that would allow a refused operation, if it can be used for it.
+
+    Only control can say so, because it counts: a grant for one call is used up, one for one session
+    is claimed.
+    """
+
+    grant: str
+    digest: bytes | None = field(default=None, repr=lambda d: d.hex() if d else "None")
+    """Of the one operation that it is for; None if it is for a session."""
+    max_rows: int | None = None
+    """As `Allow`'s, once it is used."""
+    because: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class Deny:
     """Refuse the operation."""
 
     reason: str
     """Shown to the principal; holds nothing that it does not know already."""
+    uses: tuple[Use, ...] = ()
+    """Who does not know of them refuses, which is right without them."""
 
 
 Decision: TypeAlias = Allow | Review | Deny
@@ -69,6 +87,15 @@ class Verdict:
     """What Cedar reported as erring; never empty without the decision being `Deny`."""
     now: int = 0
     """The time that policy saw, in seconds since the epoch; 0 if no policy reads it."""
+    grants: tuple[str, ...] = ()
+    """Ids of the grants without which it would be refused."""
+    strict: bool = False
+    """It is allowed because glass was broken: its intent must survive a power loss before it
+    runs."""
+    cures: tuple[str, ...] = ()
+    """Names of what the principal could ask for, each of which would cure the refusal."""
+    breakglass: tuple[str, ...] = ()
+    """The same of what the principal could take itself, in an emergency."""
 
 
 @frozen(kw_only=True)

@@ -2,25 +2,27 @@
 
 **The cache may never say more than a fresh evaluation would.** Its key is all that goes into one:
 every hop with its groups, every resource with its labels and parents, every name, value *and type*
-of the context (to Python ``True == 1``, to Cedar not), and the second if any policy reads the time.
-It belongs to one set, so a reload begins an empty one. What erred is not kept.
+of the context (to Python ``True == 1``, to Cedar not), the grants that the chain holds at this
+moment, and the second if any policy reads the time. It belongs to one set, so a reload begins an
+empty one. What erred is not kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from hoopgw.errors import PolicyError
 from hoopgw.events import Hop, Operation, Principal, Resource
+from hoopgw.grants.held import HeldGrant
 from hoopgw.masking import KINDS
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Hidden, Sight, Sights, Verdict
-from hoopgw.policy.judging import judge, judge_sights
+from hoopgw.policy.granting import judge_granted, judge_sights_granted
 from hoopgw.policy.questions import Inquiry, in_batches, see_of
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
@@ -31,7 +33,30 @@ log = Logger()
 VERDICTS_LIMIT: Final = 10_000
 SIGHTS_LIMIT: Final = 50_000
 
-_SightKey: TypeAlias = tuple[tuple[Hop, ...], Resource, int]
+_SightKey: TypeAlias = tuple[tuple[Hop, ...], Resource, int, tuple[HeldGrant, ...]]
+
+
+class Grants(Protocol):
+    """What is granted for a while, as a worker knows it: `hoopgw.grants.view`."""
+
+    @property
+    def epoch(self) -> str:
+        """Changes whenever an answer of `held` may; empty as long as nothing was ever held."""
+        ...
+
+    def held(self, principal: Principal, session: str = "") -> tuple[HeldGrant, ...]:
+        """Return what a principal holds now in one of its sessions."""
+        ...
+
+
+class NoGrants:
+    """Nobody holds anything. Implements `Grants`."""
+
+    epoch: Final = ""
+
+    def held(self, principal: Principal, session: str = "") -> tuple[HeldGrant, ...]:
+        """Return nothing."""
+        return ()
 
 
 @define(eq=False)
@@ -41,11 +66,13 @@ class CedarPolicy:
     Args:
         policies: the set.
         time: gives seconds since the epoch.
+        grants: what is granted for a while.
 
     """
 
     policies: PolicySet
     _time: Callable[[], float]
+    _grants: Grants = field(factory=NoGrants, repr=False)
     _verdicts: Recent[Hashable, Verdict] = field(init=False, repr=False)
     _sights: Recent[_SightKey, Sight | Hidden] = field(init=False, repr=False)
 
@@ -60,13 +87,15 @@ class CedarPolicy:
 
     @property
     def epoch(self) -> str:
-        """The set's version, with the second if a policy reads the time."""
-        policies = self.policies
-        return f"{policies.version} {self._second()}" if policies.reads_now else policies.version
+        """The set's version, with what is granted, and the second if a policy reads the time."""
+        policies, granted = self.policies, self._grants.epoch
+        version = f"{policies.version} {granted}" if granted else policies.version
+        return f"{version} {self._second()}" if policies.reads_now else version
 
-    def decide(self, principal: Principal, operation: Operation) -> Verdict:
+    def decide(self, principal: Principal, operation: Operation, session: str = "") -> Verdict:
         """Judge an operation; a microsecond or two if the like of it was judged before."""
         second = self._second()
+        held = self._grants.held(principal, session)
         context = operation.context
         values = tuple(context.values())
         key = (
@@ -76,13 +105,14 @@ class CedarPolicy:
             values,
             tuple(map(type, values)),
             second,
+            held,
         )
         try:
             found = self._verdicts.get(key)
         except TypeError:  # a context value that cannot be hashed is refused by `judge`
-            return self._judge(principal, operation, second)
+            return self._judge(principal, operation, second, held)
         if found is None:
-            found = self._judge(principal, operation, second)
+            found = self._judge(principal, operation, second, held)
             if not found.errors:
                 self._verdicts.put(key, found)
         return found
@@ -91,8 +121,14 @@ class CedarPolicy:
         """Return the part of a key that the time is: no policy sees less than a second pass."""
         return int(self._time()) if self.policies.reads_now else 0
 
-    def _judge(self, principal: Principal, operation: Operation, second: int) -> Verdict:
-        verdict = judge(
+    def _judge(
+        self,
+        principal: Principal,
+        operation: Operation,
+        second: int,
+        held: tuple[HeldGrant, ...],
+    ) -> Verdict:
+        verdict = judge_granted(
             self.policies,
             Inquiry(
                 chain=principal.chain,
@@ -100,6 +136,7 @@ class CedarPolicy:
                 context=operation.context,
                 now=second or int(self._time()),
             ),
+            held,
         )
         if verdict.errors:
             log.error(
@@ -109,34 +146,40 @@ class CedarPolicy:
             )
         return evolve(verdict, now=second) if second else verdict
 
-    def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
+    def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         """Say how each field is shown, by its id."""
         chain = principal.chain
         second = self._second()
+        held = self._grants.held(principal, session)
         judged: dict[Resource, Sight | Hidden] = {}
         missing: dict[Resource, None] = {}
         for each in fields:
-            found = self._sights.get((chain, each, second))
+            found = self._sights.get((chain, each, second, held))
             if found is None:
                 missing[each] = None
             else:
                 judged[each] = found
         if missing:
-            judged.update(self._judge_sights(chain, tuple(missing), second))
+            judged.update(self._judge_sights(chain, tuple(missing), second, held))
         shown = {each.id: sight for each, sight in judged.items()}
         if len(shown) != len(judged):
             _hide_doubles(shown, judged)
         return shown
 
     def _judge_sights(
-        self, chain: tuple[Hop, ...], fields: Sequence[Resource], second: int
+        self,
+        chain: tuple[Hop, ...],
+        fields: Sequence[Resource],
+        second: int,
+        held: tuple[HeldGrant, ...],
     ) -> Iterator[tuple[Resource, Sight | Hidden]]:
         now = second or int(self._time())
         for part in in_batches(fields, len(chain)):
             inquiry = Inquiry(chain=chain, accesses=tuple(map(see_of, part)), now=now)
-            for each, found in zip(part, judge_sights(self.policies, inquiry), strict=True):
+            judged = judge_sights_granted(self.policies, inquiry, held)
+            for each, found in zip(part, judged, strict=True):
                 if not found.errors:
-                    self._sights.put((chain, each, second), found.sight)
+                    self._sights.put((chain, each, second, held), found.sight)
                 else:
                     log.error(
                         "policy {version} erred, so {field} is hidden: {errors}",
@@ -170,6 +213,7 @@ class PolicyDirectory:
     _schema: Schema = field(repr=False)
     _kinds: Collection[str] = field(repr=False)
     _time: Callable[[], float] = field(repr=False)
+    _grants: Grants = field(repr=False)
     _current: CedarPolicy
     problem: str | None = field(default=None, init=False)
     """Why the files that are there now are not in force; None if they are."""
@@ -181,6 +225,7 @@ class PolicyDirectory:
         schemas: Mapping[str, str],
         time: Callable[[], float],
         kinds: Collection[str] = KINDS,
+        grants: Grants | None = None,
     ) -> PolicyDirectory:
         """Load a directory for the first time.
 
@@ -189,6 +234,7 @@ class PolicyDirectory:
             schemas: a protocol's name to its Cedar schema.
             time: gives seconds since the epoch.
             kinds: the masks that ``@mask`` may name.
+            grants: what is granted for a while; nothing if it is left out.
 
         Raises:
             PolicyError: it is not valid; a gateway without policy must not start.
@@ -196,7 +242,8 @@ class PolicyDirectory:
         """
         schema = Schema.load(schemas)
         policies = PolicySet.from_files(read_directory(directory), schema, kinds)
-        return cls(directory, schema, kinds, time, CedarPolicy(policies, time))
+        held = NoGrants() if grants is None else grants
+        return cls(directory, schema, kinds, time, held, CedarPolicy(policies, time, held))
 
     @property
     def version(self) -> str:
@@ -205,7 +252,7 @@ class PolicyDirectory:
 
     @property
     def epoch(self) -> str:
-        """The version in force, with the second if a policy reads the time."""
+        """The version in force, with what is granted, and the second if a policy reads it."""
         return self._current.epoch
 
     @property
@@ -213,13 +260,13 @@ class PolicyDirectory:
         """The set in force."""
         return self._current.policies
 
-    def decide(self, principal: Principal, operation: Operation) -> Verdict:
+    def decide(self, principal: Principal, operation: Operation, session: str = "") -> Verdict:
         """Judge an operation."""
-        return self._current.decide(principal, operation)
+        return self._current.decide(principal, operation, session)
 
-    def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
+    def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         """Say how each field is shown, by its id."""
-        return self._current.sights(principal, fields)
+        return self._current.sights(principal, fields, session)
 
     def reload(self) -> bool:
         """Put the files as they are now in force; say whether anything changed.
@@ -250,7 +297,7 @@ class PolicyDirectory:
         if policies.version == self.version:
             return False
         log.info("policy {new} replaces {old}", new=policies.version, old=self.version)
-        self._current = CedarPolicy(policies, self._time)
+        self._current = CedarPolicy(policies, self._time, self._grants)
         return True
 
     def refuse(self, error: PolicyError) -> None:

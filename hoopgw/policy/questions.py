@@ -17,8 +17,9 @@ import cedarpy
 from attrs import field, frozen
 from attrs.validators import min_len
 
-from hoopgw.events import Access, ContextValue, Hop, HopKind, Resource
+from hoopgw.events import Access, ContextValue, Hop, Resource
 from hoopgw.policy.annotations import Rule
+from hoopgw.policy.links import ENTITY_TYPES, Link
 from hoopgw.policy.lint import TARGET
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import Compiled, Slice
@@ -27,11 +28,8 @@ from hoopgw.wire_values import attributes_to_dict
 BATCH_LIMIT: Final = 2000
 """Questions in one batch; about 60 µs each, while the worker does nothing else."""
 
-_TYPES: Final[Mapping[HopKind, str]] = {
-    "person": "Hoopgw::Person",
-    "workload": "Hoopgw::Workload",
-    "agent": "Hoopgw::Agent",
-}
+_OURS: Final = ("chain", "approvals", "breakglass", "now")
+"""What the context has from us, and from no protocol."""
 
 
 @frozen(kw_only=True)
@@ -45,6 +43,16 @@ class Inquiry:
     """Rules whose approval was given."""
     now: int
     """Seconds since the epoch."""
+    links: tuple[Link, ...] = ()
+    """Templates that are linked for the chain: what it was granted for a while."""
+    breakglass: bool = False
+    """Whether who asks has broken glass here."""
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The targets that it is about."""
+        resources = _with_parents(access.resource for access in self.accesses)
+        return frozenset(resource.id for resource in resources if resource.type == TARGET)
 
 
 @frozen(kw_only=True)
@@ -76,12 +84,12 @@ def ask(asked: Compiled, schema: Schema, inquiry: Inquiry) -> tuple[Answer, ...]
     ]
     resources = _with_parents(access.resource for access in inquiry.accesses)
     applicable = asked.for_targets(
-        frozenset(resource.id for resource in resources if resource.type == TARGET)
+        frozenset(resource.id for resource in resources if resource.type == TARGET), inquiry.links
     )
     results = cedarpy.is_authorized_batch(
         [
             {
-                "principal": {"type": _TYPES[hop.kind], "id": hop.id},
+                "principal": {"type": ENTITY_TYPES[hop.kind], "id": hop.id},
                 "action": _action(access.action),
                 "resource": {"type": access.resource.type, "id": access.resource.id},
                 "context": context,
@@ -133,14 +141,16 @@ def _context(inquiry: Inquiry, number: int) -> str:
             values[name] = value
         else:
             raise ValueError(f"context.{name} is neither text, truth, number nor texts")
-    if not values.keys().isdisjoint(("chain", "approvals", "now")):
-        raise ValueError("an operation must not bring context.chain, .approvals or .now itself")
+    if not values.keys().isdisjoint(_OURS):
+        names = ", .".join(_OURS)
+        raise ValueError(f"an operation must not bring context.{names} itself")
     values["chain"] = {
         "depth": len(inquiry.chain) - 1,
         "hop": number,
         "kinds": sorted({hop.kind for hop in inquiry.chain}),
     }
     values["approvals"] = sorted(inquiry.approvals)
+    values["breakglass"] = inquiry.breakglass
     values["now"] = inquiry.now
     return json.dumps(values)
 
@@ -164,7 +174,7 @@ def _entities(
     for hop in chain:
         groups = [{"type": "Hoopgw::Group", "id": group} for group in sorted(hop.groups)]
         more = attributes_to_dict(hop.attributes)
-        _put(found, schema.entity(_TYPES[hop.kind], hop.id, groups, frozenset(), more))
+        _put(found, schema.entity(ENTITY_TYPES[hop.kind], hop.id, groups, frozenset(), more))
     for resource in resources:
         parents = [{"type": each.type, "id": each.id} for each in resource.parents]
         _put(found, schema.entity(resource.type, resource.id, parents, resource.labels))

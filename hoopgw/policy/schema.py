@@ -15,7 +15,7 @@ from hoopgw.errors import PolicyError
 
 _PROBE: Final = """
 permit (principal, action, resource) when {
-  context.chain.depth + context.chain.hop + context.now == 0 &&
+  context.chain.depth + context.chain.hop + context.now == 0 && !context.breakglass &&
   context.chain.kinds.contains("") && context.approvals.contains("")
 };
 """
@@ -118,6 +118,6 @@ def _check_protocol(name: str, schema: cedarpy.Schema) -> None:
     if not result.validation_passed:
         raise PolicyError(
             f"the Cedar schema of protocol {name}: the context of each action must declare "
-            "`chain: Hoopgw::Chain, approvals: Set<String>, now: Long`; "
+            "`chain: Hoopgw::Chain, approvals: Set<String>, breakglass: Bool, now: Long`; "
             f"Cedar says: {result.errors[0].error}"
         )

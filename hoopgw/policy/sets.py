@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 import cedarpy
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from cedarpy import pst
 
 from hoopgw.errors import PolicyError
 from hoopgw.masking import KINDS
 from hoopgw.policy.annotations import Rule, apply_annotations
 from hoopgw.policy.cache import Recent
+from hoopgw.policy.links import Link
 from hoopgw.policy.lint import (
     Finding,
     Level,
@@ -30,6 +31,7 @@ from hoopgw.policy.lint import (
     reads_now,
     target_of,
 )
+from hoopgw.policy.offers import Offer, read_offer
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.text import (
     BrokenTextError,
@@ -53,21 +55,33 @@ class Compiled:
     """Policies parsed for asking.
 
     Cedar looks at every policy for every question, about a microsecond each. Most of a big set
-    name one target in their scope, so each target is asked about with those that could apply.
+    name one target in their scope, so each target is asked about with those that could apply; and
+    of what was granted, with the links of the chain that asks.
     """
 
     rules: tuple[Rule, ...] = field(repr=False)
+    templates: tuple[Rule, ...] = field(repr=False, default=())
+    """In force for nobody, until linked."""
     _slices: Recent[frozenset[str], Slice] = field(init=False, repr=False)
+    _linked: Recent[tuple[frozenset[str], tuple[Link, ...]], Slice] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._slices = Recent(_SLICES_LIMIT)
+        self._linked = Recent(_SLICES_LIMIT)
 
-    def for_targets(self, targets: frozenset[str]) -> Slice:
+    def for_targets(self, targets: frozenset[str], links: tuple[Link, ...] = ()) -> Slice:
         """Return those that can apply to resources below these targets, or below none."""
+        if links:
+            linked = self._linked.get((targets, links))
+            if linked is None:
+                linked = self.for_targets(targets).with_links(links)
+                self._linked.put((targets, links), linked)
+            return linked
         found = self._slices.get(targets)
         if found is None:
+            rules = (*self.rules, *self.templates)
             found = Slice.of(
-                [rule for rule in self.rules if rule.target is None or rule.target in targets]
+                [rule for rule in rules if rule.target is None or rule.target in targets]
             )
             self._slices.put(targets, found)
         return found
@@ -79,6 +93,8 @@ class Slice:
 
     handle: cedarpy.PolicySet = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
+    templates: Mapping[str, Rule] = field(repr=False)
+    """By their own ``@id``."""
 
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> Slice:
@@ -87,13 +103,32 @@ class Slice:
         handle = cedarpy.PolicySet.from_str(
             "\n".join(rule.text for rule in by_id.values()), release_gil=True
         )
+        parsed = handle.to_pst()
+        templates = (policy.annotations["id"] for policy in parsed.templates.values())
         return cls(
             handle,
-            {
-                name: by_id[policy.annotations["id"]]
-                for name, policy in handle.to_pst().static_policies.items()
-            },
+            {name: by_id[p.annotations["id"]] for name, p in parsed.static_policies.items()},
+            {name: by_id[name] for name in templates},
         )
+
+    def with_links(self, links: Iterable[Link]) -> Slice:
+        """Return this with templates linked; those of another target are left out."""
+        numbered = {
+            f"link{number}": link
+            for number, link in enumerate(links)
+            if link.template in self.templates
+        }
+        handle = self.handle.with_linked_batch(
+            [
+                {"template_id": link.template, "new_id": name, "values": link.values()}
+                for name, link in numbered.items()
+            ]
+        )
+        rules = {
+            name: evolve(self.templates[link.template], id=link.rule)
+            for name, link in numbered.items()
+        }
+        return Slice(handle, {**self.rules, **rules}, self.templates)
 
 
 @frozen(kw_only=True, eq=False)
@@ -107,6 +142,8 @@ class PolicySet:
     permits: Compiled = field(repr=False)
     reads_now: bool
     """Whether an answer may depend on the time."""
+    offers: Mapping[str, Offer] = field(factory=dict, repr=False)
+    """What may be asked for, by the ``@id`` of its template."""
     warnings: tuple[Finding, ...] = ()
 
     @classmethod
@@ -152,6 +189,10 @@ class PolicySet:
         """All policies that are in force. A template is not, until it is linked."""
         return self.all.rules
 
+    def offer(self, name: str) -> Offer | None:
+        """Return what is asked for by a name."""
+        return next((offer for offer in self.offers.values() if offer.name == name), None)
+
 
 def examine(
     files: Sequence[SourceFile], schema: Schema, kinds: Collection[str] = KINDS
@@ -171,13 +212,15 @@ def examine(
     if examination.has_errors:
         return None, findings
     rules, policies = examination.in_force, examination.policies
+    templates = tuple(examination.rules[name] for name in examination.offers)
     made = PolicySet(
         version=version_of(files),
         schema=schema,
-        all=Compiled(rules),
-        standing=Compiled(tuple(rule for rule in rules if not rule.is_curable)),
-        permits=Compiled(tuple(rule for rule in rules if rule.effect == "permit")),
+        all=Compiled(rules, templates),
+        standing=Compiled(tuple(rule for rule in rules if not rule.is_curable), templates),
+        permits=Compiled(tuple(rule for rule in rules if rule.effect == "permit"), templates),
         reads_now=any(map(reads_now, policies)),
+        offers=examination.offers,
         warnings=findings,
     )
     return made, findings
@@ -192,6 +235,7 @@ class _Examination:
     rules: dict[str, Rule] = field(factory=dict, init=False)
     policies: list[pst.Template] = field(factory=list, init=False)
     templates: set[str] = field(factory=set, init=False)
+    offers: dict[str, Offer] = field(factory=dict, init=False)
     findings: list[Finding] = field(factory=list, init=False)
 
     @property
@@ -229,6 +273,7 @@ class _Examination:
             self._add(name, found[0], statement)
             if parsed.templates:
                 self.templates.add(name)
+            self._add_offer(name, found[0], statement)
 
     def _add(self, name: str, policy: pst.Template, statement: Statement) -> None:
         plain = Rule(
@@ -249,6 +294,22 @@ class _Examination:
             self.report(rule.file, rule.line, text, level)
         self.rules[name] = rule
         self.policies.append(policy)
+
+    def _add_offer(self, name: str, policy: pst.Template, statement: Statement) -> None:
+        """Read what a template offers."""
+        is_template = name in self.templates
+        report = partial(self.report, statement.file, statement.line)
+        offer, problems = read_offer(name, statement.text, policy, is_template=is_template)
+        for problem in problems:
+            report(problem)
+        if offer is None:
+            if is_template and not problems:
+                report('nobody can ask for this template: give it @grant("name")', "warning")
+            return
+        twin = next((each for each in self.offers.values() if each.name == offer.name), None)
+        if twin is not None:
+            report(f"@grant {offer.name!r} is the name of {twin.template} too; give it another")
+        self.offers[name] = offer
 
     def check_references(self) -> None:
         """Find approvals asked for that nobody could be asked to give."""

@@ -223,7 +223,12 @@ class SchemaTests(SynchronousTestCase):
     """Tests for `Schema`."""
 
     def test_protocols_must_declare_what_is_ours(self) -> None:
-        for gone in ("now: Long,", "approvals: Set<String>,", "chain: Hoopgw::Chain,"):
+        for gone in (
+            "now: Long,",
+            "approvals: Set<String>,",
+            "breakglass: Bool,",
+            "chain: Hoopgw::Chain,",
+        ):
             text = SHOP_SCHEMA.replace(gone, "", 1)
             with self.assertRaisesRegex(PolicyError, "protocol shop: .* must declare"):
                 Schema.load({"shop": text})

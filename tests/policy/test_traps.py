@@ -40,7 +40,12 @@ def raw(
     schema: cedarpy.Schema | None = None,
 ) -> cedarpy.AuthzResult:
     """Ask Cedar without any of our code."""
-    own = {"chain": {"depth": 0, "hop": 0, "kinds": ["person"]}, "approvals": [], "now": 0}
+    own = {
+        "chain": {"depth": 0, "hop": 0, "kinds": ["person"]},
+        "approvals": [],
+        "breakglass": False,
+        "now": 0,
+    }
     return cedarpy.is_authorized(
         {
             "principal": {"type": "Hoopgw::Person", "id": ALICE.id},

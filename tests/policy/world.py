@@ -17,7 +17,7 @@ namespace Shop {
   entity Shelf in [Hoopgw::Target] = { labels: Set<String> };
   entity Field in [Shelf] = { labels: Set<String> };
   type Order = {
-    chain: Hoopgw::Chain, approvals: Set<String>, now: Long,
+    chain: Hoopgw::Chain, approvals: Set<String>, breakglass: Bool, now: Long,
     bulk: Bool, count: Long, words: Set<String>, note?: String,
   };
   action read, write;
@@ -32,7 +32,7 @@ namespace Shop {
   action see appliesTo {
     principal: [Hoopgw::Person, Hoopgw::Workload, Hoopgw::Agent],
     resource: [Field],
-    context: { chain: Hoopgw::Chain, approvals: Set<String>, now: Long },
+    context: { chain: Hoopgw::Chain, approvals: Set<String>, breakglass: Bool, now: Long },
   };
 }
 """

@@ -91,7 +91,7 @@ class FakePolicy:
         self.max_rows: int | None = None
         self.refuses: set[str] = set()
 
-    def decide(self, principal: Principal, operation: Operation) -> Verdict:
+    def decide(self, principal: Principal, operation: Operation, session: str = "") -> Verdict:
         self.asked.append(operation)
         actions = {access.action for access in operation.accesses}
         if actions & self.refuses:
@@ -103,7 +103,7 @@ class FakePolicy:
             return self._verdict(Review(remedies=(remedy,)), "approve-deletes")
         return self._verdict(Allow(max_rows=self.max_rows), "all")
 
-    def sights(self, principal: Principal, fields: Sequence[Resource]) -> Sights:
+    def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         return {each.id: Sight(mask="last4") for each in fields}
 
     def _verdict(self, decision: Any, rule: str) -> Verdict:

@@ -1,0 +1,37 @@
+"""Time that does not go back: setting a clock back must not make a grant live longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+
+@define(eq=False)
+class ForwardClock:
+    """Gives the later of the clock on the wall, and of what has passed since it was last seen.
+
+    Args:
+        wall: seconds since the epoch, which somebody may set.
+        steady: seconds since whenever, which nobody can set.
+
+    """
+
+    _wall: Callable[[], float]
+    _steady: Callable[[], float]
+    _seen: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen, self._at = self._wall(), self._steady()
+
+    def __call__(self) -> float:
+        """Return seconds since the epoch."""
+        steady = self._steady()
+        self._seen = max(self._wall(), self._seen + steady - self._at)
+        self._at = steady
+        return self._seen
+
+    def is_at_least(self, time: float) -> None:
+        """Take it that a time has passed: something that is kept bears it."""
+        self._seen = max(self(), time)

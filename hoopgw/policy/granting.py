@@ -1,0 +1,147 @@
+"""What becomes of a verdict through grants: those that are held, and those that would help.
+
+A grant only ever adds permits, and breaking glass only lifts what a policy says that it lifts
+(``unless { context.breakglass }``). So what is allowed without a grant is never looked at again,
+and uses none up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import evolve
+
+from hoopgw.grants.held import HeldGrant
+from hoopgw.policy.decision import Allow, Deny, Review, Sight, Use, Verdict
+from hoopgw.policy.judging import SightVerdict, judge, judge_sights
+from hoopgw.policy.links import grant_of, links_if_granted, links_of
+from hoopgw.policy.offers import Offer
+from hoopgw.policy.questions import Inquiry
+from hoopgw.policy.sets import PolicySet
+
+TRIED_LIMIT: Final = 20
+"""Offers that are tried, one by one, on a refused operation; and grants that could be used up."""
+
+
+def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, ...]) -> Verdict:
+    """Judge an operation of somebody, with the grants that it holds.
+
+    In this order: what is allowed without, by grants, by broken glass; then what people could
+    approve; then what can be used up. A refusal says what to ask for.
+    """
+    plain = judge(policies, inquiry)
+    if plain.errors or isinstance(plain.decision, Allow):
+        return plain
+    ready = links_of((g for g in held if g.is_ready and not g.breakglass), policies.offers)
+    with_ready = evolve(inquiry, links=ready)
+    best = plain
+    if ready:
+        found = _named(judge(policies, with_ready))
+        if found.errors or isinstance(found.decision, Allow):
+            return found
+        best = _better(best, found)
+    glass = links_of((g for g in held if g.breakglass), policies.offers)
+    if glass:
+        broken = evolve(inquiry, links=(*ready, *glass), breakglass=True)
+        found = evolve(_named(judge(policies, broken)), strict=True)
+        if found.errors or isinstance(found.decision, Allow):
+            return found
+        best = _better(best, found)
+    if not isinstance(best.decision, Deny):
+        return best
+    return _refused(policies, with_ready, best, held)
+
+
+def _better(best: Verdict, found: Verdict) -> Verdict:
+    is_better = isinstance(best.decision, Deny) and isinstance(found.decision, Review)
+    return found if is_better else best
+
+
+def _named(verdict: Verdict) -> Verdict:
+    """Name the grants by which a verdict holds."""
+    named = dict.fromkeys(grant_of(rule) for rule in verdict.because)
+    return evolve(verdict, grants=tuple(name for name in named if name))
+
+
+def _refused(
+    policies: PolicySet, inquiry: Inquiry, verdict: Verdict, held: tuple[HeldGrant, ...]
+) -> Verdict:
+    """Say of a refusal what can be used up, or asked for, against it."""
+    assert isinstance(verdict.decision, Deny)
+    is_final = bool(verdict.because)  # a forbid that no grant lifts
+    uses = () if is_final else tuple(_uses(policies, inquiry, held))
+    return evolve(
+        verdict,
+        decision=evolve(verdict.decision, uses=uses),
+        cures=() if is_final else _cures(policies, inquiry, breaks=False),
+        breakglass=_cures(policies, inquiry, breaks=True),
+    )
+
+
+def _uses(policies: PolicySet, inquiry: Inquiry, held: Iterable[HeldGrant]) -> Iterable[Use]:
+    """Yield the grants that would do if they can be used."""
+    waiting = [grant for grant in held if not grant.is_ready and not grant.breakglass]
+    for grant in waiting[:TRIED_LIMIT]:
+        links = links_of((grant,), policies.offers)
+        if not links:
+            continue
+        found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links)))
+        if isinstance(found.decision, Allow):
+            yield Use(
+                grant=grant.id,
+                digest=grant.digest if grant.scope == "call" else None,
+                max_rows=found.decision.max_rows,
+                because=found.because,
+            )
+
+
+def _cures(policies: PolicySet, inquiry: Inquiry, *, breaks: bool) -> tuple[str, ...]:
+    """Name the offers each of which would turn a refusal into something else."""
+    offers = [offer for offer in policies.offers.values() if bool(offer.breakglass) == breaks]
+    if not offers or len(inquiry.targets) != 1:
+        return ()
+    (target,) = inquiry.targets
+    asked = evolve(inquiry, breakglass=breaks)
+    able = [offer for offer in offers if offer.refuses(inquiry.chain, target) is None]
+    # Grants only permit, so if all of them together do not help, none does.
+    if not able or not _helps(policies, asked, able, target):
+        return ()
+    helping = (o.name for o in able[:TRIED_LIMIT] if _helps(policies, asked, [o], target))
+    return tuple(helping)
+
+
+def _helps(policies: PolicySet, inquiry: Inquiry, offers: Iterable[Offer], target: str) -> bool:
+    links = (link for offer in offers for link in links_if_granted(offer, inquiry.chain, target))
+    found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links)))
+    return not isinstance(found.decision, Deny)
+
+
+def judge_sights_granted(
+    policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, ...]
+) -> list[SightVerdict]:
+    """Judge how fields are shown to somebody, with the grants that it holds.
+
+    As `judge_sights`; a grant shows more of a field, or makes no difference.
+    """
+    plain = judge_sights(policies, inquiry)
+    ready = [grant for grant in held if grant.is_ready]
+    links = links_of(ready, policies.offers)
+    if not links or all(_clearness(each) == 0 for each in plain):
+        return plain
+    breaks = any(grant.breakglass for grant in ready)
+    granted = judge_sights(policies, evolve(inquiry, links=links, breakglass=breaks))
+    return [
+        then if not first.errors and _clearness(then) < _clearness(first) else first
+        for first, then in zip(plain, granted, strict=True)
+    ]
+
+
+def _clearness(judged: SightVerdict) -> int:
+    """Return 0 for a clear value, 1 for a masked one, 2 for none."""
+    match judged.sight:
+        case Sight(mask=None):
+            return 0
+        case Sight():
+            return 1
+    return 2
