@@ -92,6 +92,10 @@ class _Result(_Other, frozen=True, tag="result"):
     pass
 
 
+class _Grant(_Other, frozen=True, tag="grant.step"):
+    pass
+
+
 class _Intent(msgspec.Struct, frozen=True, array_like=True, tag="intent"):
     """What it needs of an intent, and as little of the rest as there is on the way."""
 
@@ -117,6 +121,7 @@ _Noted: TypeAlias = (
     | _Judged
     | _Shown
     | _Settled
+    | _Grant
 )
 _decode: Final = msgspec.msgpack.Decoder(_Noted).decode
 

@@ -203,6 +203,38 @@ class Result(Record, frozen=True, tag="result"):
     """Their SHA-256."""
 
 
+class GrantStep(Record, frozen=True, tag="grant.step"):
+    """What became of a just-in-time grant; in the recording of the control process."""
+
+    grant: str
+    step: str
+    """``requested``, ``approved``, ``denied``, ``withdrawn``, ``used``, ``expired``, ``revoked``,
+    ``consumed``, ``break-glass`` or ``after-review``."""
+    name: str
+    """What was asked for."""
+    template: str
+    """The policy that it links."""
+    terms: str
+    """Digest of that policy's text."""
+    chain: list[HopRecord]
+    """Who asked."""
+    nodes: list[str]
+    target: str
+    scope: str
+    seconds: int
+    by: str
+    """Who did this, if it was not who asked."""
+    used_in: str
+    """The session that used it."""
+    digest: bytes
+    """Of the one operation that it is for."""
+    until: int
+    """When it ends, in nanoseconds since the epoch; 0 if it has not begun."""
+    extends: str
+    text: str
+    """The reason, or what was said to it."""
+
+
 class SessionEnded(Record, frozen=True, tag="session.ended"):
     """Nothing follows it in this session."""
 
@@ -219,6 +251,7 @@ AnyRecord: TypeAlias = (
     | Intent
     | ReviewSettled
     | Result
+    | GrantStep
     | SessionEnded
 )
 

@@ -67,6 +67,8 @@ class Ask:
     context: Mapping[str, ContextValue] = field(factory=dict)
     remedies: tuple[Remedy, ...]
     reason: str = ""
+    prefix: str = "r"
+    """Begins the request's id: ``r`` for an operation that is held, ``g`` for a grant."""
 
 
 Settled = Callable[[Request, tuple[Vote, ...]], None]
@@ -86,8 +88,12 @@ class Docket:
     """Approvals that were seen used, to when they would have ended: a store that was put back to
     an earlier state cannot bring them back while this process lives."""
 
-    def file(self, ask: Ask) -> Request:
+    def file(self, ask: Ask, also: Callable[[Request], None] = lambda _filed: None) -> Request:
         """File a request, or join the one that waits for the very same operation.
+
+        Args:
+            ask: what is asked.
+            also: done in the same transaction with a new request, not with one that was joined.
 
         Raises:
             UnavailableError: it cannot be put before people.
@@ -110,6 +116,7 @@ class Docket:
             request = self._new(ask, key, now)
             self._check_room(change, ask.principal)
             change.add_request(request)
+            also(request)
         if found is not None:
             self._tell(found.id)
         return request
@@ -138,11 +145,11 @@ class Docket:
                     name=voter.root.name,
                     groups=voter.root.groups,
                     approve=approve,
-                    comment=_words(comment),
+                    comment=words(comment),
                     at=now,
                 )
             )
-            moved = self._after_vote(change, old, voter, _words(comment), approve=approve, now=now)
+            moved = self._after_vote(change, old, voter, words(comment), approve=approve, now=now)
         if moved.state != "requested":
             self._tell(request)
         return moved
@@ -163,7 +170,7 @@ class Docket:
                 raise TooLateError(late)
             if old.reason or change.votes(request):
                 raise TooLateError("there is a reason, or a vote, already")
-            new = evolve(old, reason=_words(reason))
+            new = evolve(old, reason=words(reason))
             return self._moved(change, old, new)
 
     def withdraw(self, request: str, note: str) -> bool:
@@ -210,8 +217,15 @@ class Docket:
         self._tell(request)
         return new
 
-    def consume(self, request: str, digest: bytes) -> bool:
-        """Use an approval: true exactly once, and only for what was approved."""
+    def consume(self, request: str, digest: bytes, also: Callable[[], None] = lambda: None) -> bool:
+        """Use an approval: true exactly once, and only for what was approved.
+
+        Args:
+            request: the one.
+            digest: of what is about to be done.
+            also: done in the same transaction, if the approval is used.
+
+        """
         now = self._now()
         if request in self._used:
             return False
@@ -229,6 +243,7 @@ class Docket:
                 return False
             if not change.replace(old, evolve(old, state="consumed")):
                 return False
+            also()
         self._used[request] = old.usable_until
         return True
 
@@ -250,7 +265,7 @@ class Docket:
     def _new(self, ask: Ask, key: bytes, now: float) -> Request:
         patience = min(remedy.patience for remedy in ask.remedies)
         return Request(
-            id=f"r-{secrets.token_hex(8)}",
+            id=f"{ask.prefix}-{secrets.token_hex(8)}",
             join_key=key,
             principal=ask.principal,
             session=ask.session,
@@ -261,7 +276,7 @@ class Docket:
             digest=ask.digest,
             context=ask.context,
             remedies=ask.remedies,
-            reason=_words(ask.reason),
+            reason=words(ask.reason),
             created=now,
             expires=min(now + patience, ask.principal.expires),
         )
@@ -320,7 +335,7 @@ class Docket:
         return self._moved(change, old, self._settled(old, state, note, self._now()))
 
     def _settled(self, old: Request, state: State, note: str, now: float) -> Request:
-        return evolve(old, state=state, note=_words(note), settled=now)
+        return evolve(old, state=state, note=words(note), settled=now)
 
     def _moved(self, change: Change, old: Request, new: Request) -> Request:
         if not change.replace(old, new):
@@ -357,6 +372,6 @@ def _existing(change: Change, request: str) -> Request:
     return found
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
     """Return words of a person as they are kept: bounded, and safe for a terminal."""
     return "".join(c if c.isprintable() else " " for c in text[:WORDS_LIMIT]).strip()

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from hoopgw.events import ContextValue, HopKind, Node, Principal
 from hoopgw.policy.decision import Remedy
+from hoopgw.store.grant_rows import GrantStore
 
 State: TypeAlias = Literal["requested", "approved", "denied", "expired", "withdrawn", "consumed"]
 
@@ -262,6 +263,11 @@ class Store(Protocol):
     @property
     def tampered(self) -> int:
         """How often a row was read whose seal did not hold."""
+        ...
+
+    @property
+    def grants(self) -> GrantStore:
+        """Just-in-time grants."""
         ...
 
     @property

@@ -28,6 +28,7 @@ from hoopgw.store.migrate import migrate
 from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHead, State, Vote
 from hoopgw.store.sealed import SealedDatabase, marks, store_errors
 from hoopgw.store.seals import SealKey
+from hoopgw.store.sqlite_grants import SqliteGrants
 from hoopgw.store.sqlite_logins import SqliteLogins
 from hoopgw.store.sqlite_nodes import SqliteNodes
 from hoopgw.store.sqlite_rows import (
@@ -71,12 +72,14 @@ class SqliteStore:
     _quick: sqlite3.Connection
     logins: SqliteLogins = field(init=False)
     nodes: SqliteNodes = field(init=False)
+    grants: SqliteGrants = field(init=False)
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """What was seen revoked: a row that is deleted behind our back brings none back."""
 
     def __attrs_post_init__(self) -> None:
         self.logins = SqliteLogins(self._db)
         self.nodes = SqliteNodes(self._db)
+        self.grants = SqliteGrants(self._db)
         self._revoked.update(self.revoked())
 
     @property
@@ -273,6 +276,7 @@ class SqliteStore:
         with self._db.transaction():
             for table in _ENDING:
                 self._db.write(f"DELETE FROM {table} WHERE expires < ?", now)
+            self.grants.purge(settled_before)
             settled = "state NOT IN ('requested', 'approved')"
             self._db.write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
             self._db.write(
