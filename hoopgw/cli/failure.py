@@ -23,6 +23,9 @@ NOT_LOGGED_IN: Final = 3
 UNREACHABLE: Final = 4
 """The gateway does not answer, or its certificate is not trusted."""
 
+INVALID: Final = 5
+"""Policies, cases, queries or a log are not valid, so nothing could be judged."""
+
 JSON_KEY: Final = "hoopgw.json"
 """Where the context keeps whether the output is JSON."""
 

@@ -1,7 +1,8 @@
 """Test cases for policies: what is asked, and what must come out.
 
-They stand beside the policies in ``*.cases.toml`` files; hoopgw-policy(7) describes the format.
-A case is judged by the same code as live operations, without their cache.
+They stand beside the policies in ``*.cases.yaml`` files (or ``*.cases.toml``, the same in another
+notation); hoopgw-policy(7) describes the format. A case is judged by the same code as live
+operations, without their cache.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from attrs import frozen
 
 from hoopgw.errors import PolicyError
 from hoopgw.events import Access, ContextValue, Hop, HopKind, Node, Operation, Principal, Resource
+from hoopgw.policy import strict_yaml
+from hoopgw.policy.annotations import Rule
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain, is_sight
 from hoopgw.policy.sets import PolicySet
@@ -66,14 +69,50 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @frozen(kw_only=True)
+class Difference:
+    """One thing that is not as expected."""
+
+    name: str
+    """The case's key."""
+    expected: str
+    got: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        said = {
+            "expect": f"expected {self.expected}, got {self.got}",
+            "max_rows": f"expected {self.expected} rows at most, got {self.got}",
+            "reason": f"expected the reason to have {self.expected!r}, got {self.got!r}",
+        }.get(self.name, f"expected {self.name} {self.expected}, got {self.got}")
+        return f"{said}: {self.note}" if self.note else said
+
+
+@frozen(kw_only=True)
 class CaseResult:
     """One case, and how it came out."""
 
     file: str
+    line: int
+    """Where the case begins; 0 if its notation does not tell."""
     name: str
-    problems: tuple[str, ...]
-    """What is not as expected; none if it passed."""
+    asked: str
+    """Who asks for what, in one line."""
+    differences: tuple[Difference, ...]
+    """What is not as expected."""
+    errors: tuple[str, ...]
+    """What erred: a case never passes with it."""
     explanation: Explanation
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, in words; nothing if it passed."""
+        erred = (f"the policy erred: {'; '.join(self.errors)}",) if self.errors else ()
+        return (*erred, *map(str, self.differences))
+
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}" if self.line else self.file
 
     @property
     def is_passed(self) -> bool:
@@ -82,28 +121,44 @@ class CaseResult:
 
 
 def run_cases(policies: PolicySet, directory: Path) -> tuple[CaseResult, ...]:
-    """Run all ``*.cases.toml`` files of a directory, sorted by name.
+    """Run all files of cases in a directory, sorted by name.
 
     Raises:
         PolicyError: one cannot be read or is not of the format; the text names the key.
 
     """
+    paths = (path for kind in ("yaml", "yml", "toml") for path in directory.glob(f"*.cases.{kind}"))
+    return tuple(result for path in sorted(paths) for result in _run_file(policies, path))
+
+
+@frozen(kw_only=True)
+class Coverage:
+    """How often one policy decided a case."""
+
+    rule: Rule
+    cases: tuple[str, ...]
+    """Names of the cases that it decided: as a permit that held, or as a forbid that refused."""
+
+
+def coverage(policies: PolicySet, results: Iterable[CaseResult]) -> tuple[Coverage, ...]:
+    """Say for each policy in force which cases it decided, in the set's order."""
+    decided: dict[str, list[str]] = {}
+    for result in results:
+        for name in result.explanation.outcome.because:
+            decided.setdefault(name, []).append(result.name)
     return tuple(
-        result
-        for path in sorted(directory.glob("*.cases.toml"))
-        for result in _run_file(policies, path)
+        Coverage(rule=rule, cases=tuple(decided.get(rule.id, ()))) for rule in policies.rules
     )
 
 
 def untested(policies: PolicySet, results: Iterable[CaseResult]) -> tuple[str, ...]:
     """Return the ids of the policies that decided no case, in the set's order."""
-    tested = {name for result in results for name in result.explanation.outcome.because}
-    return tuple(rule.id for rule in policies.rules if rule.id not in tested)
+    return tuple(each.rule.id for each in coverage(policies, results) if not each.cases)
 
 
 def _run_file(policies: PolicySet, path: Path) -> Iterator[CaseResult]:
-    file = _load(path)
-    for case in file.cases:
+    file, lines = _load(path)
+    for number, case in enumerate(file.cases):
         try:
             principal, operation = _question(file, case)
         except ValueError as error:
@@ -111,17 +166,30 @@ def _run_file(policies: PolicySet, path: Path) -> Iterator[CaseResult]:
         explanation = explain(
             policies, principal, operation, _seconds(case.now), frozenset(case.approvals)
         )
-        problems = tuple(_problems(case, explanation.outcome))
-        yield CaseResult(file=path.name, name=case.name, problems=problems, explanation=explanation)
+        outcome = explanation.outcome
+        yield CaseResult(
+            file=path.name,
+            line=lines[number] if lines else 0,
+            name=case.name,
+            asked=f"{' / '.join(case.who)} asks {case.action} on {', '.join(case.on)}",
+            differences=tuple(_differences(case, outcome)),
+            errors=outcome.errors if isinstance(outcome, Verdict) else (),
+            explanation=explanation,
+        )
 
 
-def _load(path: Path) -> _File:
+def _load(path: Path) -> tuple[_File, list[int]]:
+    """Return a file, and the line of each of its cases if the notation tells."""
     try:
         with path.open("rb") as stream:
             data = stream.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
             raise PolicyError(f"{path} is bigger than {FILE_LIMIT} bytes; split it")
-        return msgspec.convert(tomllib.loads(data.decode()), _File)
+        if path.suffix == ".toml":
+            return msgspec.convert(tomllib.loads(data.decode()), _File), []
+        found, lines = strict_yaml.load(data.decode(), str(path))
+        file = msgspec.convert(found, _File)
+        return file, [lines[id(case)] for case in found["cases"]]
     except OSError as error:
         raise PolicyError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of tomllib, msgspec and UTF-8
@@ -192,24 +260,24 @@ def _resource(resources: Mapping[str, _Resource], name: str, level: int) -> Reso
     )
 
 
-def _problems(case: _Case, outcome: Verdict | Sight | Hidden) -> Iterator[str]:
-    if isinstance(outcome, Verdict) and outcome.errors:
-        yield f"the policy erred: {'; '.join(outcome.errors)}"
-    got = _name(outcome)
+def _differences(case: _Case, outcome: Verdict | Sight | Hidden) -> Iterator[Difference]:
+    got, by = _name(outcome), _by(outcome)
     if got != case.expect:
-        yield f"expected {case.expect}, got {got}: {_reason(outcome) or 'by ' + _by(outcome)}"
+        note = _reason(outcome) or "by " + by
+        yield Difference(name="expect", expected=case.expect, got=got, note=note)
         return
     if case.by is not None and set(case.by) != set(outcome.because):
-        yield f"expected by {', '.join(sorted(case.by)) or 'nothing'}, got {_by(outcome)}"
+        expected = ", ".join(sorted(case.by)) or "nothing"
+        yield Difference(name="by", expected=expected, got=by)
     if case.reason is not None and case.reason not in _reason(outcome):
-        yield f"expected the reason to have {case.reason!r}, got {_reason(outcome)!r}"
+        yield Difference(name="reason", expected=case.reason, got=_reason(outcome))
     mask = outcome.mask if isinstance(outcome, Sight) else None
     if case.mask != mask and (case.mask is not None or case.expect == "masked"):
-        yield f"expected mask {case.mask}, got {mask}"
+        yield Difference(name="mask", expected=str(case.mask), got=str(mask))
     decision = outcome.decision if isinstance(outcome, Verdict) else None
     rows = None if decision is None or isinstance(decision, Deny) else decision.max_rows
     if case.max_rows is not None and case.max_rows != rows:
-        yield f"expected {case.max_rows} rows at most, got {rows}"
+        yield Difference(name="max_rows", expected=str(case.max_rows), got=str(rows))
 
 
 def _name(outcome: Verdict | Sight | Hidden) -> Expected:

@@ -125,8 +125,8 @@ class PolicyTests(FolderTestCase):
         """Is named, with why, and the status is 1."""
         for file in POLICIES.iterdir():
             Path(file.name).write_bytes(file.read_bytes())
-        cases = Path("orders.cases.toml")
-        cases.write_text(cases.read_text().replace('expect = "allow"', 'expect = "deny"', 1))
+        cases = Path("orders.cases.yaml")
+        cases.write_text(cases.read_text().replace("expect: allow", "expect: deny", 1))
         result = run("policy", "test", ".")
         self.assertEqual(result.status, 1)
         self.assertIn("expected deny, got allow", result.output)

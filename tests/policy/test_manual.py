@@ -32,7 +32,7 @@ class ManualTests(SynchronousTestCase):
         place.mkdir()
         first, second, cases = blocks
         (place / "page.cedar").write_text(f"{first}\n{second}\n")
-        (place / "page.cases.toml").write_text(cases)
+        (place / "page.cases.yaml").write_text(cases)
         self.assertEqual(check(place, SCHEMAS), ())
         (result,) = run_cases(PolicySet.load(place, SCHEMAS), place)
         self.assertEqual(result.problems, ())
