@@ -39,6 +39,8 @@ from hoopgw.recording.records import (
     TextDefined,
 )
 from hoopgw.spi import Recorder, ReviewOutcome
+from hoopgw.terminal import printable_bytes
+from hoopgw_postgres.bound import bound_values
 from hoopgw_postgres.flow import Asked, Prepared, Running
 from hoopgw_postgres.judge import Judged
 
@@ -47,6 +49,10 @@ PARAMETERS_LIMIT: Final = 65_536
 _NOTED_LIMIT: Final = 2000
 """Judgements whose input is known by name."""
 _DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
+_WIDTH: Final = 20_000
+"""Bytes of one bound value that reviewers see."""
+_COUNT: Final = 1_000
+"""Bound values that reviewers see."""
 _LENGTH: Final = struct.Struct(">Q").pack
 
 
@@ -267,13 +273,20 @@ class Journal:
             self._recorder.put_off(SessionEnded(self.session, self._next(), self.now(), reason))
 
     def operation(self, judged: Judged, asked: Asked) -> Operation:
-        """Describe what would run, for reviewers."""
+        """Describe what would run, for reviewers: with what it names, and what is bound to it."""
+        # Before the text: what a client writes there comes after what we say.
+        notes = [
+            f"bound: {each}" for each in bound_values(asked.parameters, width=_WIDTH, count=_COUNT)
+        ]
+        named = filter(None, judged.executed.split(b"\0"))
+        notes += [f"executes: {printable_bytes(each)}" for each in named]
+        text = asked.text.decode("utf-8", "replace")
         return Operation(
             protocol="postgres",
             target=self._opening.target,
             action=judged.action,
             accesses=judged.accesses,
-            text=asked.text.decode("utf-8", "replace"),
+            text="\n".join([*(f"-- {note}" for note in notes), text]),
             context=judged.context,
             digest=self._digest(judged, asked),
         )

@@ -8,9 +8,7 @@ escaped (`hoopgw.terminal`), and a record that makes no sense becomes a note, ne
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
 
 from hoopgw.recording.records import (
     AnyRecord,
@@ -24,14 +22,8 @@ from hoopgw.recording.records import (
 )
 from hoopgw.spi import ReplayLine
 from hoopgw.terminal import printable, printable_bytes
+from hoopgw_postgres.bound import bound_values
 from hoopgw_postgres.replay_answer import answer_lines
-
-_VALUE_WIDTH: Final = 200
-"""Characters of one bound value that are shown."""
-_VALUES_SHOWN: Final = 50
-"""Bound values that are shown; the protocol allows 65,535."""
-_TYPES_LIMIT: Final = 1000
-"""Types that are looked past; with more, the values are shown as bytes."""
 
 
 def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
@@ -89,9 +81,9 @@ def _intent(record: Intent, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
     else:
         shown = printable_bytes(text, keep="\n\t").strip("\n")
     yield ReplayLine(at=record.at, kind="input", text=shown)
-    bound = "".join(_bound(record.parameters, record.parameters_size))
+    bound = bound_values(record.parameters, record.parameters_size)
     if bound:
-        yield ReplayLine(at=record.at, kind="note", text=bound)
+        yield ReplayLine(at=record.at, kind="note", text=f"bound: {', '.join(bound)}")
     yield ReplayLine(at=record.at, kind="decision", text=_decision(record))
 
 
@@ -123,66 +115,3 @@ def _result(record: Result) -> Iterator[ReplayLine]:
         facts.append(f"{record.masked} values masked")
     facts.append(f"{record.duration / 1e6:.1f} ms")
     yield ReplayLine(at=record.at, kind="note", text=", ".join(facts))
-
-
-def _bound(parameters: bytes, size: int) -> Iterator[str]:
-    """Show what was bound, of which ``size`` bytes were sent if not all were kept."""
-    if not parameters:
-        return
-    values = None if size else _bind_values(parameters)
-    if values is None:
-        yield f"bound: \\x{parameters[:_VALUE_WIDTH].hex()} ({size or len(parameters)} bytes)"
-        return
-    if not values:
-        return
-    shown = (
-        f"${number} = {_value(value, code)}"
-        for number, (value, code) in enumerate(values[:_VALUES_SHOWN], 1)
-    )
-    yield f"bound: {', '.join(shown)}"
-    if len(values) > _VALUES_SHOWN:
-        yield f", and {len(values) - _VALUES_SHOWN} more"
-
-
-def _value(value: bytes | None, code: int) -> str:
-    if value is None:
-        return "NULL"
-    cut = value[:_VALUE_WIDTH]
-    more = "…" if len(value) > _VALUE_WIDTH else ""
-    if code:
-        return f"\\x{cut.hex()}{more}"
-    return f"'{printable_bytes(cut)}{more}'"
-
-
-def _bind_values(parameters: bytes) -> list[tuple[bytes | None, int]] | None:
-    """Read the bound values with their format codes, or None if this cannot be read.
-
-    The types that Parse named stand in front, without their count (see `session.py`): the start
-    of the Bind's body is where its lengths come out even to the last byte.
-    """
-    for types in range(min(len(parameters) // 4, _TYPES_LIMIT) + 1):
-        values = _bind_body(parameters, 4 * types)
-        if values is not None and types <= len(values):
-            return values
-    return None
-
-
-def _bind_body(parameters: bytes, at: int) -> list[tuple[bytes | None, int]] | None:
-    """Read a Bind's body after the names, from ``at`` to the very end."""
-    try:
-        (count,) = struct.unpack_from("!H", parameters, at)
-        codes = struct.unpack_from(f"!{count}h", parameters, at + 2)
-        at += 2 + 2 * count
-        (number,) = struct.unpack_from("!H", parameters, at)
-        at += 2
-        values: list[tuple[bytes | None, int]] = []
-        for index in range(number):
-            (size,) = struct.unpack_from("!i", parameters, at)
-            at += 4
-            code = codes[index] if len(codes) > 1 else codes[0] if codes else 0
-            values.append((None if size < 0 else parameters[at : at + size], code))
-            at += max(size, 0)
-        (results,) = struct.unpack_from("!H", parameters, at)
-    except (struct.error, IndexError):
-        return None
-    return values if at + 2 + 2 * results == len(parameters) else None

@@ -83,6 +83,14 @@ def serves(rig: GatewayRig, patience: float = 3.0) -> bool:
     return time.monotonic() - started < patience
 
 
+def is_stuck(rig: GatewayRig) -> bool:
+    """Whether a session of the target cannot write on."""
+    target = rig.targets[TARGET]
+    query = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event = 'ClientWrite'"
+    with target.server.connect() as connection:
+        return connection.execute(query, [target.database]).rowcount > 0
+
+
 GIGABYTE = "SELECT repeat('x', 1000000) FROM generate_series(1, 1000)"
 
 
@@ -94,7 +102,7 @@ def test_a_client_that_does_not_read(rig: GatewayRig, asked: list[bytes]) -> Non
     """A result of a gigabyte stays where it is made."""
     with through(rig, TARGET) as client:
         client.send(*asked)
-        time.sleep(0.5)
+        wait_until("the target waits for its reader", lambda: is_stuck(rig))
         assert serves(rig)
 
 

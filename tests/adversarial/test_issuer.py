@@ -24,12 +24,6 @@ reactor: Any = _reactor
 Document = Callable[[], tuple[int, bytes]]
 
 
-def silence() -> tuple[int, bytes]:
-    """Answer when nobody waits any more."""
-    time.sleep(2.0)
-    return 200, b""
-
-
 def saying(body: bytes) -> Document:
     """Return what answers with a body."""
     return lambda: (200, body)
@@ -60,6 +54,7 @@ class Provider:
                 """Say nothing."""
 
         self.asked: list[str] = []
+        self.stopping = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Requests)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -77,8 +72,14 @@ class Provider:
         body = forge.key_set(*(forge.public_jwk(forge.rsa_key(n), n) for n in names))
         return lambda: (200, body)
 
+    def silence(self) -> tuple[int, bytes]:
+        """Answer when nobody waits any more."""
+        self.stopping.wait()
+        return 200, b""
+
     def stop(self) -> None:
         """Stop it."""
+        self.stopping.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -177,7 +178,7 @@ class OutageTests(IssuerCase):
             "too much": lambda: (200, huge),
             "garbage": lambda: (200, b"\xff\xfe"),
             "a redirect": lambda: (302, f"{self.provider.url}/other".encode()),
-            "silence": silence,
+            "silence": self.provider.silence,
             "a shared secret": lambda: (200, json.dumps({"keys": [symmetric]}).encode()),
             "a private key": lambda: (200, json.dumps({"keys": [private]}).encode()),
             "a short key": lambda: (200, json.dumps({"keys": [small]}).encode()),
@@ -202,7 +203,7 @@ class OutageTests(IssuerCase):
 
     async def test_silence_hinders_nobody_else(self) -> None:
         """While one log-in waits for keys, the API answers."""
-        self.provider.keys = silence
+        self.provider.keys = self.provider.silence
         waiting = self.login(self.made())
         began = time.monotonic()
         self.assertEqual((await self.call("GET", "/healthz")).status, 200)

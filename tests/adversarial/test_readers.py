@@ -64,7 +64,7 @@ HIDDEN: Final = (
     "SELECT a FROM t FOR UPDATE",
     "SELECT a FROM t FOR KEY SHARE",
     "COPY t TO PROGRAM 'id'",
-    "COPY t TO '/tmp/x'",
+    "COPY t TO '/nowhere/x'",
     "COPY (SELECT 1) TO PROGRAM 'id'",
     "BEGIN; PREPARE TRANSACTION 'x'",
     "COMMIT PREPARED 'x'",

@@ -186,10 +186,16 @@ class ReplayTests(SynchronousTestCase):
             self.assertEqual(lines[1].text, "bound: $1 = '42', $2 = NULL")
 
     def test_binary_values(self) -> None:
-        """A value in binary format is shown in hexadecimal."""
-        bound = struct.pack("!HhHiiHh", 1, 1, 1, 4, 7, 1, 1)
-        lines = shown(intent(b"select $1", bound))
-        self.assertEqual(lines[1].text, "bound: $1 = \\x00000007")
+        """A value in binary format is shown as what it may be: its type is not in the message."""
+        for value, expected in (
+            (b"\0\0\0\7", "\\x00000007 (7, if it is a number)"),
+            (b"ann@example.com", "'ann@example.com'"),
+            (b"abcd", "'abcd' (1633837924, if it is a number)"),
+            (b"\1\2\3", "\\x010203"),
+        ):
+            bound = struct.pack("!HhHi", 1, 1, 1, len(value)) + value + struct.pack("!Hh", 1, 1)
+            lines = shown(intent(b"select $1", bound))
+            self.assertEqual(lines[1].text, f"bound: $1 = {expected}")
 
     def test_values_that_were_not_all_kept(self) -> None:
         """Their beginning is shown, with how many bytes there were."""

@@ -271,6 +271,15 @@ class HoldTests(SynchronousTestCase):
         self.assertIn("dba", fields(body)["M"])
         self.assertIn("hoopgw requests approve r1", fields(body)["H"])
 
+    def test_reviewers_see_what_is_bound(self) -> None:
+        """Before the text, so that nothing in it can pass for what we say."""
+        talk = Conversation()
+        text = b"DELETE FROM t WHERE id = $1 -- $1 = 'nothing'"
+        talk.say(parse(text), bind(b"", b"42"), execute(), SYNC)
+        talk.answer(wire.message(b"1"), wire.message(b"2"), READY)
+        [asked] = talk.reviews.asked
+        self.assertEqual(asked.operation.text, f"-- bound: $1 = '42'\n{text.decode()}")
+
     def test_approved_runs_after_a_sync_of_its_record(self) -> None:
         """The settled review is synced before the first byte goes."""
         self.talk.recorder.hold_syncs = True
