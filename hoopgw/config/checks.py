@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Final
 
 from hoopgw.config.address import socket_path_problem
 from hoopgw.config.agent import SOURCES, AgentConfig, FloorRule
 from hoopgw.config.findings import Findings, listed
 from hoopgw.config.gateway import GatewayConfig, name_problem
+from hoopgw.identity.callers import problems
+from hoopgw.identity.issuers import confusion
+from hoopgw.identity.settings import IssuerSettings
 from hoopgw.spi import TargetSettings
 from hoopgw.transport import Address
 
@@ -28,8 +31,7 @@ def check_gateway(config: GatewayConfig, installed: Collection[str], findings: F
 
     """
     _once(findings, "targets", "name", (target.name for target in config.targets))
-    _once(findings, "identity.issuers", "alias", (i.alias for i in config.identity.issuers))
-    _once(findings, "identity.issuers", "issuer", (i.issuer for i in config.identity.issuers))
+    _issuers(findings, config.identity.issuers)
     _once(findings, "listeners", "listen", (listener.listen for listener in config.listeners))
     for index, listener in enumerate(config.listeners):
         where = f"listeners[{index}]"
@@ -58,6 +60,17 @@ def check_gateway(config: GatewayConfig, installed: Collection[str], findings: F
         if problem := socket_path_problem(socket):
             findings.error("state", "is too long for the sockets in it", problem)
             break
+
+
+def _issuers(findings: Findings, issuers: Sequence[IssuerSettings]) -> None:
+    for index, settings in enumerate(issuers):
+        where = f"identity.issuers[{index}]"
+        for problem in problems(settings):
+            findings.error(f"{where}.{problem.key}", problem.found, problem.expected)
+        for before, other in enumerate(issuers[:index]):
+            for clash in confusion(settings, other):
+                found = f"{clash.found}, as in identity.issuers[{before}]"
+                findings.error(f"{where}.{clash.key}", found, clash.expected)
 
 
 def _target(

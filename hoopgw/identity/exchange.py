@@ -33,7 +33,7 @@ from hoopgw.identity.dpop import ProvedKey
 from hoopgw.identity.issuing import Issuing
 from hoopgw.identity.jose import parse
 from hoopgw.identity.logins import Logins
-from hoopgw.identity.oidc import TokenUse, unverified_issuer
+from hoopgw.identity.oidc import TokenUse
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.token_parts import TokenParts
 from hoopgw.identity.tokens import GATEWAY, TARGET_LIFETIME, target_audience
@@ -116,7 +116,7 @@ class Exchange:
         token, use = form.get("subject_token", ""), _USES.get(form.get("subject_token_type", ""))
         if not token or use is None:
             raise ExchangeError("invalid_request", "subject_token or its type is missing")
-        if unverified_issuer(parse(token)) != self.parts.signer.issuer:
+        if parse(token).claims.get("iss") != self.parts.signer.issuer:
             wanted = form.get("requested_token_type", ACCESS_TOKEN)
             if form.get("audience", GATEWAY) != GATEWAY or wanted not in (ACCESS_TOKEN, JWT):
                 text = "log in first: an issuer's token gives only that"

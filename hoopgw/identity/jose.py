@@ -22,7 +22,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
@@ -53,6 +53,8 @@ class PublicKey:
 
     key: RSAKey | ECKey | OKPKey = field(repr=False)
     algorithm: str | None = None
+    issuer: str | None = None
+    """Whose tokens it signs, if its owner says so: Entra ID does, for all tenants in one set."""
 
 
 KeySet: TypeAlias = Mapping[str, PublicKey]
@@ -193,8 +195,12 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
-def read_key_set(document: Claims) -> KeySet:
+def read_key_set(document: Claims, uses: Collection[str | None] = ("sig",)) -> KeySet:
     """Read a JWK Set, and keep the keys that may verify signatures.
+
+    Args:
+        document: the set.
+        uses: values of ``use`` that count; None among them is a key without.
 
     Keys of other kinds, weak ones and those with a private part are left out, and so is every key
     whose ``kid`` another, different key has too.
@@ -210,7 +216,7 @@ def read_key_set(document: Claims) -> KeySet:
     first: dict[str, Claims] = {}
     doubted: set[str] = set()
     for member in members:
-        key = _parse_key(member) if isinstance(member, dict) else None
+        key = _parse_key(member, uses) if isinstance(member, dict) else None
         if key is not None:
             kid: str = member["kid"]
             keys[kid] = key
@@ -223,20 +229,23 @@ def read_key_set(document: Claims) -> KeySet:
     return keys
 
 
-def _parse_key(member: Claims) -> PublicKey | None:
-    kid, algorithm = member.get("kid"), member.get("alg")
+def _parse_key(member: Claims, uses: Collection[str | None]) -> PublicKey | None:
+    kid, algorithm, issuer = member.get("kid"), member.get("alg"), member.get("issuer")
     if not isinstance(kid, str) or not 0 < len(kid) <= KID_LIMIT:
         return None
-    if member.get("use") != "sig" or not (algorithm is None or isinstance(algorithm, str)):
+    use = member.get("use")
+    if not (use is None or isinstance(use, str)) or use not in uses:
         return None
-    uses = member.get("key_ops", ["verify"])
-    if _PRIVATE & member.keys() or not isinstance(uses, list) or "verify" not in uses:
+    if not all(value is None or isinstance(value, str) for value in (algorithm, issuer)):
+        return None
+    operations = member.get("key_ops", ["verify"])
+    if _PRIVATE & member.keys() or not isinstance(operations, list) or "verify" not in operations:
         return None
     try:
         key = public_key(member)
     except AuthenticationError:
         return None
-    return PublicKey(key, algorithm)
+    return PublicKey(key, algorithm, issuer)
 
 
 def public_key(member: Claims) -> RSAKey | ECKey | OKPKey:

@@ -6,7 +6,8 @@ Rules, each with a test in ``tests/identity/test_keys.py``:
 - A key is used for `FRESH` seconds before a refresh is tried. A failed refresh, a broken set and an
   empty one change nothing; what is there serves for `STALE` seconds, and then nothing does.
 - An unknown ``kid`` leads to at most one fetch in `PAUSE` seconds, however many tokens come.
-- The discovery document must name exactly the configured issuer, and keys over https.
+- The discovery document must name exactly the configured issuer, and keys over https. An issuer
+  without one has its key set at a URL or in a file that the configuration names.
 
 References: OpenID Connect Discovery 4, RFC 7517 section 5.
 """
@@ -14,6 +15,7 @@ References: OpenID Connect Discovery 4, RFC 7517 section 5.
 from __future__ import annotations
 
 import typing
+from pathlib import Path
 from typing import Final
 
 from attrs import define, field
@@ -141,10 +143,18 @@ class IssuerKeys:
 
     async def _load(self) -> None:
         begun = self._clock.seconds()
-        if self._keys_url is None:
-            self._keys_url = await self._discover()
-        self._keys = read_key_set(parse_object(await self._get(self._keys_url)))
+        document = parse_object(await self._document())
+        self._keys = read_key_set(document, self.settings.key_uses)
         self._fetched = begun
+
+    async def _document(self) -> bytes:
+        """Get the key set from the file or the URL that is configured, or from discovery's."""
+        settings = self.settings
+        if settings.jwks_file is not None:
+            return read_file(settings.jwks_file)
+        if self._keys_url is None:
+            self._keys_url = settings.jwks_url or await self._discover()
+        return await self._get(self._keys_url)
 
     async def _discover(self) -> str:
         settings = self.settings
@@ -160,3 +170,20 @@ class IssuerKeys:
 
     def _get(self, url: str) -> Deferred[bytes]:
         return self._fetch(url).addTimeout(DEADLINE, self._clock)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a key set that is kept in a file.
+
+    Raises:
+        UnavailableError: it cannot be read, or is too long.
+
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(DOCUMENT_LIMIT + 1)
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > DOCUMENT_LIMIT:
+        raise UnavailableError(f"{path} is longer than {DOCUMENT_LIMIT} bytes")
+    return data

@@ -79,6 +79,7 @@ class Logins:
             chain=(who.hop,),
             session=secrets.token_urlsafe(16),
             expires=self._until(who.hop, now, ends),
+            origin=who.origin,
         )
         log.info("{who} logged in, session {sid}", who=who.hop.id, sid=principal.session)
         given = self._gateway_token(principal, proved)

@@ -5,8 +5,9 @@ house's specification, and each line of it is a test in ``tests/identity/test_oi
 of the errors are for the log; they hold no token, but may hold what a claim said.
 
 Groups that an issuer left out because there are too many (Entra ID: ``_claim_names.groups`` or
-``hasgroups``) are not asked for at Microsoft Graph yet: such a token is refused, unless the
-configuration goes on without groups. The endpoint that the token names is never called.
+``hasgroups``) are asked for at Microsoft Graph, where that is configured; otherwise such a token is
+refused, unless the configuration goes on without groups. The endpoint that the token names is never
+called.
 
 References: OpenID Connect Core 3.1.3.7, RFC 7519, RFC 8725, RFC 9068.
 """
@@ -14,22 +15,44 @@ References: OpenID Connect Core 3.1.3.7, RFC 7519, RFC 8725, RFC 9068.
 from __future__ import annotations
 
 import enum
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import field, frozen
 
 from hoopgw.errors import AuthenticationError
-from hoopgw.events import Hop, HopKind
+from hoopgw.events import Hop, Origin
+from hoopgw.identity.audiences import is_foreign
+from hoopgw.identity.callers import CALLERS, Caller, attributes
+from hoopgw.identity.claims import (
+    LEEWAY,
+    TEXT_LIMIT,
+    display_name,
+    member,
+    moment,
+    optional_text,
+    text,
+    texts,
+)
+from hoopgw.identity.hops import SEPARATOR
 from hoopgw.identity.jose import Claims, SignedToken
 from hoopgw.identity.settings import IssuerSettings
 
-LEEWAY: Final = 30.0
-"""Seconds that an issuer's clock and ours may differ."""
-TEXT_LIMIT: Final = 512
-GROUPS_LIMIT: Final = 1000
-_LATEST: Final = 1e11  # a moment beyond it is a mistake in the unit, or an attack on arithmetic
+__all__ = [
+    "LEEWAY",
+    "TEXT_LIMIT",
+    "Authenticated",
+    "TokenUse",
+    "check_audience_is_not_foreign",
+    "check_claims",
+    "check_header",
+    "moment",
+    "named_groups",
+    "text",
+    "texts",
+    "unverified_issuer",
+]
+
 _CLIENT_CLAIMS: Final = ("azp", "appid", "client_id")
 
 
@@ -57,6 +80,9 @@ class Authenticated:
     confirmation: Mapping[str, Any] | None
     """The ``cnf`` claim: only the holder of this key may use the token. The caller must check."""
     claims: Claims = field(repr=False)
+    origin: Origin = field(factory=Origin)
+    is_short_of_groups: bool = False
+    """The issuer left the groups out, as they are too many, and there is somebody to ask."""
 
 
 def unverified_issuer(token: SignedToken) -> str:
@@ -80,7 +106,8 @@ def check_header(header: Claims, settings: IssuerSettings, use: TokenUse) -> Non
     """
     kind, algorithm = header.get("typ"), header.get("alg")
     allowed = settings.types if use is TokenUse.ACCESS else settings.types - {"at+jwt"}
-    if (kind is not None or use is TokenUse.ACCESS) and (
+    untyped = use is TokenUse.ID or settings.untyped
+    if (kind is not None or not untyped) and (
         not isinstance(kind, str) or kind.lower().removeprefix("application/") not in allowed
     ):
         raise AuthenticationError(f"typ {str(kind)[:40]!r} is not allowed")
@@ -108,12 +135,15 @@ def check_claims(
         AuthenticationError: the token is not for us, not now, or not from whom we trust.
 
     """
-    if claims.get("iss") != settings.issuer:
-        raise AuthenticationError("iss is another issuer")
+    _check_issuer(claims, settings)
+    check_audience_is_not_foreign(claims)
     if "events" in claims:
         raise AuthenticationError("a security event or logout token")
     issued, expires = _check_times(claims, settings, now)
-    client = _check_audience(claims, settings, use)
+    _check_audience(claims, settings, use)
+    text(claims, "sub")
+    caller = CALLERS[settings.type].read(claims, settings, is_id_token=use is TokenUse.ID)
+    client = _check_client(claims, settings, use, any_client=caller.any_client)
     if nonce is not None and claims.get("nonce") != nonce:
         raise AuthenticationError("nonce is not the one of this log-in")
     if settings.tenant and claims.get("tid") != settings.tenant:
@@ -125,64 +155,56 @@ def check_claims(
     confirmation = claims.get("cnf")
     if not (confirmation is None or isinstance(confirmation, dict)):
         raise AuthenticationError("cnf is not an object")
+    groups = _groups(claims, settings) if caller.has_groups else frozenset()
     return Authenticated(
-        hop=_hop(claims, settings),
+        hop=_hop(caller, settings, groups or frozenset()),
         expires=expires,
         issued=issued,
         session_lifetime=settings.session_lifetime,
         client=client,
         confirmation=confirmation,
         claims=claims,
+        origin=_origin(claims, caller, settings),
+        is_short_of_groups=groups is None,
     )
 
 
-def moment(claims: Claims, name: str) -> float:
-    """Return a claim that is a moment, in seconds since the epoch.
+def check_audience_is_not_foreign(claims: Claims) -> None:
+    """Refuse what opens another service. May be asked before anything else is known.
 
     Raises:
-        AuthenticationError: it is missing, or not a number as it should be.
+        AuthenticationError: the token is, also, for a service that has nothing to do with us.
 
     """
-    value = claims.get(name)
-    # bool is an int to Python, and JSON's true is no moment.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AuthenticationError(f"{name} is not a number")
-    if not 0 <= value < _LATEST or not math.isfinite(value):
-        raise AuthenticationError(f"{name} is out of range")
-    return float(value)
+    audience = claims.get("aud")
+    several = audience if isinstance(audience, list) else [audience]
+    if any(isinstance(one, str) and is_foreign(one) for one in several):
+        raise AuthenticationError("aud is another service's, for which this is a credential")
 
 
-def text(claims: Claims, name: str) -> str:
-    """Return a claim that is text: printable, not empty, at most `TEXT_LIMIT` characters.
-
-    Raises:
-        AuthenticationError: it is missing, or not so.
-
-    """
-    value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_LIMIT or not value.isprintable():
-        raise AuthenticationError(f"{name} is not text of 1 to {TEXT_LIMIT} characters")
-    return value
+def named_groups(groups: Iterable[str], settings: IssuerSettings) -> frozenset[str]:
+    """Return the issuer's groups as policy calls them."""
+    names = settings.group_names
+    counting = (names[g] for g in groups if g in names) if names else groups
+    return frozenset(settings.groups_prefix + group for group in counting)
 
 
-def texts(claims: Claims, name: str) -> frozenset[str]:
-    """Return a claim that is a list of strings, none if it is missing.
-
-    Raises:
-        AuthenticationError: it is something else, or longer than `GROUPS_LIMIT`.
-
-    """
-    values = claims.get(name, [])
-    if not isinstance(values, list) or len(values) > GROUPS_LIMIT:
-        raise AuthenticationError(f"{name} is not a list of at most {GROUPS_LIMIT} strings")
-    for value in values:
-        if not isinstance(value, str) or not 0 < len(value) <= TEXT_LIMIT:
-            raise AuthenticationError(f"{name} is not a list of strings")
-    return frozenset(values)
+def _check_issuer(claims: Claims, settings: IssuerSettings) -> None:
+    """Check ``iss``, which a JWT-SVID may lack: its subject says whose it is."""
+    issuer = claims.get("iss")
+    if settings.type == "spiffe" and (
+        issuer is None or settings.issuer == f"spiffe://{settings.trust_domain}"
+    ):
+        return
+    if issuer != settings.issuer:
+        raise AuthenticationError("iss is another issuer")
 
 
 def _check_times(claims: Claims, settings: IssuerSettings, now: float) -> tuple[float, float]:
-    issued, expires = moment(claims, "iat"), moment(claims, "exp")
+    expires = moment(claims, "exp")
+    # A JWT-SVID need not say when it was made; then it counts from now.
+    undated = settings.type == "spiffe" and "iat" not in claims
+    issued = min(now, expires - 1) if undated else moment(claims, "iat")
     if expires + LEEWAY <= now:
         raise AuthenticationError("expired")
     if issued - LEEWAY > now:
@@ -194,7 +216,7 @@ def _check_times(claims: Claims, settings: IssuerSettings, now: float) -> tuple[
     return issued, expires
 
 
-def _check_audience(claims: Claims, settings: IssuerSettings, use: TokenUse) -> str | None:
+def _check_audience(claims: Claims, settings: IssuerSettings, use: TokenUse) -> None:
     audience = claims.get("aud")
     several = audience if isinstance(audience, list) else [audience]
     if not several or not all(isinstance(one, str) for one in several):
@@ -204,14 +226,17 @@ def _check_audience(claims: Claims, settings: IssuerSettings, use: TokenUse) -> 
         raise AuthenticationError("aud does not contain us")
     if len(several) > 1 and "azp" not in claims:
         raise AuthenticationError("several audiences and no azp")
-    return _check_client(claims, settings, use)
 
 
-def _check_client(claims: Claims, settings: IssuerSettings, use: TokenUse) -> str | None:
+def _check_client(
+    claims: Claims, settings: IssuerSettings, use: TokenUse, *, any_client: bool
+) -> str | None:
     named = {text(claims, name) for name in _CLIENT_CLAIMS if name in claims}
     if len(named) > 1:
         raise AuthenticationError(f"the client is all of {sorted(named)}")
     client = next(iter(named), None)
+    if any_client:
+        return client  # the type has looked at it
     if client is not None and client not in settings.allowed_clients:
         raise AuthenticationError(f"client {client!r} is not allowed")
     # Tokens of workloads (GitHub Actions, Kubernetes) name no client; such an issuer has none
@@ -221,41 +246,44 @@ def _check_client(claims: Claims, settings: IssuerSettings, use: TokenUse) -> st
     return client
 
 
-def _hop(claims: Claims, settings: IssuerSettings) -> Hop:
-    text(claims, "sub")
-    subject = text(claims, settings.subject_claim)
-    name = claims.get(settings.name_claim)
-    if not isinstance(name, str) or not 0 < len(name) <= TEXT_LIMIT or not name.isprintable():
-        name = subject
+def _hop(caller: Caller, settings: IssuerSettings, groups: frozenset[str]) -> Hop:
+    if SEPARATOR in caller.subject:
+        raise AuthenticationError("the subject could be taken for that of a child")
     return Hop(
-        id=f"{settings.alias}|{subject}",
-        name=name,
-        kind=_kind(claims, settings),
-        groups=_groups(claims, settings),
+        id=f"{settings.alias}|{caller.subject}",
+        name=display_name(caller.name, caller.subject),
+        kind=caller.kind,
+        groups=groups,
+        attributes=attributes({**caller.attributes, "issuer": settings.alias}),
     )
 
 
-def _kind(claims: Claims, settings: IssuerSettings) -> HopKind:
-    rule = settings.agents
+def _origin(claims: Claims, caller: Caller, settings: IssuerSettings) -> Origin:
+    persons = {f"{settings.alias}|{subject}" for subject in caller.persons}
+    rule = settings.persons
     if rule is not None:
-        value = claims.get(rule.claim)
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(one, str) and one in rule.values for one in values):
-            return "agent"
-    return settings.kind
+        said = optional_text(claims, rule.claim) or ""
+        if said in rule.ids:
+            persons.add(rule.ids[said])
+        elif rule.unknown == "refuse":
+            raise AuthenticationError(f"{rule.claim} {said!r} is no person who is known here")
+    return Origin(persons=frozenset(persons), attributes=tuple(sorted(caller.origin.items())))
 
 
-def _groups(claims: Claims, settings: IssuerSettings) -> frozenset[str]:
+def _groups(claims: Claims, settings: IssuerSettings) -> frozenset[str] | None:
+    """Return the groups, or None if the issuer must be asked for them."""
+    if settings.graph is not None and settings.graph.always:
+        return None
     if not settings.groups_claim:
         return frozenset()
-    elsewhere = claims.get("_claim_names", {})
-    if not isinstance(elsewhere, dict):
-        raise AuthenticationError("_claim_names is not an object")
+    elsewhere = member(claims, "_claim_names")
     if settings.groups_claim in elsewhere or claims.get("hasgroups", False) is not False:
+        if settings.graph is not None:
+            return None
         if settings.groups_overage == "empty":
             return frozenset()
         raise AuthenticationError(
             "the issuer left the groups out because there are too many: have it send only "
             "'groups assigned to the application', or app roles"
         )
-    return texts(claims, settings.groups_claim)
+    return named_groups(texts(claims, settings.groups_claim), settings)

@@ -19,7 +19,7 @@ from hoopgw.config import (
     ReviewSettings,
     TlsSettings,
 )
-from hoopgw.identity.settings import IssuerSettings
+from hoopgw.identity.settings import GraphSettings, IssuerSettings, PersonRule
 from hoopgw.spi import TargetSettings
 from tests.config.test_load import FileCase
 
@@ -32,6 +32,8 @@ TABLES = {
     "[link]": LinkSettings,
     "[identity]": IdentitySettings,
     "[[identity.issuers]]": IssuerSettings,
+    "[identity.issuers.persons]": PersonRule,
+    "[identity.issuers.graph]": GraphSettings,
     "[policy]": PolicySettings,
     "[reviews]": ReviewSettings,
     "[limits]": LimitSettings,
@@ -41,7 +43,7 @@ TABLES = {
 
 def keys_of(cls: Any) -> set[str]:
     """Name the keys of a table that hold values; tables in it have sections of their own."""
-    tables = {"listeners", "targets", "issuers", "options", "path"}
+    tables = {"listeners", "targets", "issuers", "persons", "graph", "options", "path"}
     inner = {a.name for a in attrs.fields(cls) if attrs.has(a.default.__class__)}
     more = {"link", "policy"} if cls is GatewayConfig else set()
     return {a.name for a in attrs.fields(cls)} - tables - inner - more
