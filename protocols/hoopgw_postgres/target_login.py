@@ -23,40 +23,22 @@ from attrs import define, evolve, field, frozen
 from scramp import ScramClient, ScramException
 
 from hoopgw.errors import LinkError, ProtocolViolationError
+from hoopgw_postgres.startup import SETTINGS as STARTABLE
 from hoopgw_postgres.wire import PROTOCOL_3_0, message, parse_report
 
 Auth: TypeAlias = Literal["password", "token", "cert", "peer"]
 """How the agent proves itself: a password by SCRAM; an access token in clear, inside TLS to a
 server that has been verified in full; a client certificate; the socket's user."""
 
-SETTINGS: Final = frozenset(
-    {
-        "application_name",
-        "bytea_output",
-        "client_min_messages",
-        "datestyle",
-        "debug_pretty_print",
-        "debug_print_parse",
-        "debug_print_plan",
-        "debug_print_rewritten",
-        "default_transaction_deferrable",
-        "default_transaction_isolation",
-        "default_transaction_read_only",
-        "extra_float_digits",
-        "geqo",
-        "idle_in_transaction_session_timeout",
-        "idle_session_timeout",
-        "intervalstyle",
-        "jit",
-        "lock_timeout",
-        "search_path",
-        "standard_conforming_strings",
-        "statement_timeout",
-        "timezone",
-        "transaction_timeout",
-        "work_mem",
-    }
-)
+SETTINGS: Final = STARTABLE | {
+    "client_min_messages",
+    "debug_pretty_print",
+    "debug_print_parse",
+    "debug_print_plan",
+    "debug_print_rewritten",
+    "search_path",
+    "standard_conforming_strings",
+}
 """Settings that a gateway may wish for at log-in. None of them gives a right that the account does
 not have; ``role``, ``session_authorization``, ``options`` and ``replication`` are never sent."""
 
