@@ -189,6 +189,7 @@ def _exchange(parts: SiteParts) -> Exchange:
             is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
             revoke=parts.delegations.revoke,
             now=parts.now,
+            keep=parts.delegations.keep,
             lifetimes=Lifetimes(
                 token=identity.token_lifetime,
                 login=identity.login_lifetime,

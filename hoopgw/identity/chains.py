@@ -79,6 +79,10 @@ class ShownChain:
     """To be used up, once. None: the transport has proved the key."""
     thumbprint: str
     """RFC 7638, of the last key."""
+    key: Mapping[str, str]
+    """The last key, as JWK."""
+    hops_left: int
+    """Hops that may follow."""
 
 
 def read_chain(
@@ -117,7 +121,13 @@ def read_chain(
         proof = _proof(reading, shown, audience, now)
     elif holder is None or holder != reading.thumbprint:
         raise AuthenticationError("nothing proves that the chain's last key is held")
-    return ShownChain(principal=reading.principal, proof=proof, thumbprint=reading.thumbprint)
+    return ShownChain(
+        principal=reading.principal,
+        proof=proof,
+        thumbprint=reading.thumbprint,
+        key={k: str(v) for k, v in reading.key.key.as_dict(private=False).items()},
+        hops_left=reading.nest,
+    )
 
 
 def verify_chain(
@@ -170,7 +180,7 @@ class _Reading:
 def _begin(part: str, root: GatewayToken) -> _Reading:
     """Take the root, of which the gateway's signature was verified."""
     confirmation = root.confirmation or {}
-    key, thumbprint = _key(confirmation.get("jwk"))
+    key, thumbprint = key_of(confirmation.get("jwk"))
     if thumbprint != root.thumbprint:
         raise AuthenticationError("the root is bound to another key than it names")
     if SEPARATOR in root.principal.root.id:
@@ -195,16 +205,16 @@ def _follow(before: _Reading, part: str, signed: SignedToken, now: float) -> _Re
     confirmation = claims["cnf"]
     if not isinstance(confirmation, dict) or confirmation.keys() != {"jwk"}:
         raise AuthenticationError("cnf is not exactly a key")
-    key, thumbprint = _key(confirmation["jwk"])
+    key, thumbprint = key_of(confirmation["jwk"])
     if thumbprint in before.thumbprints:
         raise AuthenticationError("a hop has the key of what it descends from")
     principal = before.principal
-    own = _nest(claims)
+    own = nest_of(claims)
     return _Reading(
         principal=evolve(
             principal,
-            chain=(*principal.chain, _hop(claims, principal.chain[-1].id)),
-            nodes=(*principal.nodes, _node(claims, node_id(principal.lineage[-1], thumbprint))),
+            chain=(*principal.chain, hop_of(claims, principal.chain[-1].id)),
+            nodes=(*principal.nodes, node_of(claims, node_id(principal.lineage[-1], thumbprint))),
             expires=expires,
         ),
         part=part,
@@ -261,7 +271,7 @@ def _end(claims: Claims, now: float) -> float:
     return expires
 
 
-def _key(jwk: object) -> tuple[PublicKey, str]:
+def key_of(jwk: object) -> tuple[PublicKey, str]:
     """Return an Ed25519 key and its thumbprint; exactly the members that say which it is."""
     if not isinstance(jwk, dict) or jwk.keys() != {*_KEY, "x"}:
         raise AuthenticationError("cnf.jwk is not exactly a public Ed25519 key")
@@ -273,7 +283,13 @@ def _key(jwk: object) -> tuple[PublicKey, str]:
     return PublicKey(key, ALGORITHM), thumbprint_of(jwk["x"])
 
 
-def _hop(claims: Claims, parent: str) -> Hop:
+def hop_of(claims: Claims, parent: str) -> Hop:
+    """Return the hop that its claims say: a child of the hop with that id.
+
+    Raises:
+        AuthenticationError: something in them is not as it should be.
+
+    """
     name, kind = claims["name"], claims["kind"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise AuthenticationError("name is not as it should be")
@@ -291,7 +307,8 @@ def _hop(claims: Claims, parent: str) -> Hop:
     )
 
 
-def _node(claims: Claims, node: str) -> Node:
+def node_of(claims: Claims, node: str) -> Node:
+    """Return what the claims say of the delegation with that id. Raises as `hop_of`."""
     purpose = text(claims, "purpose") if "purpose" in claims else ""
     if len(purpose) > PURPOSE_LIMIT:
         raise AuthenticationError("purpose is too long")
@@ -302,7 +319,8 @@ def _node(claims: Claims, node: str) -> Node:
     )
 
 
-def _nest(claims: Claims) -> int | None:
+def nest_of(claims: Claims) -> int | None:
+    """Return how many hops may follow at most; None if it is not said. Raises as `hop_of`."""
     if "nest" not in claims:
         return None
     nest = claims["nest"]

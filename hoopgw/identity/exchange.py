@@ -4,9 +4,17 @@
 subject token                asked for                      given
 ===========================  =============================  ========================================
 of a configured issuer       nothing, or `GATEWAY`          a gateway token: a log-in begins
-gateway token                audience of a target           a token for it, at most 5 minutes
-gateway token                session password + account     user name and password for that account
+gateway token, or chain      audience of a target           a token for it, at most 5 minutes
+gateway token, or chain      session password + account     user name and password for that account
+gateway token, or chain      what a child is to be          the child's gateway token: see
+                                                            `hoopgw.identity.delegation`
+chain                        nothing, or `GATEWAY`          the same as one gateway token (*flat*)
 ===========================  =============================  ========================================
+
+A flat token says all that the chain says, in nested ``act``: every hop with its caps and its node's
+id, the smallest end, how many hops may follow. Nothing is ever given for a token that would allow
+more, last longer or reach deeper than what it stands for; a flat token is not refreshed, and a
+token for a target is exchanged for nothing.
 
 A log-in ends when the configuration says, but never after the issuer's access token or workload
 token that it was given for, unless the issuer has a ``session_lifetime``. An ID token's ``exp``
@@ -24,17 +32,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.delegation import ACTOR, TERMS, Delegation
 from hoopgw.identity.dpop import ProvedKey
+from hoopgw.identity.hops import is_chain
 from hoopgw.identity.issuing import Issuing
 from hoopgw.identity.jose import parse
 from hoopgw.identity.logins import Logins
 from hoopgw.identity.oidc import TokenUse
 from hoopgw.identity.refusals import ExchangeError
+from hoopgw.identity.subjects import read_subject
 from hoopgw.identity.token_parts import TokenParts
 from hoopgw.identity.tokens import GATEWAY, TARGET_LIFETIME, target_audience
 from hoopgw.identity.urns import (
@@ -65,6 +76,7 @@ _EXCHANGE: Final = frozenset(
         "client_id",
     }
 )
+_DELEGATION: Final = ACTOR | TERMS
 _REFRESH: Final = frozenset({"grant_type", "refresh_token", "client_id"})
 
 
@@ -112,28 +124,33 @@ class Exchange:
 
     async def _exchange(self, form: Mapping[str, str], proved: ProvedKey | None) -> dict[str, Any]:
         # What narrows or changes what is asked is not to be ignored: scope, resource.
-        _only(form, _EXCHANGE)
+        _only(form, _EXCHANGE | _DELEGATION)
         token, use = form.get("subject_token", ""), _USES.get(form.get("subject_token_type", ""))
         if not token or use is None:
             raise ExchangeError("invalid_request", "subject_token or its type is missing")
-        if parse(token).claims.get("iss") != self.parts.signer.issuer:
-            wanted = form.get("requested_token_type", ACCESS_TOKEN)
-            if form.get("audience", GATEWAY) != GATEWAY or wanted not in (ACCESS_TOKEN, JWT):
+        delegates = not form.keys().isdisjoint(_DELEGATION)
+        wanted = form.get("requested_token_type", ACCESS_TOKEN)
+        for_us = form.get("audience", GATEWAY) == GATEWAY and wanted in (ACCESS_TOKEN, JWT)
+        if not is_chain(token) and parse(token).claims.get("iss") != self.parts.signer.issuer:
+            if not for_us or delegates:
                 text = "log in first: an issuer's token gives only that"
                 raise ExchangeError("invalid_target", text)
             return await Logins(self.parts).begin(token, use, form.get("nonce"), proved)
-        return self._narrow(self._parent(token, proved), form)
-
-    def _parent(self, token: str, proved: ProvedKey | None) -> Principal:
-        parts = self.parts
-        holder = None if proved is None else proved.thumbprint
-        principal = parts.verifier.verify(token, GATEWAY, parts.now(), holder=holder)
-        if parts.is_revoked(principal):
-            raise AuthenticationError("the session was revoked")
-        # Used up only once the token is good, so that strangers do not fill the store.
-        if proved is not None and not parts.used.use(proved.id, proved.expires):
-            raise ExchangeError("invalid_dpop_proof", "the DPoP proof was used before")
-        return principal
+        if use is not TokenUse.ACCESS:
+            raise ExchangeError("invalid_request", "subject_token_type is not that of the token")
+        subject = read_subject(self.parts, token, proved)
+        if subject.is_chain:
+            self.parts.keep(subject.principal)
+        if delegates:
+            if not for_us:
+                raise ExchangeError("invalid_target", "a delegation gives a gateway token")
+            return await Delegation(self.parts).delegate(subject, form)
+        principal = evolve(subject.principal, proved=False)  # what is given proves no key
+        if for_us and subject.is_chain:
+            until = self.parts.now() + self.parts.lifetimes.token
+            bound, left = subject.confirmation, subject.hops_left
+            return Issuing(self.parts).token(principal, GATEWAY, until, bound, left)
+        return self._narrow(principal, form)
 
     def _narrow(self, parent: Principal, form: Mapping[str, str]) -> dict[str, Any]:
         """Give something for one target, that ends with the session."""

@@ -282,8 +282,10 @@ class RequestTests(ExchangeTestCase):
         self.assert_refused("invalid_request", token(), subject_token_type="x")
         self.assert_refused("invalid_request", token(), subject_token_type=None)
         self.assert_refused("invalid_request", "")
-        for name in ("actor_token", "scope", "resource"):
+        for name in ("scope", "resource"):
             self.assert_refused("invalid_request", token(), None, **{name: "x"})
+        for name in ("actor_token", "name", "caps"):
+            self.assert_refused("invalid_target", token(), None, **{name: "x"})
 
 
 class ProofTests(ExchangeTestCase):
