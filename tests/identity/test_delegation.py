@@ -247,7 +247,7 @@ class ActorTests(DelegationTestCase):
             ("invalid_grant", self.machine(aud="other")),
             ("access_denied", token()),
             ("access_denied", token(claims(sub="bob"))),
-            ("access_denied", self.machine(sub="planner~x")),
+            ("invalid_grant", self.machine(sub="planner~x")),
             ("invalid_grant", self.alice),
             ("invalid_grant", "garbage"),
         ):
