@@ -12,6 +12,8 @@ from typing import TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge, min_len
 
+from hoopgw.grants.held import HeldGrant
+
 
 @frozen(kw_only=True)
 class Allow:
@@ -85,6 +87,8 @@ class Verdict:
     """Version of the policy set: the first 16 hex digits of SHA-256 over its files."""
     errors: tuple[str, ...] = ()
     """What Cedar reported as erring; never empty without the decision being `Deny`."""
+    held: tuple[HeldGrant, ...] = ()
+    """What the principal held when this was judged, whether or not it made a difference."""
     now: int = 0
     """The time that policy saw, in seconds since the epoch; 0 if no policy reads it."""
     grants: tuple[str, ...] = ()
@@ -117,9 +121,3 @@ class Hidden:
 
 Sights: TypeAlias = Mapping[str, Sight | Hidden]
 """Resource id of the field to how it is shown."""
-
-
-def second_of(epoch: str) -> int:
-    """Return the second that an `hoopgw.spi.Policy.epoch` names; 0 if no policy reads the time."""
-    second = epoch.rpartition(" ")[2]
-    return int(second) if " " in epoch and second.isdecimal() else 0

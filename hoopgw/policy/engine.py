@@ -144,7 +144,7 @@ class CedarPolicy:
                 version=self.version,
                 errors=verdict.errors,
             )
-        return evolve(verdict, now=second) if second else verdict
+        return evolve(verdict, now=second, held=held) if second or held else verdict
 
     def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         """Say how each field is shown, by its id."""

@@ -14,16 +14,19 @@ import msgspec
 from attrs import define, field, frozen
 
 from hoopgw.events import Access, ContextValue, Hop
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
-from hoopgw.policy.judging import judge, judge_sights
+from hoopgw.policy.granting import judge_granted, judge_sights_granted
 from hoopgw.policy.questions import Inquiry
 from hoopgw.policy.sets import PolicySet
-from hoopgw.recording.inputs import BadInputError, hop_of, question_of
+from hoopgw.recording.decisions import Found, Unreadable
+from hoopgw.recording.inputs import BadInputError, grants_of, hop_of, question_of
 from hoopgw.recording.records import (
     AnyRecord,
     DecisionInput,
     FieldsShown,
+    GrantsHeld,
     Intent,
     SessionEnded,
     SessionJudged,
@@ -78,6 +81,7 @@ class Question:
     accesses: tuple[Access, ...]
     """Of a field, its ``see``."""
     context: Mapping[str, ContextValue]
+    held: tuple[HeldGrant, ...] = ()
     decided: int
     """The second that policy saw; 0 if no policy read the time then."""
     text: bytes = field(repr=False)
@@ -121,24 +125,35 @@ class QuestionReader:
     _asked: Recent[bytes, tuple[tuple[Access, ...], dict[str, ContextValue]]] = field(
         factory=lambda: Recent(QUESTIONS_LIMIT), init=False
     )
+    _held: Recent[bytes, tuple[HeldGrant, ...]] = field(
+        factory=lambda: Recent(QUESTIONS_LIMIT), init=False
+    )
 
-    def read(self, records: Iterable[tuple[int, bytes]]) -> Iterator[Question | Skipped]:
+    def read(
+        self, records: Iterable[Found | Unreadable], since: int = 0
+    ) -> Iterator[Question | Skipped]:
         """Yield what was asked, in order.
 
         Args:
-            records: leaf numbers and the bytes of records.
+            records: of a log, as `hoopgw.recording.decisions` finds them.
+            since: leave out what was asked before (nanoseconds since the epoch).
 
         """
-        for leaf, data in records:
-            try:
-                record = decode(data)
-            except msgspec.MsgspecError as error:
-                yield Skipped(leaf, f"it is no record: {error}")
+        for found in records:
+            if isinstance(found, Unreadable):
+                yield Skipped(found.leaf, found.why)
                 continue
             try:
-                yield from self._take(leaf, record)
+                record = decode(found.data)
+            except msgspec.MsgspecError as error:
+                yield Skipped(found.leaf, f"it is no record: {error}")
+                continue
+            if record.at < since and isinstance(record, Intent | SessionJudged | FieldsShown):
+                continue
+            try:
+                yield from self._take(found.leaf, record)
             except BadInputError as error:
-                yield Skipped(leaf, f"session {record.session}: {error}")
+                yield Skipped(found.leaf, f"session {record.session}: {error}")
 
     def _take(self, leaf: int, record: AnyRecord) -> Iterator[Question | Skipped]:
         match record:
@@ -153,6 +168,8 @@ class QuestionReader:
                     session.texts[record.number] = record.text[:TEXT_SHOWN]
             case DecisionInput():
                 self._asked.put(record.id, question_of(record))
+            case GrantsHeld():
+                self._held.put(record.id, grants_of(record))
             case Intent():
                 yield self._intent(leaf, record)
             case SessionJudged():
@@ -204,6 +221,7 @@ class QuestionReader:
             chain=session.chain,
             accesses=accesses,
             context=context,
+            held=self._grants(record.granted),
             decided=record.decided,
             text=text[:TEXT_SHOWN],
             recorded=recorded,
@@ -215,6 +233,7 @@ class QuestionReader:
             0 <= number < len(record.outcomes) for number in record.shown
         ):
             raise BadInputError("it does not say how each field was shown")
+        held = self._grants(record.granted)
         for access, number in zip(accesses, record.shown, strict=True):
             shown = record.outcomes[number]
             word = "hidden" if shown.hidden else "clear" if shown.mask is None else "masked"
@@ -230,12 +249,19 @@ class QuestionReader:
                 chain=session.chain,
                 accesses=(access,),
                 context=context,
+                held=held,
                 decided=record.decided,
                 text=access.resource.id.encode(),
                 recorded=Outcome(
                     word, tuple(shown.because), shown.mask or "", policy=record.policy
                 ),
             )
+
+    def _grants(self, granted: bytes) -> tuple[HeldGrant, ...]:
+        held = self._held.get(granted) if granted else ()
+        if held is None:
+            raise BadInputError(f"grants {granted.hex()} are not in what was read")
+        return held
 
     def _of(
         self, name: str, input_id: bytes
@@ -266,6 +292,7 @@ class Retrial:
             # To Python True is 1; to Cedar it is not.
             tuple(type(value) for _, value in values),
             question.now if self.policies.reads_now else 0,
+            question.held,
         )
         found = self._memo.get(key)
         if found is None:
@@ -276,8 +303,8 @@ class Retrial:
     def _judge(self, question: Question) -> Outcome:
         inquiry = inquiry_of(question)
         if question.kind != "field":
-            return outcome_of(judge(self.policies, inquiry))
-        (shown,) = judge_sights(self.policies, inquiry)
+            return outcome_of(judge_granted(self.policies, inquiry, question.held))
+        (shown,) = judge_sights_granted(self.policies, inquiry, question.held)
         return outcome_of(shown.sight, self.policies.version, shown.errors)
 
 

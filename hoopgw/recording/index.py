@@ -76,6 +76,10 @@ class _Input(_Other, frozen=True, tag="decision.input"):
     pass
 
 
+class _Grants(_Other, frozen=True, tag="grants.held"):
+    pass
+
+
 class _Judged(_Other, frozen=True, tag="session.judged"):
     pass
 
@@ -118,6 +122,7 @@ _Noted: TypeAlias = (
     | _Result
     | _Text
     | _Input
+    | _Grants
     | _Judged
     | _Shown
     | _Settled

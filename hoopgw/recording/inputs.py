@@ -20,10 +20,13 @@ from attrs import define, field, frozen
 
 from hoopgw.errors import HoopgwError
 from hoopgw.events import Access, Cap, ContextValue, Hop, HopKind, Resource
+from hoopgw.grants.held import HeldGrant, held_from_dict
 from hoopgw.recording.records import (
     AccessRecord,
     CapRecord,
     DecisionInput,
+    GrantRecord,
+    GrantsHeld,
     HopRecord,
     ResourceRecord,
 )
@@ -81,6 +84,39 @@ class NotedInput:
         return DecisionInput(
             session, sequence, at, self.id, self.accesses, self.resources, self.context
         )
+
+
+@frozen
+class NotedGrants:
+    """What somebody held, in the form of a record."""
+
+    id: bytes
+    grants: list[GrantRecord] = field(repr=False)
+
+    @classmethod
+    def of(cls, held: Sequence[HeldGrant]) -> NotedGrants:
+        """Return the form of some grants."""
+        rows = [
+            GrantRecord(
+                grant.id,
+                grant.template,
+                grant.terms,
+                grant.target,
+                [list(hop) for hop in grant.chain],
+                list(grant.nodes),
+                grant.scope,
+                grant.session,
+                grant.digest,
+                grant.breakglass,
+                grant.until,
+            )
+            for grant in held
+        ]
+        return cls(_digest_of(rows), rows)
+
+    def record(self, session: str, sequence: int, at: int) -> GrantsHeld:
+        """Return the record."""
+        return GrantsHeld(session, sequence, at, self.id, self.grants)
 
 
 @define(eq=False)
@@ -184,6 +220,21 @@ def question_of(record: DecisionInput) -> tuple[tuple[Access, ...], dict[str, Co
     )
 
 
+def grants_of(record: GrantsHeld) -> tuple[HeldGrant, ...]:
+    """Return the grants that a record holds.
+
+    Raises:
+        BadInputError: they are not what its id names, or cannot be.
+
+    """
+    if _digest_of(record.grants) != record.id:
+        raise BadInputError("the grants are not those that their id names")
+    try:
+        return tuple(held_from_dict(msgspec.structs.asdict(row)) for row in record.grants)
+    except ValueError as error:
+        raise BadInputError(f"a grant that cannot be: {error}") from error
+
+
 def _place(resource: Resource, known: dict[Resource, int], rows: list[ResourceRecord]) -> int:
     """Return a resource's place in the rows, which it and all above it are added to."""
     found = known.get(resource)
@@ -199,5 +250,9 @@ def _digest(
     resources: Sequence[ResourceRecord],
     context: Mapping[str, object],
 ) -> bytes:
-    encoded = msgspec.msgpack.encode((accesses, resources, sorted(context.items())))
+    return _digest_of((accesses, resources, sorted(context.items())))
+
+
+def _digest_of(value: object) -> bytes:
+    encoded = msgspec.msgpack.encode(value)
     return hashlib.sha256(_DOMAIN + encoded).digest()[:ID_SIZE]

@@ -114,6 +114,30 @@ class DecisionInput(Record, frozen=True, tag="decision.input"):
     context: dict[str, str | bool | int | list[str]]
 
 
+class GrantRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A grant in force, as `hoopgw.grants.held.HeldGrant`."""
+
+    id: str
+    template: str
+    terms: str
+    target: str
+    chain: list[list[str]]
+    nodes: list[str]
+    scope: str
+    session: str
+    digest: bytes
+    breakglass: bool
+    until: float
+
+
+class GrantsHeld(Record, frozen=True, tag="grants.held"):
+    """What somebody held when policy was asked, kept once as a `DecisionInput` is."""
+
+    id: bytes
+    """As that of a `DecisionInput`, over what follows."""
+    grants: list[GrantRecord]
+
+
 class SessionJudged(Record, frozen=True, tag="session.judged"):
     """Policy let the session begin."""
 
@@ -121,6 +145,8 @@ class SessionJudged(Record, frozen=True, tag="session.judged"):
     because: list[str]
     policy: str
     decided: int = 0
+    """As in `Intent`."""
+    granted: bytes = b""
     """As in `Intent`."""
 
 
@@ -142,6 +168,8 @@ class FieldsShown(Record, frozen=True, tag="fields.shown"):
     """For each field, which of the outcomes."""
     policy: str
     decided: int = 0
+    """As in `Intent`."""
+    granted: bytes = b""
     """As in `Intent`."""
 
 
@@ -170,6 +198,8 @@ class Intent(Record, frozen=True, tag="intent"):
     """Rows that policy lets it show; 0 is no limit."""
     judged: str = ""
     """What policy said, where the gateway refused what policy did not."""
+    granted: bytes = b""
+    """The id of the `GrantsHeld` by which policy judged; empty if nothing was held."""
 
 
 class ReviewSettled(Record, frozen=True, tag="review.settled"):
@@ -248,6 +278,7 @@ AnyRecord: TypeAlias = (
     | FieldsShown
     | TextDefined
     | DecisionInput
+    | GrantsHeld
     | Intent
     | ReviewSettled
     | Result

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, LinkError, RecorderError
 from hoopgw.events import Principal
-from hoopgw.policy.decision import Decision, Deny, Review, second_of
+from hoopgw.policy.decision import Decision, Deny, Review, Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
 from hoopgw.spi import GatewayContext, OpenTarget
@@ -270,7 +270,7 @@ class ClientConnection(Protocol):
         session = Session(self._leg, opened, judge, journal, context.reviews, watch, self._over)
         journal.started()
         journal.connected(operation, verdict)
-        self._record_sights(journal, login.principal, place)
+        self._record_sights(journal, login.principal, place, verdict)
         self._opening = None
         self._session = session
         self._greet(login, session, opened)
@@ -282,13 +282,14 @@ class ClientConnection(Protocol):
             session.from_client(memoryview(early))
         self._leg.resumeProducing()
 
-    def _record_sights(self, journal: Journal, principal: Principal, place: Place) -> None:
-        policy, fields = self._context.policy, list(place.columns().values())
+    def _record_sights(
+        self, journal: Journal, principal: Principal, place: Place, verdict: Verdict
+    ) -> None:
+        """Record how fields are shown: asked in the same turn, so as the session's masks are."""
+        fields = list(place.columns().values())
         if fields:
-            epoch = policy.epoch
-            sights = policy.sights(principal, fields)
-            shown = {each: sights[each.id] for each in fields}
-            journal.shown(shown, policy.version, second_of(epoch))
+            sights = self._context.policy.sights(principal, fields)
+            journal.shown({each: sights[each.id] for each in fields}, verdict)
 
     def _journal(self, login: LoggedIn, place: Place, opened: OpenTarget) -> Journal:
         opening = Opening(

@@ -24,8 +24,9 @@ from hoopgw.events import (
     Resource,
     encode_part,
 )
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
-from hoopgw.recording.inputs import InputBook, NotedInput, hop_record
+from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_record
 from hoopgw.recording.records import (
     FieldsShown,
     Intent,
@@ -98,7 +99,7 @@ class Journal:
         self._sequence = 0
         self._texts = 0
         self._inputs = inputs
-        self._noted: dict[Judged, bytes] = {}
+        self._noted: dict[Judged, tuple[bytes, bytes]] = {}
         self._noted_until = 0
         self._fixed = self._fixed_part()
         self._state = self._begin()
@@ -143,15 +144,16 @@ class Journal:
         """Write what policy said of the session itself."""
         now = self.now()
         noted = self._note(operation.accesses, operation.context, now)
-        because = list(verdict.because)
+        granted = self._note_grants(verdict.held, now)
+        because, policy = list(verdict.because), verdict.policy
         self._put_off(
             SessionJudged(
-                self.session, self._sequence, now, noted, because, verdict.policy, verdict.now
+                self.session, self._sequence, now, noted, because, policy, verdict.now, granted
             )
         )
 
-    def shown(self, sights: Mapping[Resource, Sight | Hidden], policy: str, decided: int) -> None:
-        """Write how policy shows what is classified."""
+    def shown(self, sights: Mapping[Resource, Sight | Hidden], verdict: Verdict) -> None:
+        """Write how policy shows what is classified, asked together with a verdict."""
         now = self.now()
         noted = self._note(
             [Access(action="Postgres::see", resource=each) for each in sights], {}, now
@@ -166,8 +168,12 @@ class Journal:
             )
             for each in outcomes
         ]
+        granted = self._note_grants(verdict.held, now)
+        policy, decided = verdict.policy, verdict.now
         self._put_off(
-            FieldsShown(self.session, self._sequence, now, noted, rows, shown, policy, decided)
+            FieldsShown(
+                self.session, self._sequence, now, noted, rows, shown, policy, decided, granted
+            )
         )
 
     def plain(
@@ -202,8 +208,11 @@ class Journal:
                 judged.policy,
                 "",
                 0,
-                asked,
+                asked[0],
                 judged.decided,
+                0,
+                "",
+                asked[1],
             )
         )
         self._sequence = sequence + 1
@@ -305,7 +314,7 @@ class Journal:
         parameters = asked.parameters
         size = len(parameters)
         now = time.time_ns()
-        noted = self._noted_anew(judged, now)
+        noted, granted = self._noted_anew(judged, now)
         policy_said = _DECISIONS[type(judged.decision)]
         sequence = self._sequence
         self._recorder.write(
@@ -327,20 +336,22 @@ class Journal:
                 judged.decided,
                 judged.max_rows or 0,
                 policy_said if noted and policy_said != decision else "",
+                granted,
             )
         )
         self._sequence = sequence + 1  # not before it is kept: a refused record leaves no gap
         return sequence
 
-    def _noted_anew(self, judged: Judged, now: int) -> bytes:
-        """Return the name of what policy judged, after writing it if it is not in the log."""
+    def _noted_anew(self, judged: Judged, now: int) -> tuple[bytes, bytes]:
+        """Return the names of what policy judged, and of what was held, after writing them."""
         if not judged.is_asked:
-            return b""
+            return b"", b""
         inputs = self._inputs
         fresh = now < self._noted_until == inputs.until
         noted = self._noted.get(judged) if fresh else None
         if noted is None:
-            noted = self._note(judged.accesses, judged.context, now)
+            asked = self._note(judged.accesses, judged.context, now)
+            noted = asked, self._note_grants(judged.held, now)
             if self._noted_until != inputs.until or len(self._noted) >= _NOTED_LIMIT:
                 self._noted.clear()
                 self._noted_until = inputs.until
@@ -353,6 +364,15 @@ class Journal:
         noted = NotedInput.of(accesses, context)
         if noted is None:
             return b""
+        if not self._inputs.is_written(noted.id, now):
+            self._put_off(noted.record(self.session, self._sequence, now))
+            self._inputs.wrote(noted.id)
+        return noted.id
+
+    def _note_grants(self, held: Sequence[HeldGrant], now: int) -> bytes:
+        if not held:
+            return b""
+        noted = NotedGrants.of(held)
         if not self._inputs.is_written(noted.id, now):
             self._put_off(noted.record(self.session, self._sequence, now))
             self._inputs.wrote(noted.id)

@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen
 
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Access, ContextValue, Principal
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Decision, Deny
 from hoopgw.spi import Policy
 from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
@@ -64,6 +65,8 @@ class Judged:
     policy: str
     decided: int = 0
     """The second that policy saw; 0 if it does not read the time."""
+    held: tuple[HeldGrant, ...] = ()
+    """What the principal held then."""
     is_asked: bool = False
     """Whether this is what policy said of the accesses and the context."""
     code: str = "42501"
@@ -263,6 +266,7 @@ class Judge:
             because=list(verdict.because),
             policy=verdict.policy,
             decided=verdict.now,
+            held=verdict.held,
             is_asked=True,
             touches=not isinstance(rule, Untouched),
             executes=tuple(s.name for s in facts.statements if s.kind == "execute"),

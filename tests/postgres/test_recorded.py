@@ -7,14 +7,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Cap, Hop, Node, Principal
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.recorded import Question, QuestionReader, Retrial, Skipped
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import SourceFile, read_directory
+from hoopgw.recording.decisions import Found
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import DecisionInput, Intent, Record, encode
 from hoopgw_postgres import wire
+from tests.policy.test_granting import Holding
 from tests.policy.world import ROOT
 from tests.postgres.conversation import Conversation
 
@@ -76,7 +79,9 @@ STATEMENTS = st.sampled_from(
 
 def judged_again(policies: PolicySet, records: list[Record]) -> list[Question | Skipped]:
     """Read the records as a log, and compare what each says with a new judgement."""
-    found = list(QuestionReader().read(enumerate(map(encode, records))))
+    found = list(
+        QuestionReader().read(Found(leaf, encode(each)) for leaf, each in enumerate(records))
+    )
     retrial = Retrial(policies)
     for each in found:
         if isinstance(each, Question):
@@ -124,6 +129,31 @@ class DifferentialTests(SynchronousTestCase):
         found = judged_again(TIMED, talk.recorder.records)
         self.assertEqual([q.recorded.word for q in found if isinstance(q, Question)][2], "deny")
         self.assertEqual([q.decided for q in found if isinstance(q, Question)], [990, 999, 1000])
+
+    def test_what_was_granted_counts_again(self) -> None:
+        """A grant that is over by now, as a value in the log."""
+        template = (
+            '@id("t") @grant("read") @grant_approval("dba") permit (principal == ?principal,'
+            ' action in Postgres::Action::"read", resource in ?resource);'
+        )
+        offered = PolicySet.from_files([SourceFile(name="g.cedar", text=template)], SCHEMA)
+        held = HeldGrant(
+            id="g-1",
+            template="t",
+            terms=offered.offers["t"].terms,
+            target="orders",
+            chain=(("person", "corp|r"),),
+            until=5.0,
+        )
+        policy = CedarPolicy(offered, lambda: 1.0, Holding(held))
+        talk = Conversation(policy=policy, principal=chain("alice"))
+        talk.journal.started()
+        for text in (b"SELECT * FROM customers", b"DELETE FROM customers"):
+            talk.say(wire.query(text))
+            talk.answer(WRITING)
+        found = judged_again(offered, talk.recorder.records)
+        said = [(q.recorded.word, q.recorded.because) for q in found if isinstance(q, Question)]
+        self.assertEqual(said, [("allow", ("t/g-1",)), ("deny", ())])
 
     def test_in_a_transaction_nobody_can_be_asked(self) -> None:
         """The refusal is the gateway's; what policy said stands beside it."""
