@@ -79,6 +79,7 @@ class Broker:
         uid: whose processes are served.
         doors: of all protocols.
         ended: told each signer that is over and was used.
+        now: seconds since the epoch.
 
     """
 
@@ -86,6 +87,7 @@ class Broker:
     uid: int
     doors: Mapping[str, DoorSpec]
     ended: Callable[[ChildSigner], None]
+    now: Callable[[], float] = time.time
     _residents: list[Resident] = field(factory=list, init=False)
     _servers: dict[int, asyncio.Server] = field(factory=dict, init=False)
     _conversations: dict[int, set[asyncio.Task[None]]] = field(factory=dict, init=False)
@@ -274,7 +276,9 @@ class _Conversation:
         if not all(isinstance(text, str) and text.isprintable() for text in accounts.values()):
             raise Refused(BAD_REQUEST, "an account is no name")
         signer = ChildSigner(
-            self.resident.signer, _by_its_word(terms_from_dict(request.get("terms")))
+            self.resident.signer,
+            _by_its_word(terms_from_dict(request.get("terms"))),
+            now=self._broker.now,
         )
         served = await self._broker.serve(signer, accounts, self.resident)
         self.child = served.resident

@@ -19,7 +19,7 @@ Caps: TypeAlias = "Iterable[str | Cap] | None"
 
 ANY: Final = "*"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION: Final = re.compile(r"(\d{1,7})\s*([smhd]?)")
+_DURATION: Final = re.compile(r"([0-9]{1,7})\s*([smhd]?)")
 
 
 @frozen(kw_only=True)

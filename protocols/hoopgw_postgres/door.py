@@ -33,10 +33,8 @@ SESSIONS_LIMIT: Final = 200
 """Live connections through one door."""
 OPENING_TIMEOUT: Final = 30.0
 """Seconds for a client to say what it wants, and for the gateway to take it."""
-NEEDS: Final = frozenset(
-    {"Postgres::connect", "Postgres::set", "Postgres::show", "Postgres::transaction"}
-)
-"""What every session does before and around its work."""
+NEEDS: Final = frozenset({"Postgres::set", "Postgres::show", "Postgres::transaction"})
+"""What every session does around its work; to connect comes with any cap."""
 _WINDOW: Final = 256 * 1024
 """Bytes that wait for a slow side before the other one is not read any more."""
 _AUTHENTICATION_LIMIT: Final = 64 * 1024
