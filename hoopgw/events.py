@@ -129,6 +129,33 @@ class Principal:
         """The chain for people to read: ``alice / planner``."""
         return " / ".join(hop.name for hop in self.chain)
 
+    @property
+    def trail(self) -> str:
+        """The path with the beginning of each node: ``alice/planner#46p-LpCB``, for lists."""
+        nodes = ("", *(node.id for node in self.nodes))
+        return trail_of(zip((hop.name for hop in self.chain), nodes, strict=True))
+
+    @property
+    def purposes(self) -> str:
+        """What its hops were made for, as their parents said: not verified."""
+        return purposes_of(
+            (hop.name, node.purpose) for hop, node in zip(self.chain[1:], self.nodes, strict=True)
+        )
+
+
+def purposes_of(hops: Iterable[tuple[str, str]]) -> str:
+    """Return names with what they were made for, where that was said."""
+    return "; ".join(f"{name}: {purpose}" for name, purpose in hops if purpose)
+
+
+_NODE_SHOWN: Final = 8
+"""Characters of a node's id that tell it from others, for people."""
+
+
+def trail_of(hops: Iterable[tuple[str, str]]) -> str:
+    """Return names, each with the beginning of its node's id if it has one."""
+    return "/".join(f"{name}#{node[:_NODE_SHOWN]}" if node else name for name, node in hops)
+
 
 @frozen(kw_only=True, cache_hash=True)
 class Resource:

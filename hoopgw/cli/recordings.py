@@ -92,6 +92,7 @@ def show(session: str) -> None:
         {
             "session": answer["id"],
             "who": answer["path"],
+            **({"purpose, not verified": answer["purpose"]} if answer.get("purpose") else {}),
             "target": answer["target"],
             "account": answer["account"],
             "protocol": answer["protocol"],

@@ -10,7 +10,7 @@ import msgspec
 from attrs import asdict
 
 from hoopgw.control.fleet import AgentStatus
-from hoopgw.events import Principal
+from hoopgw.events import Hop, Node, Principal
 from hoopgw.recording.index import SessionSummary
 from hoopgw.recording.records import AnyRecord, encode
 from hoopgw.reviews.rules import groups_asked, is_own, objection
@@ -24,10 +24,18 @@ _NANO: Final = 1e9
 
 def principal_view(principal: Principal) -> dict[str, Any]:
     """Show a principal; groups are shown to the principal itself only, by ``/v1/me``."""
+    nodes = (None, *principal.nodes)
     return {
-        "path": principal.path,
-        "chain": [{"id": hop.id, "name": hop.name, "kind": hop.kind} for hop in principal.chain],
+        "path": principal.trail,
+        "chain": [_hop_view(hop, node) for hop, node in zip(principal.chain, nodes, strict=True)],
     }
+
+
+def _hop_view(hop: Hop, node: Node | None) -> dict[str, Any]:
+    view: dict[str, Any] = {"id": hop.id, "name": hop.name, "kind": hop.kind}
+    if node is None:
+        return view
+    return {**view, "node": node.id, "attested": hop.attested, "purpose": node.purpose}
 
 
 def request_view(
@@ -94,7 +102,8 @@ def head_view(head: SessionHead) -> dict[str, Any]:
     return {
         "id": head.id,
         "live": True,
-        "path": head.principal.path,
+        "path": head.principal.trail,
+        "purpose": head.principal.purposes,
         "root": head.principal.root.id,
         "login": head.principal.session,
         "target": head.target,
@@ -118,6 +127,7 @@ def summary_view(summary: SessionSummary, *, live: bool) -> dict[str, Any]:
         "id": summary.id,
         "live": live,
         "path": summary.path,
+        "purpose": summary.purpose,
         "root": summary.root_id,
         "login": summary.login,
         "target": summary.target,

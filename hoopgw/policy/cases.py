@@ -17,7 +17,17 @@ import msgspec
 from attrs import frozen
 
 from hoopgw.errors import PolicyError
-from hoopgw.events import Access, ContextValue, Hop, HopKind, Node, Operation, Principal, Resource
+from hoopgw.events import (
+    Access,
+    Cap,
+    ContextValue,
+    Hop,
+    HopKind,
+    Node,
+    Operation,
+    Principal,
+    Resource,
+)
 from hoopgw.policy import strict_yaml
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
@@ -33,9 +43,17 @@ Expected: TypeAlias = Literal["allow", "review", "deny", "clear", "masked", "hid
 _Context: TypeAlias = dict[str, str | bool | int | list[str]]
 
 
+class _Cap(msgspec.Struct, forbid_unknown_fields=True):
+    target: str
+    actions: list[str]
+
+
 class _Hop(msgspec.Struct, forbid_unknown_fields=True):
     kind: HopKind = "person"
     groups: list[str] = []
+    caps: list[_Cap] | None = None
+    attested: bool = False
+    isolated: bool = False
     attributes: dict[str, str | list[str]] = {}
 
 
@@ -54,6 +72,7 @@ class _Case(msgspec.Struct, forbid_unknown_fields=True):
     expect: Expected
     context: _Context = {}
     approvals: list[str] = []
+    proved: bool = False
     now: datetime | int | None = None
     mask: str | None = None
     by: list[str] | None = None
@@ -226,7 +245,8 @@ def _question(file: _File, case: _Case) -> tuple[Principal, Operation]:
     )
     chain = tuple(_hop(file.hops, name) for name in case.who)
     nodes = tuple(Node(id=hop.id) for hop in chain[1:])
-    return Principal(chain=chain, nodes=nodes, session="", expires=0.0), operation
+    principal = Principal(chain=chain, nodes=nodes, session="", expires=0.0, proved=case.proved)
+    return principal, operation
 
 
 def _value(value: str | bool | int | list[str]) -> ContextValue:
@@ -242,6 +262,11 @@ def _hop(hops: Mapping[str, _Hop], name: str) -> Hop:
         name=name,
         kind=hop.kind,
         groups=frozenset(hop.groups),
+        caps=None
+        if hop.caps is None
+        else tuple(Cap(target=cap.target, actions=frozenset(cap.actions)) for cap in hop.caps),
+        attested=hop.attested,
+        isolated=hop.isolated,
         attributes=attributes_from_dict(hop.attributes),
     )
 

@@ -1,10 +1,10 @@
 """The policy as the data worker sees it: one set, asked through a cache; and its directory.
 
 **The cache may never say more than a fresh evaluation would.** Its key is all that goes into one:
-every hop with its groups, every resource with its labels and parents, every name, value *and type*
-of the context (to Python ``True == 1``, to Cedar not), the grants that the chain holds at this
-moment, and the second if any policy reads the time. It belongs to one set, so a reload begins an
-empty one. What erred is not kept.
+every hop with its groups, caps and attributes, whether the key was proved, every resource with its
+labels and parents, every name, value *and type* of the context (to Python ``True == 1``, to Cedar
+not), the grants that the chain holds at this moment, and the second if any policy reads the time.
+It belongs to one set, so a reload begins an empty one. What erred is not kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = Logger()
 VERDICTS_LIMIT: Final = 10_000
 SIGHTS_LIMIT: Final = 50_000
 
-_SightKey: TypeAlias = tuple[tuple[Hop, ...], Resource, int, tuple[HeldGrant, ...]]
+_SightKey: TypeAlias = tuple[tuple[Hop, ...], bool, Resource, int, tuple[HeldGrant, ...]]
 
 
 class Grants(Protocol):
@@ -100,6 +100,7 @@ class CedarPolicy:
         values = tuple(context.values())
         key = (
             principal.chain,
+            principal.proved,
             operation.accesses,
             tuple(context),
             values,
@@ -135,6 +136,7 @@ class CedarPolicy:
                 accesses=operation.accesses,
                 context=operation.context,
                 now=second or int(self._time()),
+                proved=principal.proved,
             ),
             held,
         )
@@ -154,13 +156,13 @@ class CedarPolicy:
         judged: dict[Resource, Sight | Hidden] = {}
         missing: dict[Resource, None] = {}
         for each in fields:
-            found = self._sights.get((chain, each, second, held))
+            found = self._sights.get((chain, principal.proved, each, second, held))
             if found is None:
                 missing[each] = None
             else:
                 judged[each] = found
         if missing:
-            judged.update(self._judge_sights(chain, tuple(missing), second, held))
+            judged.update(self._judge_sights(principal, tuple(missing), second, held))
         shown = {each.id: sight for each, sight in judged.items()}
         if len(shown) != len(judged):
             _hide_doubles(shown, judged)
@@ -168,18 +170,20 @@ class CedarPolicy:
 
     def _judge_sights(
         self,
-        chain: tuple[Hop, ...],
+        principal: Principal,
         fields: Sequence[Resource],
         second: int,
         held: tuple[HeldGrant, ...],
     ) -> Iterator[tuple[Resource, Sight | Hidden]]:
-        now = second or int(self._time())
+        now, chain, proved = second or int(self._time()), principal.chain, principal.proved
         for part in in_batches(fields, len(chain)):
-            inquiry = Inquiry(chain=chain, accesses=tuple(map(see_of, part)), now=now)
+            inquiry = Inquiry(
+                chain=chain, accesses=tuple(map(see_of, part)), now=now, proved=proved
+            )
             judged = judge_sights_granted(self.policies, inquiry, held)
             for each, found in zip(part, judged, strict=True):
                 if not found.errors:
-                    self._sights.put((chain, each, second, held), found.sight)
+                    self._sights.put((chain, proved, each, second, held), found.sight)
                 else:
                     log.error(
                         "policy {version} erred, so {field} is hidden: {errors}",

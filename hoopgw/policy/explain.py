@@ -8,6 +8,7 @@ from attrs import frozen
 
 from hoopgw.events import Access, Operation, Principal
 from hoopgw.policy.annotations import Rule
+from hoopgw.policy.caps import uncovered
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.judging import judge, judge_sights
 from hoopgw.policy.lint import SEE
@@ -28,10 +29,14 @@ class Step:
     """The permits that hold, whether or not a forbid overrides them."""
     forbids: tuple[str, ...]
     errors: tuple[str, ...]
+    cap: str = ""
+    """What the caps of the hop lack, if they do not cover it; no policy can make up for that."""
 
     def __str__(self) -> str:
         """Say it in one line."""
         begin = f"{self.hop} ({self.kind}), {self.action} {self.resource}: "
+        if self.cap:
+            return begin + f"refused, as {self.cap}"
         if self.errors:
             return begin + f"refused, as the policy erred: {'; '.join(self.errors)}"
         if self.is_allowed:
@@ -91,6 +96,7 @@ def explain(
         context=operation.context,
         approvals=approvals,
         now=now,
+        proved=principal.proved,
     )
     outcome: Verdict | Sight | Hidden = judge(policies, inquiry)
     if is_sight(operation.accesses):
@@ -104,7 +110,10 @@ def explain(
     named = {rule.id: rule for answer in (*answers, *permits) for rule in answer.rules}
     return Explanation(
         outcome=outcome,
-        steps=tuple(_step(answer, permit) for answer, permit in zip(answers, permits, strict=True)),
+        steps=tuple(
+            _step(policies, inquiry, answer, permit)
+            for answer, permit in zip(answers, permits, strict=True)
+        ),
         rules=tuple(sorted(named.values(), key=lambda rule: rule.order)),
     )
 
@@ -114,16 +123,20 @@ def is_sight(accesses: tuple[Access, ...]) -> bool:
     return len(accesses) == 1 and accesses[0].action.rpartition("::")[2] == SEE
 
 
-def _step(answer: Answer, permit: Answer) -> Step:
+def _step(policies: PolicySet, inquiry: Inquiry, answer: Answer, permit: Answer) -> Step:
+    upto = inquiry.chain[: inquiry.chain.index(answer.hop) + 1]
+    missing = uncovered(policies.schema.groups, upto, [answer.access])
+    own = missing is not None and missing.hop == answer.hop
     return Step(
         hop=answer.hop.name,
         kind=answer.hop.kind,
         action=answer.access.action.rpartition("::")[2],
         resource=answer.access.resource.id,
-        is_allowed=answer.is_allowed,
+        is_allowed=answer.is_allowed and not own,
         permits=tuple(rule.id for rule in permit.rules),
         forbids=tuple(rule.id for rule in answer.rules if rule.effect == "forbid"),
         errors=(*answer.errors, *permit.errors),
+        cap=str(missing) if own else "",
     )
 
 

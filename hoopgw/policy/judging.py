@@ -1,12 +1,14 @@
 """How Cedar's answers become a verdict: pure, without cache or clock.
 
-1. Ask for every access and every hop. An error anywhere: deny.
-2. All allowed: allow, with the smallest limit of all permits that hold.
-3. No permit, or a forbid that cannot be cured: deny.
-4. Only curable forbids: ask the standing set, which lacks them. If that does not allow every hop,
+1. An access that the caps of some hop do not cover: deny, without asking further.
+2. Ask for every access and every hop. An error anywhere: deny.
+3. All allowed: allow, with the smallest limit of all permits that hold.
+4. No permit, or a forbid that cannot be cured: deny.
+5. Only curable forbids: ask the standing set, which lacks them. If that does not allow every hop,
    a grant was missing all along: deny. Otherwise offer all remedies; every one is needed.
 
-So a chain may do what each of its hops may, and an annotation never widens what plain Cedar says.
+So a chain may do what each of its hops may and all of its caps hold, and an annotation never widens
+what plain Cedar says.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from hoopgw.policy.annotations import Rule, strictest
+from hoopgw.policy.caps import CAPS, uncovered
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.questions import Answer, Inquiry, ask
 from hoopgw.policy.sets import Compiled, PolicySet
@@ -26,6 +29,9 @@ UNJUDGED: Final = "the policy could not be evaluated for this operation"
 
 def judge(policies: PolicySet, inquiry: Inquiry) -> Verdict:
     """Judge an operation."""
+    missing = uncovered(policies.schema.groups, inquiry.chain, inquiry.accesses)
+    if missing is not None:
+        return Verdict(decision=Deny(reason=str(missing)), because=(CAPS,), policy=policies.version)
     answers, errors = _ask(policies, policies.all, inquiry)
     if errors:
         return _verdict(policies, Deny(reason=UNJUDGED), (), errors)
@@ -74,13 +80,21 @@ def judge_sights(policies: PolicySet, inquiry: Inquiry) -> list[SightVerdict]:
         return [_unseen((f"{type(error).__name__}: {error}",))]
     hops = len(inquiry.chain)
     return [
-        _sight(inquiry, answers[start : start + hops], standing[start : start + hops])
+        _sight(policies, inquiry, answers[start : start + hops], standing[start : start + hops])
         for start in range(0, len(answers), hops)
     ]
 
 
-def _sight(inquiry: Inquiry, answers: Sequence[Answer], standing: Sequence[Answer]) -> SightVerdict:
+def _sight(
+    policies: PolicySet,
+    inquiry: Inquiry,
+    answers: Sequence[Answer],
+    standing: Sequence[Answer],
+) -> SightVerdict:
     """Judge one field from the answers for each hop."""
+    missing = uncovered(policies.schema.groups, inquiry.chain, [answers[0].access])
+    if missing is not None:
+        return SightVerdict(sight=Hidden(reason=str(missing), because=(CAPS,)))
     errors = _errors([*answers, *standing])
     if errors:
         return _unseen(errors)

@@ -16,9 +16,16 @@ SEE: Final = "see"
 
 TARGET: Final = "Hoopgw::Target"
 
+AGENT_KIND: Final = "Hoopgw::AgentKind"
+
 _AGENTS_AS_ROOTS: Final = (
     "an agent may log in by itself, as the root of a chain, and would then be permitted "
     "everything; add `when { context.chain.hop > 0 }`"
+)
+
+_BY_UNPROVED_NAME: Final = (
+    "whoever starts an agent names it, so this permits by a name that nobody has proved; add "
+    "`principal.attested`, or restrict by name in a forbid instead"
 )
 
 Level: TypeAlias = Literal["error", "warning"]
@@ -158,6 +165,8 @@ def _parts(expression: pst.Expr, op: Literal["and", "or"]) -> Iterator[pst.Expr]
 
 
 def _broad_permit(policy: pst.Template) -> Iterator[tuple[Level, str]]:
+    if _names_kind(policy) and not _asks_whether_attested(policy):
+        yield "warning", _BY_UNPROVED_NAME
     any_action = isinstance(policy.action, pst.ScopeAny)
     any_resource = isinstance(policy.resource, pst.ScopeAny)
     if isinstance(policy.principal, pst.ScopeAny) and any_action and not policy.clauses:
@@ -168,6 +177,20 @@ def _broad_permit(policy: pst.Template) -> Iterator[tuple[Level, str]]:
     )
     if is_for_agents and any_action and any_resource and not _asks_for_hop(policy):
         yield "warning", _AGENTS_AS_ROOTS
+
+
+def _names_kind(policy: pst.Template) -> bool:
+    """Whether a policy speaks of agents by the name that somebody gave them."""
+    return any(
+        isinstance(node, pst.EntityUid) and str(node.type) == AGENT_KIND
+        for node in walk((policy.principal, policy.clauses))
+    )
+
+
+def _asks_whether_attested(policy: pst.Template) -> bool:
+    return any(
+        isinstance(node, pst.GetAttr) and node.attr == "attested" for node in walk(policy.clauses)
+    )
 
 
 def _asks_for_hop(policy: pst.Template) -> bool:

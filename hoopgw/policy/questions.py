@@ -43,6 +43,8 @@ class Inquiry:
     """Rules whose approval was given."""
     now: int
     """Seconds since the epoch."""
+    proved: bool = False
+    """As `hoopgw.events.Principal.proved`."""
     links: tuple[Link, ...] = ()
     """Templates that are linked for the chain: what it was granted for a while."""
     breakglass: bool = False
@@ -148,6 +150,7 @@ def _context(inquiry: Inquiry, number: int) -> str:
         "depth": len(inquiry.chain) - 1,
         "hop": number,
         "kinds": sorted({hop.kind for hop in inquiry.chain}),
+        "proved": inquiry.proved,
     }
     values["approvals"] = sorted(inquiry.approvals)
     values["breakglass"] = inquiry.breakglass
@@ -171,14 +174,28 @@ def _entities(
 
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for hop in chain:
-        groups = [{"type": "Hoopgw::Group", "id": group} for group in sorted(hop.groups)]
-        more = attributes_to_dict(hop.attributes)
-        _put(found, schema.entity(ENTITY_TYPES[hop.kind], hop.id, groups, frozenset(), more))
+    for number, hop in enumerate(chain):
+        _put(found, _principal(hop, is_root=number == 0))
     for resource in resources:
         parents = [{"type": each.type, "id": each.id} for each in resource.parents]
         _put(found, schema.entity(resource.type, resource.id, parents, resource.labels))
     return schema.nothing.with_added_json_str(json.dumps(list(found.values())), schema.handle)
+
+
+def _principal(hop: Hop, *, is_root: bool) -> dict[str, Any]:
+    """Return a hop as Cedar's JSON. A root proved itself, and has no parent to be kept from."""
+    parents = [{"type": "Hoopgw::Group", "id": group} for group in sorted(hop.groups)]
+    attributes: dict[str, Any] = dict(attributes_to_dict(hop.attributes))
+    if hop.kind != "person":
+        attributes["attested"] = is_root or hop.attested
+        attributes["isolated"] = is_root or hop.isolated
+        if not is_root:
+            parents.append({"type": "Hoopgw::AgentKind", "id": hop.name})
+    return {
+        "uid": {"type": ENTITY_TYPES[hop.kind], "id": hop.id},
+        "attrs": attributes,
+        "parents": parents,
+    }
 
 
 def _put(found: dict[tuple[str, str], dict[str, Any]], entity: dict[str, Any]) -> None:

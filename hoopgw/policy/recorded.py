@@ -78,6 +78,7 @@ class Question:
     target: str
     action: str
     chain: tuple[Hop, ...]
+    proved: bool = False
     accesses: tuple[Access, ...]
     """Of a field, its ``see``."""
     context: Mapping[str, ContextValue]
@@ -114,6 +115,7 @@ class _Session:
     protocol: str
     target: str
     chain: tuple[Hop, ...]
+    proved: bool
     texts: dict[int, bytes] = field(factory=dict)
 
 
@@ -161,7 +163,8 @@ class QuestionReader:
                 chain = tuple(hop_of(hop) for hop in record.chain)
                 if not chain:
                     raise BadInputError("nobody began it")
-                self._sessions.put(record.session, _Session(record.protocol, record.target, chain))
+                began = _Session(record.protocol, record.target, chain, record.proved)
+                self._sessions.put(record.session, began)
             case TextDefined():
                 session = self._sessions.get(record.session)
                 if session is not None and len(session.texts) < TEXTS_LIMIT:
@@ -219,6 +222,7 @@ class QuestionReader:
             target=session.target,
             action=action,
             chain=session.chain,
+            proved=session.proved,
             accesses=accesses,
             context=context,
             held=self._grants(record.granted),
@@ -247,6 +251,7 @@ class QuestionReader:
                 target=session.target,
                 action="see",
                 chain=session.chain,
+                proved=session.proved,
                 accesses=(access,),
                 context=context,
                 held=held,
@@ -287,6 +292,7 @@ class Retrial:
         key = (
             question.kind,
             question.chain,
+            question.proved,
             question.accesses,
             values,
             # To Python True is 1; to Cedar it is not.
@@ -315,6 +321,7 @@ def inquiry_of(question: Question) -> Inquiry:
         accesses=question.accesses,
         context=question.context,
         now=question.now,
+        proved=question.proved,
     )
 
 

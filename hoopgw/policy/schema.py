@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ import cedarpy
 from attrs import define, field
 
 from hoopgw.errors import PolicyError
+from hoopgw.policy.caps import ActionGroups
 
 _PROBE: Final = """
 permit (principal, action, resource) when {
   context.chain.depth + context.chain.hop + context.now == 0 && !context.breakglass &&
-  context.chain.kinds.contains("") && context.approvals.contains("")
+  context.chain.kinds.contains("") && context.chain.proved && context.approvals.contains("")
 };
 """
 _ATTRIBUTE: Final = re.compile(r'^[ \t]*"?([^":{\n]+?)"?\??: ', re.MULTILINE)
@@ -36,6 +37,8 @@ class Schema:
     """The entities of the actions. Without them `action in Group` matches nothing, silently."""
     attributes: frozenset[str]
     """All names that the schema gives to attributes of whatever."""
+    groups: ActionGroups
+    """Each action to all groups that hold it."""
     _labelled: dict[str, bool] = field(factory=dict, init=False, repr=False)
 
     @classmethod
@@ -53,9 +56,11 @@ class Schema:
         for name, text in protocols.items():
             _check_protocol(name, _parse(f"{core}\n{text}", f"of protocol {name}"))
         handle = _parse("\n".join([core, *protocols.values()]), "of all protocols together")
+        nothing = cedarpy.Entities.from_json_str("[]", handle)
         return cls(
             handle=handle,
-            nothing=cedarpy.Entities.from_json_str("[]", handle),
+            nothing=nothing,
+            groups=_groups(json.loads(str(nothing))),
             attributes=frozenset(_ATTRIBUTE.findall(str(handle))),
         )
 
@@ -65,22 +70,14 @@ class Schema:
         name: str,
         parents: list[dict[str, str]],
         labels: frozenset[str],
-        more: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return an entity as Cedar's JSON, with ``labels`` if its type declares them.
-
-        Args:
-            kind: the entity's type.
-            name: its id.
-            parents: types and ids.
-            labels: of a resource.
-            more: other attributes; Cedar refuses those that the schema does not declare.
+        """Return a resource as Cedar's JSON, with ``labels`` if its type declares them.
 
         Raises:
             ValueError: the schema knows no such type, or it has no labels to give them to.
 
         """
-        attributes: dict[str, Any] = dict(more or {})
+        attributes: dict[str, Any] = {}
         if self._is_labelled(kind):
             attributes["labels"] = sorted(labels)
         elif labels:
@@ -104,6 +101,27 @@ class Schema:
         except ValueError:
             return False
         return True
+
+
+def _groups(actions: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """Return all groups above each action, however many levels up."""
+    above = {_name(each["uid"]): [_name(up) for up in each["parents"]] for each in actions}
+    found: dict[str, frozenset[str]] = {}
+    for action in above:
+        reached: set[str] = set()
+        waiting = list(above[action])
+        while waiting:
+            group = waiting.pop()
+            if group not in reached:
+                reached.add(group)
+                waiting += above.get(group, ())
+        found[action] = frozenset(reached)
+    return found
+
+
+def _name(uid: Mapping[str, str]) -> str:
+    """Return an action's name as `hoopgw.events.Access.action` has it."""
+    return f"{uid['type'].removesuffix('Action')}{uid['id']}"
 
 
 def _parse(text: str, whose: str) -> cedarpy.Schema:

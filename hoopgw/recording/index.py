@@ -15,11 +15,18 @@ from typing import Final, TypeAlias
 import msgspec
 from attrs import define, field, frozen
 
-from hoopgw.recording.records import HopRecord, SessionEnded, SessionRefused, SessionStarted
+from hoopgw.recording.records import (
+    HopRecord,
+    SessionEnded,
+    SessionRefused,
+    SessionStarted,
+    purposes,
+    trail,
+)
 from hoopgw.recording.segments import entries, segments
 
 NAME: Final = "index.db"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BATCH: Final = 10_000
 """Sessions with news that are kept in memory while the log is read again."""
 
@@ -33,6 +40,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     protocol TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '',
     account TEXT NOT NULL DEFAULT '', root_id TEXT NOT NULL DEFAULT '',
     root_name TEXT NOT NULL DEFAULT '', path TEXT NOT NULL DEFAULT '',
+    purpose TEXT NOT NULL DEFAULT '',
     login TEXT NOT NULL DEFAULT '', method TEXT NOT NULL DEFAULT '',
     address TEXT NOT NULL DEFAULT '', agent TEXT NOT NULL DEFAULT '',
     started INTEGER, ended INTEGER, reason TEXT NOT NULL DEFAULT '',
@@ -53,7 +61,7 @@ ON CONFLICT (id) DO UPDATE SET intents = intents + excluded.intents,
 """
 _START: Final = """
 UPDATE sessions SET protocol = ?, target = ?, account = ?, root_id = ?, root_name = ?, path = ?,
-    login = ?, method = ?, address = ?, agent = ?, started = ? WHERE id = ?
+    purpose = ?, login = ?, method = ?, address = ?, agent = ?, started = ? WHERE id = ?
 """
 _REFUSE: Final = """
 UPDATE sessions SET protocol = ?, target = ?, account = ?, address = ?, reason = ?, started = ?,
@@ -238,10 +246,10 @@ class SessionIndex:
         match mark:
             case SessionStarted():
                 root = mark.chain[0] if mark.chain else HopRecord("", "", "", [])
-                path = " / ".join(hop.name for hop in mark.chain)
-                who = (mark.protocol, mark.target, mark.account, root.id, root.name, path)
+                who = (mark.protocol, mark.target, mark.account, root.id, root.name)
+                chain = (trail(mark.chain), purposes(mark.chain))
                 how = (mark.login, mark.method, mark.address, mark.agent)
-                self._database.execute(_START, (*who, *how, at, session))
+                self._database.execute(_START, (*who, *chain, *how, at, session))
             case SessionRefused():
                 what = (mark.protocol, mark.target, mark.account, mark.address, mark.reason)
                 self._database.execute(_REFUSE, (*what, at, at, session))
@@ -289,7 +297,9 @@ class SessionSummary:
     root_id: str
     root_name: str
     path: str
-    """The chain for people: ``alice / planner``."""
+    """The chain for people: ``alice/planner#46p-LpCB``."""
+    purpose: str
+    """What its hops were made for, as their parents said: not verified."""
     login: str
     method: str
     address: str

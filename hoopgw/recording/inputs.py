@@ -19,7 +19,7 @@ import msgspec
 from attrs import define, field, frozen
 
 from hoopgw.errors import HoopgwError
-from hoopgw.events import Access, Cap, ContextValue, Hop, HopKind, Resource
+from hoopgw.events import Access, Cap, ContextValue, Hop, HopKind, Node, Principal, Resource
 from hoopgw.grants.held import HeldGrant, held_from_dict
 from hoopgw.recording.records import (
     AccessRecord,
@@ -142,7 +142,13 @@ class InputBook:
         self._written.add(input_id)
 
 
-def hop_record(hop: Hop) -> HopRecord:
+def hop_records(principal: Principal) -> list[HopRecord]:
+    """Return a chain as it is recorded, each hop below the root with its node."""
+    nodes = (None, *principal.nodes)
+    return [hop_record(hop, node) for hop, node in zip(principal.chain, nodes, strict=True)]
+
+
+def hop_record(hop: Hop, node: Node | None = None) -> HopRecord:
     """Return a hop as it is recorded."""
     caps = hop.caps
     return HopRecord(
@@ -154,6 +160,8 @@ def hop_record(hop: Hop) -> HopRecord:
         None if caps is None else [CapRecord(cap.target, sorted(cap.actions)) for cap in caps],
         hop.attested,
         hop.isolated,
+        "" if node is None else node.id,
+        "" if node is None else node.purpose,
     )
 
 

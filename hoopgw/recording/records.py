@@ -10,9 +10,12 @@ counts its records from 0 without a gap, ``at`` is nanoseconds since the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
+
+from hoopgw.events import purposes_of, trail_of
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -42,6 +45,10 @@ class HopRecord(msgspec.Struct, frozen=True, array_like=True):
     caps: list[CapRecord] | None = None
     attested: bool = False
     isolated: bool = False
+    node: str = ""
+    """Of a child: the delegation that made it, as `hoopgw.events.Node.id`."""
+    purpose: str = ""
+    """Of a child: what it was made for, as its parent said; nobody has verified it."""
 
 
 class SessionStarted(Record, frozen=True, tag="session.started"):
@@ -64,6 +71,8 @@ class SessionStarted(Record, frozen=True, tag="session.started"):
     """Natural persons behind a root that is none itself, as `hoopgw.events.Origin`."""
     attributes: dict[str, str] = {}
     """What else the issuer said of the log-in: the run, the pod, the application."""
+    proved: bool = False
+    """Whether the caller proved to hold the key that the log-in is bound to."""
 
 
 class SessionRefused(Record, frozen=True, tag="session.refused"):
@@ -269,6 +278,16 @@ class SessionEnded(Record, frozen=True, tag="session.ended"):
     """Nothing follows it in this session."""
 
     reason: str
+
+
+def trail(chain: Sequence[HopRecord]) -> str:
+    """Return a chain as `hoopgw.events.Principal.trail`."""
+    return trail_of((hop.name, hop.node) for hop in chain)
+
+
+def purposes(chain: Sequence[HopRecord]) -> str:
+    """Return what the hops of a chain were made for, as their parents said; empty if none did."""
+    return purposes_of((hop.name, hop.purpose) for hop in chain)
 
 
 AnyRecord: TypeAlias = (

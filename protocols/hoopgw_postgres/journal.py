@@ -26,7 +26,7 @@ from hoopgw.events import (
 )
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
-from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_record
+from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_records
 from hoopgw.recording.records import (
     FieldsShown,
     Intent,
@@ -116,7 +116,7 @@ class Journal:
     def started(self) -> None:
         """Write that the session begins."""
         opening = self._opening
-        hops = [hop_record(hop) for hop in opening.principal.chain]
+        hops = hop_records(opening.principal)
         self._recorder.write(
             SessionStarted(
                 self.session,
@@ -132,6 +132,7 @@ class Journal:
                 opening.agent,
                 sorted(opening.principal.origin.persons),
                 dict(opening.principal.origin.attributes),
+                opening.principal.proved,
             )
         )
 

@@ -19,6 +19,8 @@ from hoopgw.recording.records import (
     SessionRefused,
     SessionStarted,
     TextDefined,
+    purposes,
+    trail,
 )
 from hoopgw.spi import ReplayLine
 from hoopgw.terminal import printable, printable_bytes
@@ -44,6 +46,9 @@ def _lines(record: AnyRecord, texts: Mapping[int, bytes]) -> Iterator[ReplayLine
     match record:
         case SessionStarted():
             yield ReplayLine(at=record.at, kind="note", text=_started(record))
+            if made_for := purposes(record.chain):
+                text = printable(f"made for, as their parents say: {made_for}")
+                yield ReplayLine(at=record.at, kind="note", text=text)
         case SessionRefused():
             yield ReplayLine(
                 at=record.at,
@@ -66,7 +71,7 @@ def _lines(record: AnyRecord, texts: Mapping[int, bytes]) -> Iterator[ReplayLine
 
 
 def _started(record: SessionStarted) -> str:
-    chain = " / ".join(hop.name for hop in record.chain)
+    chain = trail(record.chain)
     return printable(
         f"{chain} opened {record.target} as {record.account} from {record.address}"
         f" ({record.method}, agent {record.agent})"

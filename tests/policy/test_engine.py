@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw import spi
 from hoopgw.errors import PolicyError
-from hoopgw.events import Hop, Resource
+from hoopgw.events import Cap, Hop, Resource
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight
 from hoopgw.policy.engine import CedarPolicy, PolicyDirectory
@@ -43,6 +44,14 @@ TEXT = """
 @id("bulk") @approval("dba") forbid (principal, action in [Shop::Action::"write"], resource)
   when { context.bulk || context.words.contains("all") }
   unless { context.approvals.contains("bulk") };
+@id("alone") forbid (principal is Hoopgw::Agent,
+  action in [Shop::Action::"read", Shop::Action::"write"], resource)
+  when { !principal.isolated && context.words.contains("a") };
+@id("named") forbid (principal in Hoopgw::AgentKind::"planner", action, resource)
+  when { principal has attested && !principal.attested && resource has labels &&
+    resource.labels.contains("card") };
+@id("proof") forbid (principal is Hoopgw::Agent, action in [Shop::Action::"write"], resource)
+  unless { context.chain.proved };
 @id("mask") @mask("last4") forbid (principal, action == Shop::Action::"see", resource)
   when { resource.labels.contains("card") } unless { principal in Hoopgw::Group::"fraud" };
 """
@@ -63,6 +72,12 @@ CHAINS = st.sampled_from(
         (hop("alice", "developers", kind="agent"),),
         (hop("alice", "developers", kind="workload"),),
         (hop("alice"),),
+        (ALICE, evolve(PLANNER, attested=True)),
+        (ALICE, evolve(PLANNER, isolated=True)),
+        (ALICE, evolve(PLANNER, name="other")),
+        (ALICE, evolve(PLANNER, caps=())),
+        (ALICE, evolve(PLANNER, caps=(Cap(target="shop", actions=frozenset({"Shop::read"})),))),
+        (ALICE, evolve(PLANNER, caps=(Cap(target="*", actions=frozenset({"Shop::write"})),))),
     ]
 )
 RESOURCES = st.sampled_from(
@@ -100,17 +115,18 @@ class CacheTests(SynchronousTestCase):
     @given(
         st.sampled_from([PLAIN, TIMED]),
         st.lists(OPERATIONS, min_size=1, max_size=2),
-        st.lists(st.tuples(CHAINS, st.integers(0, 1), TIMES), max_size=20),
+        st.lists(st.tuples(CHAINS, st.booleans(), st.integers(0, 1), TIMES), max_size=20),
     )
     def test_verdicts(
-        self, made: PolicySet, wanted: list[Any], asked: list[tuple[Any, int, float]]
+        self, made: PolicySet, wanted: list[Any], asked: list[tuple[Any, bool, int, float]]
     ) -> None:
         """Whatever was asked before; few operations, so that the rest of the key must tell."""
         clock = Clock()
         cached = CedarPolicy(made, clock.seconds)
-        for chain, number, clock.rightNow in [*asked, *asked]:
+        for chain, proved, number, clock.rightNow in [*asked, *asked]:
             fresh = CedarPolicy(made, clock.seconds)
-            who, what = principal(*chain), wanted[number % len(wanted)]
+            who = evolve(principal(*chain), proved=proved)
+            what = wanted[number % len(wanted)]
             self.assertEqual(cached.decide(who, what), fresh.decide(who, what))
 
     @given(
@@ -292,7 +308,7 @@ class PolicyDirectoryTests(SynchronousTestCase):
         self.file.write_text(TEXT + "permit (principal, action, resource);")
         self.assertFalse(self.policy.reload())
         self.assertEqual(self.policy.version, before)
-        self.assertIn("a.cedar:14: error: give it an @id", self.policy.problem or "")
+        self.assertIn("a.cedar:22: error: give it an @id", self.policy.problem or "")
         self.assertIsInstance(self.decision(), Allow)
         self.file.write_text(TEXT)
         self.assertFalse(self.policy.reload())

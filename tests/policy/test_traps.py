@@ -41,7 +41,7 @@ def raw(
 ) -> cedarpy.AuthzResult:
     """Ask Cedar without any of our code."""
     own = {
-        "chain": {"depth": 0, "hop": 0, "kinds": ["person"]},
+        "chain": {"depth": 0, "hop": 0, "kinds": ["person"], "proved": False},
         "approvals": [],
         "breakglass": False,
         "now": 0,

@@ -160,7 +160,7 @@ class ReplayTests(SynchronousTestCase):
         )
         ended = SessionEnded(session="s", sequence=9, at=3, reason="client left")
         texts = [line.text for line in shown(started, refused, ended)]
-        self.assertTrue(texts[0].startswith("alice / planner opened orders as app_reader"))
+        self.assertTrue(texts[0].startswith("alice/planner opened orders as app_reader"))
         self.assertNotIn("\x1b", texts[1])
         self.assertEqual(texts[2], "session ended: client left")
 

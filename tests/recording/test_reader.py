@@ -71,7 +71,7 @@ class SessionsTests(ReaderTestCase):
         session = self.reader.session("b")
         self.assertEqual((session.intents, session.denied, session.held), (2, 1, 1))
         self.assertEqual((session.protocol, session.target), ("postgres", "orders"))
-        self.assertEqual((session.root_id, session.path), ("corp|alice", "alice / planner"))
+        self.assertEqual((session.root_id, session.path), ("corp|alice", "alice/planner"))
         self.assertEqual((session.started, session.ended), (START, None))
         self.assertEqual((session.first_leaf, session.last_leaf), (1, 5))
 
