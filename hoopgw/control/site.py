@@ -27,12 +27,10 @@ from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
 from hoopgw.errors import UnavailableError
 from hoopgw.identity.endpoint import token_resource
 from hoopgw.identity.exchange import Exchange
-from hoopgw.identity.fetch import make_fetch
-from hoopgw.identity.issuers import Issuer, Issuers
-from hoopgw.identity.keys import IssuerKeys
 from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
+from hoopgw.identity.wiring import make_issuers
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
 from hoopgw.spi import ProtocolSpec, SessionPassword
@@ -166,10 +164,7 @@ def _explain(error: Exception) -> ApiError | None:
 
 
 def _exchange(parts: SiteParts) -> Exchange:
-    issuers = [
-        Issuer(settings, IssuerKeys(settings, make_fetch(settings, parts.reactor), parts.reactor))
-        for settings in parts.config.identity.issuers
-    ]
+    issuers = make_issuers(parts.config.identity.issuers, parts.reactor, parts.now)
     names = {target.name for target in parts.config.targets}
 
     def is_target(target: str, account: str | None) -> bool:
@@ -179,7 +174,8 @@ def _exchange(parts: SiteParts) -> Exchange:
 
     return Exchange(
         TokenParts(
-            issuers=Issuers.of(issuers, parts.now),
+            issuers=issuers,
+            regroup=issuers,
             signer=parts.signer,
             verifier=parts.verifier,
             passwords=StoredPasswords(parts.store),

@@ -1,4 +1,4 @@
-"""Gets a small document over HTTP, for `hoopgw.identity.keys`: an edge without decisions.
+"""HTTP for `hoopgw.identity.keys` and `hoopgw.identity.graph`: an edge without decisions.
 
 No redirect is followed, no compression asked for, no connection kept, no proxy of the environment
 used, and a body over the limit ends the connection.
@@ -6,6 +6,9 @@ used, and a body over the limit ends the connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
@@ -14,14 +17,21 @@ from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
+    HTTPConnectionPool,
+    ResponseDone,
+)
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
+from twisted.web.iweb import IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from hoopgw.errors import ConfigError, UnavailableError
+from hoopgw.identity.graph import Reply
 from hoopgw.identity.keys import DEADLINE, DOCUMENT_LIMIT
-from hoopgw.identity.settings import IssuerSettings
+from hoopgw.identity.settings import GraphSettings, IssuerSettings
 
 _HEADERS: Final = {b"accept": [b"application/json"], b"user-agent": [b"hoopgw"]}
 
@@ -75,14 +85,21 @@ def make_fetch(settings: IssuerSettings, reactor: IReactorTCP) -> HttpFetch:
         ConfigError: its ``ca`` file cannot be read.
 
     """
-    policy = _OwnRoots(_roots(settings)) if settings.ca else BrowserLikePolicyForHTTPS()
+    return HttpFetch(_agent(settings.ca, reactor))
+
+
+def make_ask(settings: GraphSettings, reactor: IReactorTCP) -> HttpAsk:
+    """Return what asks Microsoft Graph; see `make_fetch`."""
+    return HttpAsk(_agent(settings.ca, reactor))
+
+
+def _agent(ca: Path | None, reactor: IReactorTCP) -> Agent:
+    policy = BrowserLikePolicyForHTTPS() if ca is None else _OwnRoots(_roots(ca))
     pool = HTTPConnectionPool(reactor, persistent=False)
-    return HttpFetch(Agent(reactor, policy, connectTimeout=DEADLINE, pool=pool))
+    return Agent(reactor, policy, connectTimeout=DEADLINE, pool=pool)
 
 
-def _roots(settings: IssuerSettings) -> list[Certificate]:
-    path = settings.ca
-    assert path is not None
+def _roots(path: Path) -> list[Certificate]:
     try:
         blocks = path.read_bytes().split(b"-----BEGIN CERTIFICATE-----")[1:]
         roots = [Certificate.loadPEM(b"-----BEGIN CERTIFICATE-----" + block) for block in blocks]
@@ -104,12 +121,7 @@ class HttpFetch:
         return Deferred.fromCoroutine(self._get(url))
 
     async def _get(self, url: str) -> bytes:
-        try:
-            response = await self._agent.request(b"GET", url.encode("ascii"), Headers(_HEADERS))
-        except CancelledError:
-            raise
-        except Exception as error:  # of the network, DNS, TLS or HTTP: Twisted has many
-            raise UnavailableError(f"no answer from {url}: {_reason(error)}") from error
+        response = await _request(self._agent, "GET", url, Headers(_HEADERS), None)
         body = _Body()
         response.deliverBody(body)
         if response.code != 200:
@@ -117,6 +129,45 @@ class HttpFetch:
             body.close()
             raise UnavailableError(f"{url} answered {response.code}, and not 200")
         return await body.done
+
+
+@define(eq=False)
+class HttpAsk:
+    """Implements `hoopgw.identity.graph.Ask`."""
+
+    _agent: Agent
+
+    def __call__(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, /
+    ) -> Deferred[Reply]:
+        """Return the answer, whatever its status; fails with `UnavailableError`."""
+        return Deferred.fromCoroutine(self._send(method, url, headers, body))
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Reply:
+        sent = Headers(_HEADERS)
+        for name, value in headers.items():
+            sent.setRawHeaders(name, [value])
+        response = await _request(self._agent, method, url, sent, body)
+        received = _Body()
+        response.deliverBody(received)
+        wait = response.headers.getRawHeaders(b"retry-after", [b""])[0]
+        seconds = float(wait) if wait.isdigit() and len(wait) < 8 else None
+        return Reply(response.code, await received.done, seconds)
+
+
+async def _request(
+    agent: Agent, method: str, url: str, headers: Headers, body: bytes | None
+) -> IResponse:
+    producer = None if body is None else FileBodyProducer(BytesIO(body))
+    try:
+        return await agent.request(method.encode(), url.encode("ascii"), headers, producer)
+    except CancelledError:
+        raise
+    except Exception as error:  # of the network, DNS, TLS or HTTP: Twisted has many
+        place = url.partition("?")[0]
+        raise UnavailableError(f"no answer from {place}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -17,9 +17,9 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from hoopgw.errors import AuthenticationError, ConfigError
+from hoopgw.errors import AuthenticationError, ConfigError, UnavailableError
 from hoopgw.events import Hop
-from hoopgw.identity.callers import Problem, problems, trust_domain
+from hoopgw.identity.callers import ACTS_FOR, ITSELF, Problem, problems, trust_domain
 from hoopgw.identity.jose import Claims, PublicKey, SignedToken, parse, verify
 from hoopgw.identity.oidc import (
     Authenticated,
@@ -68,7 +68,10 @@ class Issuer:
 
 @frozen
 class Issuers:
-    """All configured issuers. Build it with `of`."""
+    """All configured issuers. Build it with `of`.
+
+    Implements `hoopgw.identity.token_parts.Regroup` too.
+    """
 
     _known: Mapping[str, tuple[Issuer, ...]]
     """By ``iss``."""
@@ -127,27 +130,39 @@ class Issuers:
         who = check_claims(parsed.claims, settings, use, self._now(), nonce)
         if not who.is_short_of_groups:
             return who
-        groups = await self.regroup(who.hop)
-        if groups is None:  # who asks for groups has a directory; without one nobody is let in
+        if not self.can_ask(who.hop):
             raise AuthenticationError("the groups were left out, and there is nobody to ask")
-        return evolve(who, hop=evolve(who.hop, groups=groups), is_short_of_groups=False)
+        hop = evolve(who.hop, groups=await self.ask(who.hop))
+        return evolve(who, hop=hop, is_short_of_groups=False)
 
-    async def regroup(self, root: Hop) -> frozenset[str] | None:
-        """Return the groups that a root is in now, as policy calls them; None if nobody can say.
+    def can_ask(self, root: Hop) -> bool:
+        """Whether somebody knows which groups a root is in now. Never waits.
+
+        Applications have no groups here, and neither has an agent that acts for itself.
+        """
+        is_user = root.kind == "person" or (ACTS_FOR, ITSELF) not in root.attributes
+        return root.kind != "workload" and is_user and self._directory(root) is not None
+
+    async def ask(self, root: Hop) -> frozenset[str]:
+        """Return the groups that a root is in now, as policy calls them.
 
         Raises:
             AuthenticationError: the person is not there any more, or may not log in.
             UnavailableError: it cannot be said now: nothing may be given for it.
 
         """
-        alias, _, subject = root.id.partition("|")
-        if root.kind == "workload":
-            return None
+        issuer = self._directory(root)
+        if issuer is None or issuer.directory is None:
+            raise UnavailableError("nobody can be asked for these groups")
+        found = await issuer.directory.groups(root.id.partition("|")[2])
+        return named_groups(found, issuer.settings)
+
+    def _directory(self, root: Hop) -> Issuer | None:
+        alias = root.id.partition("|")[0]
         for several in self._known.values():
             for issuer in several:
                 if issuer.settings.alias == alias and issuer.directory is not None:
-                    found = await issuer.directory.groups(subject)
-                    return named_groups(found, issuer.settings)
+                    return issuer
         return None
 
     def _find(self, token: SignedToken) -> Issuer:

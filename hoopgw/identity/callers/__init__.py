@@ -11,7 +11,7 @@ from typing import Final
 
 from hoopgw.identity.audiences import is_foreign
 from hoopgw.identity.callers.caller import Caller, CallerType, Problem, attributes
-from hoopgw.identity.callers.entra import EntraCaller
+from hoopgw.identity.callers.entra import ACTS_FOR, ITSELF, EntraCaller
 from hoopgw.identity.callers.github import GitHubCaller
 from hoopgw.identity.callers.kubernetes import KubernetesCaller
 from hoopgw.identity.callers.plain import PlainCaller
@@ -20,7 +20,9 @@ from hoopgw.identity.presets import IssuerType
 from hoopgw.identity.settings import IssuerSettings
 
 __all__ = [
+    "ACTS_FOR",
     "CALLERS",
+    "ITSELF",
     "Caller",
     "CallerType",
     "Problem",

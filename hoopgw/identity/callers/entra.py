@@ -46,6 +46,8 @@ from hoopgw.identity.claims import kept, optional_text, text, texts
 from hoopgw.identity.jose import Claims
 from hoopgw.identity.settings import IssuerSettings
 
+ACTS_FOR: Final = "actsFor"
+ITSELF: Final = "itself"
 _GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGENT: Final = "11"
 _AGENT_USER: Final = "13"
@@ -100,11 +102,18 @@ class _Said:
         return marked or _BLUEPRINT in self.claims
 
     @property
+    def acts_for(self) -> str | None:
+        """For whom an agent acts; None if it is none."""
+        if not self.is_agent:
+            return None
+        if self.is_app:
+            return ITSELF
+        return "user" if _AGENT_USER in self.subject else "person"
+
+    @property
     def user(self) -> frozenset[str]:
         """The person behind an agent that was delegated to."""
-        if self.is_app or not self.is_agent or _AGENT_USER in self.subject:
-            return frozenset()
-        return frozenset({text(self.claims, "oid")})
+        return frozenset({text(self.claims, "oid")}) if self.acts_for == "person" else frozenset()
 
 
 def _facets(claims: Claims, name: str) -> frozenset[str]:
@@ -156,6 +165,7 @@ class EntraCaller:
                 "client": client,
                 "roles": roles,
                 "blueprint": optional_text(claims, _BLUEPRINT),
+                ACTS_FOR: said.acts_for,
             },
             origin=kept(claims, _ORIGIN),
             persons=said.user,
