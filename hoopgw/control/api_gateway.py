@@ -108,6 +108,10 @@ class GatewayRoutes:
         only(call.body)
         mine = caller.principal.session
         login = mine if call.path[0] == "mine" else call.path[0]
+        if len(caller.principal.chain) > 1:
+            raise ApiError(
+                403, "refused", "a child ends delegations (nodes), not its root's log-in"
+            )
         if login != mine and not caller.is_admin:
             raise ApiError(403, "refused", "only administrators revoke the log-ins of others")
         if len(login) > 256:

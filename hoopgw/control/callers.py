@@ -1,4 +1,4 @@
-"""Who calls the admin API: a gateway token, proved with its key if it is bound to one."""
+"""Who calls the admin API: a gateway token or a chain, proved with its key if it has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from twisted.logger import Logger
 from hoopgw.control.web import ApiError, Call
 from hoopgw.errors import AuthenticationError
 from hoopgw.events import Principal
+from hoopgw.identity.chains import Proof, read_chain
 from hoopgw.identity.dpop import ProvedKey, check_proof
+from hoopgw.identity.hops import is_chain
 from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.tokens import GATEWAY, TokenVerifier
 from hoopgw.reviews.rules import is_person
@@ -73,16 +75,25 @@ class Callers:
         token = token.strip()
         proved = self._proved(call, token)
         holder = None if proved is None else proved.thumbprint
-        principal = self._verifier.verify(token, GATEWAY, self._now(), holder=holder)
+        principal, proof = self._principal(token, holder)
         # By log-in: whoever sends nonsense from the same address must not keep out who is known.
         if not self._rate.charge(f"login {principal.session}", 1.0, self._now()):
             raise ApiError(429, "slow_down", "too many requests of this log-in")
         # Kept only once the token is good, so that strangers cannot fill the store.
         if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):
             raise AuthenticationError("the DPoP proof was used before")
+        # As the token endpoint remembers it: what was shown there is not good here any more.
+        if proof is not None and not self._store.use_once("token", proof.id, proof.expires):
+            raise AuthenticationError("the pop was used before")
         if self._store.is_revoked(principal.lineage):
             raise AuthenticationError("the log-in was revoked")
         return principal
+
+    def _principal(self, token: str, holder: str | None) -> tuple[Principal, Proof | None]:
+        if not is_chain(token):
+            return self._verifier.verify(token, GATEWAY, self._now(), holder=holder), None
+        shown = read_chain(token, GATEWAY, self._now(), self._verifier, holder=holder)
+        return shown.principal, shown.proof
 
     def _proved(self, call: Call, token: str) -> ProvedKey | None:
         proof = call.header("dpop")

@@ -13,6 +13,7 @@ from twisted.web.server import Request
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
 from hoopgw.control.api_gateway import GatewayRoutes
+from hoopgw.control.api_nodes import NodeRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
@@ -154,6 +155,7 @@ def _api(parts: SiteParts) -> JsonRoutes:
                 questions,
                 parts.delegations,
             ).routes(),
+            *NodeRoutes(callers, parts.store.nodes, parts.delegations, parts.now).routes(),
         ],
         _explain,
     )
