@@ -24,9 +24,11 @@ from typing import Any, Final, Literal
 import psycopg
 import requests
 from attrs import define, field, frozen
+from joserfc.jwk import OKPKey
 
 from hoopgw import config
 from hoopgw.events import Hop, Node, Principal
+from hoopgw.identity.hops import public_jwk
 from hoopgw.identity.keyfiles import create_state, load_signing_key
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
 from hoopgw.link.enrolment_api import JoinToken
@@ -138,6 +140,7 @@ class GatewayRig:
         agent: str | None = None,
         lifetime: float = 600.0,
         session: str | None = None,
+        key: OKPKey | None = None,
     ) -> str:
         """Return a token for a target, or for the gateway itself (None), as after a log-in.
 
@@ -148,12 +151,14 @@ class GatewayRig:
             agent: an AI agent that acts for the person.
             lifetime: seconds until its sessions end.
             session: the log-in's id, if a test must know it.
+            key: that the token is bound to; it can then be the root of a chain.
 
         """
         chain = [Hop(id=f"corp|{name}", name=name, kind="person", groups=frozenset(groups))]
         if agent is not None:
             chain.append(Hop(id=f"corp|{agent}", name=agent, kind="agent"))
         now = time.time()
+        bound = None if key is None else {"jkt": key.thumbprint(), "jwk": public_jwk(key)}
         signer = TokenSigner(
             load_signing_key(self.settings.paths.token_key), self.settings.control.url
         )
@@ -168,6 +173,7 @@ class GatewayRig:
                 audience=GATEWAY if target is None else target_audience(target),
                 issued=now - 1,
                 expires=now + min(lifetime, 300.0),
+                confirmation=bound,
             )
         )
 
