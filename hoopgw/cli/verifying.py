@@ -62,6 +62,21 @@ def verify_log(output: Output, folder: Path, key: str | None) -> None:
     output.say("the log is what was written", style="green")
 
 
+def check_log(folder: Path, key: str) -> None:
+    """Verify a log and say nothing.
+
+    Raises:
+        CommandError: it is not what was written, or cannot be read.
+
+    """
+    report = verify(folder, _verifier(folder, key))
+    if not report.ok:
+        first = report.problems[0]
+        raise CommandError(
+            f"the log in {folder} is not what was written: {first.where}: {first.what}"
+        )
+
+
 def _verifier(folder: Path, key: str | None) -> Verifier:
     if not folder.is_dir():
         raise CommandError(f"{folder} is no folder of a log")

@@ -12,6 +12,7 @@ from twisted.web.server import Request
 
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
+from hoopgw.control.api_decisions import DecisionRoutes
 from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_nodes import NodeRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
@@ -32,6 +33,7 @@ from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
+from hoopgw.recording.decisions import DecisionLog
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
 from hoopgw.spi import ProtocolSpec, SessionPassword
@@ -145,6 +147,7 @@ def _api(parts: SiteParts) -> JsonRoutes:
                 parts.protocols,
                 parts.reading,
             ).routes(),
+            *DecisionRoutes(callers, DecisionLog(config.paths.log), parts.reading).routes(),
             *GatewayRoutes(
                 callers,
                 parts.store,

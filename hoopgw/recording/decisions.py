@@ -116,6 +116,15 @@ class DecisionLog:
         finally:
             hashes.close()
 
+    @property
+    def leaves(self) -> int:
+        """Records of which the log's tree has the hash."""
+        hashes = HashFiles(self.directory)
+        try:
+            return hashes.size()
+        finally:
+            hashes.close()
+
     def _segments(self) -> list[Segment]:
         try:
             found = segments(self.directory)
