@@ -1,0 +1,119 @@
+"""``hoopgw policy what-if`` and its like, on a log folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hoopgw.recording.inputs import InputBook
+from hoopgw.recording.segments import segments
+from tests.cli.recorded import say, write_log
+from tests.cli.support import Run, run
+from tests.cli.test_local import POLICIES, FolderTestCase
+from tests.postgres.test_recorded import chain
+from tests.recording.samples import VERIFIER
+
+READ = b"SELECT * FROM customers WHERE email = 'ada@example.com'"
+WRITE = b"UPDATE items SET n = 1 WHERE id = 3"
+
+
+class RecordedCase(FolderTestCase):
+    """Some sessions in a log, and a copy of the policies to change."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        inputs = InputBook()
+        records = [
+            *say("s1", chain("alice"), [READ, READ, WRITE, b"DROP TABLE items"], inputs),
+            *say("s2", chain("alice", "planner"), [READ, b"SELECT * FROM items"], inputs),
+            *say("s3", chain("carol", groups="support"), [READ, WRITE], inputs),
+        ]
+        self.log = Path("log").absolute()
+        write_log(self.log, records)
+        self.new = Path("new").absolute()
+        shutil.copytree(POLICIES, self.new)
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.new / file
+        text = path.read_text()
+        self.assertIn(old, text)
+        path.write_text(text.replace(old, new, 1))
+
+    def what_if(self, *arguments: str | Path) -> Run:
+        options = ("--policies", self.new, "--log", self.log, "--since", "all")
+        return run("policy", "what-if", *options, *arguments, env={"COLUMNS": "300"})
+
+
+class WhatIfTests(RecordedCase):
+    """Tests for ``hoopgw policy what-if``."""
+
+    def test_nothing_changes(self) -> None:
+        result = self.what_if()
+        self.assertEqual(result.status, 0, result.errors)
+        self.assertIn("nothing changes", result.output)
+        self.assertIn("0 of 8 recorded decisions change", result.output)
+
+    def test_a_change(self) -> None:
+        """Grouped, with who did it and an example without its literals."""
+        self.change(
+            "10-access.cedar",
+            'Group::"developers",\n  action in [Postgres::Action::"select"',
+            'Group::"readers",\n  action in [Postgres::Action::"select"',
+        )
+        result = self.what_if()
+        self.assertIn("allow 10000 rows -> deny", result.output)
+        self.assertIn("developers-read", result.output)
+        self.assertIn("alice (2)", result.output)
+        self.assertIn("alice / planner (2)", result.output)
+        self.assertIn("WHERE email = ?", result.output)
+        self.assertNotIn("ada@example.com", result.output)
+        self.assertIn("0 wider, 4 narrower", result.output)
+        groups = self.what_if("--json").json["groups"]
+        self.assertEqual([group["count"] for group in groups], [2, 2])
+        self.assertIn({"orders/public.customers": 2}, [group["resources"] for group in groups])
+        self.assertEqual(self.what_if("--fail-on", "narrower").status, 1)
+        self.assertEqual(self.what_if("--fail-on", "wider").status, 0)
+
+    def test_an_approval_that_goes(self) -> None:
+        (self.new / "30-approvals.cedar").unlink()
+        (group,) = self.what_if("--json").json["groups"]
+        self.assertEqual(
+            (group["change"], group["direction"], group["decided_before"]),
+            ("review -> allow", "wider", ["approve-writes"]),
+        )
+
+    def test_narrowed(self) -> None:
+        """To a chain, a target, a time."""
+        counts = [
+            self.what_if("--json", *narrowed).json["judged"]
+            for narrowed in (
+                (),
+                ("--chain", "alice"),
+                ("--chain", "alice/planner"),
+                ("--target", "billing"),
+                ("--since", "2100-01-01T00:00:00Z"),
+            )
+        ]
+        self.assertEqual(counts, [8, 6, 2, 0, 0])
+        self.assertEqual(self.what_if("--since", "yesterday").status, 2)
+
+    def test_a_record_that_was_changed(self) -> None:
+        """It is named and not judged; with the key, nothing of such a log is believed."""
+        self.assertEqual(self.what_if("--key", VERIFIER.encode()).status, 0)
+        (segment,) = segments(self.log)
+        data = segment.path.read_bytes()
+        place = data.index(b"ada@example.com")
+        segment.path.write_bytes(data[:place] + b"eve" + data[place + 3 :])
+        result = self.what_if()
+        self.assertIn("is not judged", result.output)
+        self.assertNotIn("0 of 8", result.output)
+        self.assertEqual(self.what_if("--key", VERIFIER.encode()).status, 1)
+
+    def test_what_is_not_valid(self) -> None:
+        """Status 5: nothing was judged."""
+        (self.new / "10-access.cedar").write_text("permit")
+        self.assertEqual(self.what_if().status, 5)
+        empty = Path("empty")
+        empty.mkdir()
+        options = ("--policies", POLICIES, "--log", empty)
+        self.assertEqual(run("policy", "what-if", *options).status, 5)
