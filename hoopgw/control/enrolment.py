@@ -24,7 +24,13 @@ from twisted.web.server import Request
 from hoopgw.control.web import ApiError, Call, Route, client_address
 from hoopgw.errors import AuthenticationError
 from hoopgw.identity.rate import RateLimit
-from hoopgw.link.certificates import is_agent_name, issue_agent, moment, requested_key
+from hoopgw.link.certificates import (
+    is_agent_name,
+    issue_agent,
+    moment,
+    requested_key,
+    verify_agent,
+)
 from hoopgw.link.enrolment_api import (
     Enrolled,
     EnrolRequest,
@@ -64,6 +70,10 @@ class Enrolment:
     def ca_pem(self) -> bytes:
         """The CA that vouches for the control listener."""
         return self._ca.public_bytes(Encoding.PEM)
+
+    def agent_of(self, certificate: x509.Certificate) -> str:
+        """Return the agent that a certificate of the link's CA is of; see `verify_agent`."""
+        return verify_agent(certificate, self._link_ca, moment(self._now()))
 
     def make_token(self, agent: str) -> tuple[JoinToken, float]:
         """Make a join token for an agent; return it with its end.

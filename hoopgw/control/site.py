@@ -25,10 +25,12 @@ from hoopgw.control.health import Health
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
 from hoopgw.control.questions import Questions
 from hoopgw.control.reading import ReadingRoom
+from hoopgw.control.token_site import AgentCallers, TokenCalls, add_token_calls
 from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
 from hoopgw.errors import UnavailableError
-from hoopgw.identity.endpoint import token_resource
+from hoopgw.identity.endpoint import INTROSPECT_PATH, token_resource
 from hoopgw.identity.exchange import Exchange
+from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
@@ -72,7 +74,10 @@ class SiteParts:
 
 def build_site(parts: SiteParts) -> ControlSite:
     """Return the site."""
-    root = token_resource(_exchange(parts), parts.signer.issuer)
+    callers, limits, url = _callers(parts), FormLimits(), parts.signer.issuer
+    exchange = _exchange(parts)
+    root = token_resource(exchange, url, limits=limits)
+    add_token_calls(root, TokenCalls(exchange.parts, callers, _agents(parts)), url, limits)
     root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
     root.putChild(b"readyz", HealthResource(parts.health.report))
     collector = GatewayCollector(parts.store, parts.fleet, __version__)
@@ -81,7 +86,7 @@ def build_site(parts: SiteParts) -> ControlSite:
         parts.enrolment, RateLimit(_JOIN_BURST, _JOIN_PER_SECOND), parts.now
     )
     root.putChild(b"agents", AgentsResource(CaResource(parts.enrolment), enrolling))
-    root.putChild(b"v1", _api(parts))
+    root.putChild(b"v1", _api(parts, callers))
     return ControlSite(root, parts.reactor)
 
 
@@ -117,17 +122,30 @@ class AgentsResource(Resource):
         return self._calls
 
 
-def _api(parts: SiteParts) -> JsonRoutes:
-    config = parts.config
-    callers = Callers(
+def _callers(parts: SiteParts) -> Callers:
+    return Callers(
         parts.verifier,
         parts.store,
         parts.now,
         parts.signer.issuer,
-        config.control.admins,
-        config.control.auditors,
+        parts.config.control.admins,
+        parts.config.control.auditors,
         RateLimit(_BURST, _PER_SECOND),
     )
+
+
+def _agents(parts: SiteParts) -> AgentCallers:
+    return AgentCallers(
+        store=parts.store,
+        url=parts.signer.issuer + INTROSPECT_PATH,
+        now=parts.now,
+        issued=parts.enrolment.agent_of,
+        agents={target.name: target.agent for target in parts.config.targets},
+    )
+
+
+def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
+    config = parts.config
     targets = {target.name: target for target in config.targets}
     questions = Questions(
         config.policy.directory,

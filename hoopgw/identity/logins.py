@@ -124,17 +124,15 @@ class Logins:
         given = self._gateway_token(principal, proved)
         return given | self._refreshable(following, principal, row.expires)
 
-    def find(self, token: str, proved: ProvedKey | None) -> LoginRow | None:
-        """Return the log-in of a refresh token that its holder shows; None if it is not good.
+    def login_of(self, token: str) -> LoginRow | None:
+        """Return the log-in that a refresh token is of, good or used; None if it is of none.
 
-        For revoking. Nothing is used up.
+        Who holds its key is not looked at, and nothing is used up.
         """
         try:
-            row = self._read(token)
+            return self._read(token)
         except AuthenticationError:
             return None
-        held = proved is not None and proved.thumbprint == row.thumbprint
-        return row if held and hmac.compare_digest(row.refresh, _hash(token)) else None
 
     def _shown(self, token: str, proved: ProvedKey | None) -> LoginRow:
         """Return the log-in that a refresh token is of, if its key was proved and it lives."""
@@ -219,6 +217,11 @@ def _check_holder(who: Authenticated, proved: ProvedKey | None) -> None:
         proved is None or who.confirmation.get("jkt") != proved.thumbprint
     ):
         raise AuthenticationError("the token is bound to a key that the caller did not prove")
+
+
+def is_refresh_token(token: str) -> bool:
+    """Whether a text is meant as a refresh token."""
+    return token.startswith(REFRESH_PREFIX + ".")
 
 
 def _refresh_token(login: str) -> str:

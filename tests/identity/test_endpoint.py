@@ -19,7 +19,8 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from hoopgw.identity.dpop import make_proof
-from hoopgw.identity.endpoint import BODY_LIMIT, token_resource
+from hoopgw.identity.endpoint import token_resource
+from hoopgw.identity.forms import BODY_LIMIT
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey
 from hoopgw.identity.tokens import GATEWAY, TokenVerifier
@@ -258,7 +259,7 @@ class DocumentTests(EndpointTestCase):
         document = self.get("/.well-known/oauth-authorization-server").body
         self.assertEqual(document["issuer"], URL)
         self.assertEqual(document["token_endpoint"], URL + "/sts/token")
-        self.assertEqual(document["grant_types_supported"], [GRANT])
+        self.assertEqual(document["grant_types_supported"], [GRANT, "refresh_token"])
 
     def test_issuers(self) -> None:
         """How to log in, and nothing of what is asked of tokens."""
