@@ -20,6 +20,7 @@ from hoopgw.errors import ConfigError, HoopgwError
 from hoopgw.identity.keyfiles import load_signing_key
 from hoopgw.logs import start_logging
 from hoopgw.processes import lifeline
+from hoopgw.processes.priority import give_way
 from hoopgw.recording.service import RecorderService
 
 log = Logger()
@@ -43,6 +44,7 @@ def main() -> int:
     from twisted.internet import reactor
 
     lifeline.hold(reactor)
+    give_way()
     return serve(settings, key, reactor)
 
 

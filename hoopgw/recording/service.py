@@ -1,7 +1,7 @@
 """The recorder process's life: turns, timers, and the socket to the workers.
 
 A *turn* reads the spools, appends, syncs, and tells the workers how far it came. While there is
-something to do, a turn begins every 20 ms; after some that found nothing, workers are told that
+something to do, a turn begins every 30 ms; after some that found nothing, workers are told that
 the recorder is idle, and the next write wakes it. So what a worker wrote is synced well within 50
 ms, and an idle recorder only looks at its folder twenty times a second.
 """
@@ -40,11 +40,11 @@ from hoopgw.recording.recovery import EvidenceError, open_log
 
 log = Logger()
 
-BUSY_EVERY: Final = 0.02
+BUSY_EVERY: Final = 0.03
 """Seconds from one turn to the next, while records come."""
 IDLE_EVERY: Final = 0.05
 """Seconds between looks at the spools while nothing comes; a worker's ``wake`` comes first."""
-TURN_TIME: Final = 0.03
+TURN_TIME: Final = 0.02
 """Seconds after which a turn syncs what it has read, although there is more."""
 _IDLE_AFTER: Final = 5
 """Turns without news after which the recorder is idle."""
@@ -52,6 +52,9 @@ RETRY_EVERY: Final = 0.5
 """Seconds until the log is tried again after the disk was full."""
 CHECKPOINT_EVERY: Final = 10.0
 CHECKPOINT_RECORDS: Final = 1000
+"""A checkpoint is made after so many seconds, or so many records."""
+CHECKPOINT_APART: Final = 1.0
+"""Seconds between two checkpoints at least: each costs syncs here and at every agent."""
 INDEX_EVERY: Final = 0.5
 _WISHES_LIMIT: Final = 100_000
 """Calls of ``sync`` that may be under way."""
@@ -222,10 +225,9 @@ class RecorderService(Service):
         self._fail_wishes(self._objection)
 
     def _sign_if_due(self) -> None:
-        now = self._reactor.seconds()
-        if self._log.unsigned and (
-            self._log.unsigned >= CHECKPOINT_RECORDS or now - self._signed_at >= CHECKPOINT_EVERY
-        ):
+        now, unsigned = self._reactor.seconds(), self._log.unsigned
+        due = CHECKPOINT_APART if unsigned >= CHECKPOINT_RECORDS else CHECKPOINT_EVERY
+        if unsigned and now - self._signed_at >= due:
             self._log.checkpoint()
             self._signed_at = now
             for peer in self._followers:

@@ -19,6 +19,7 @@ class HeadsTests(ServiceTestCase):
 
     def setUp(self) -> None:
         self.patch(service, "CHECKPOINT_RECORDS", 1)
+        self.patch(service, "CHECKPOINT_APART", 0.0)
         super().setUp()
         self.seen: list[Checkpoint] = []
         self.next: Deferred[None] = Deferred()

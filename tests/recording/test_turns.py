@@ -135,10 +135,10 @@ class TurnTests(TurnsTestCase):
         wanted = {"spool": self.writer.identity, "offset": SPOOL_HEADER_SIZE}
         self.assertEqual(self.told[-1] | wanted, self.told[-1])
 
-    def test_busy_turns_come_every_20_ms(self) -> None:
+    def test_busy_turns_come_every_30_ms(self) -> None:
         for number in range(5):
             self.write(b"%d" % number)
-            self.advance(0.02)
+            self.advance(0.03)
             self.assertEqual(len(self.kept()), number + 1)
             self.assertEqual(self.told[-1]["offset"], self.writer.offset)
             self.assertFalse(self.told[-1]["idle"])
@@ -227,11 +227,22 @@ class CheckpointTests(TurnsTestCase):
 
     def test_after_a_thousand_records(self) -> None:
         self.write(*[b"x"] * 999)
-        self.advance(0.02)
+        self.advance(*[0.04] * 30)
         self.assertEqual((len(self.kept()), self.signed()), (999, 0))
         self.write(b"x")
-        self.advance(0.02)
+        self.advance(0.05)
         self.assertEqual(self.signed(), 1000)
+
+    def test_a_second_apart(self) -> None:
+        """However many records come."""
+        self.write(*[b"x"] * 1000)
+        self.advance(1.0, 0.05)
+        self.assertEqual(self.signed(), 1000)
+        self.write(*[b"x"] * 1000)
+        self.advance(*[0.05] * 15)
+        self.assertEqual((len(self.kept()), self.signed()), (2000, 1000))
+        self.advance(*[0.05] * 6)
+        self.assertEqual(self.signed(), 2000)
 
     def test_at_the_end(self) -> None:
         self.write(b"1", b"2")
@@ -283,7 +294,7 @@ class FaultTests(TurnsTestCase):
         self.write(b"1")
         intake = self.service._intake
         self.service._intake = None  # type: ignore[assignment]  # what only a bug would do
-        self.advance(0.02)
+        self.advance(0.03)
         self.service._intake = intake
         self.assertEqual(self.given_up, ["given up"])
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
