@@ -156,15 +156,15 @@ def _tell(standing: Standing) -> None:
 
 def _revoking(logins: KeptLogins) -> Callable[[ChildSigner], None]:
     def revoke(signer: ChildSigner) -> None:
-        standing = signer.standing()
         try:
-            logins.revoke(standing.node)
+            logins.revoke(signer)
         except Refused as refused:
-            click.echo(
-                f"hoopgw: {printable(standing.path)} could not be revoked "
-                f"({printable(refused.detail)}): it ends at {moment(standing.expires)}",
-                err=True,
-            )
+            if refused.code != EXPIRED:
+                click.echo(
+                    f"hoopgw: {signer.terms.name} could not be revoked "
+                    f"({printable(refused.detail)}): it ends at {moment(signer.terms.expires)}",
+                    err=True,
+                )
 
     return revoke
 

@@ -6,17 +6,20 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from attrs import define, field
 from joserfc.jwk import OKPKey
 
+from hoopgw.cli.api import GatewayApi
 from hoopgw.cli.failure import CommandError, NotLoggedInError, UnreachableError
 from hoopgw.cli.home import Home, home_folder
 from hoopgw.client.errors import NOT_LOGGED_IN, REFUSED, UNREACHABLE, Refused
-from hoopgw.client.signers import Root
+from hoopgw.client.signers import ChildSigner, Root
 from hoopgw.client.values import Target
+
+REVOKE_PATH: Final = "/sts/revoke"
 
 
 @define(eq=False)
@@ -59,10 +62,14 @@ class KeptLogins:
             given = self.home.api().get("/v1/targets")
         return read_targets(given, urlsplit(gateway).hostname or "")
 
-    def revoke(self, node: str) -> None:
-        """Revoke a delegation of this log-in."""
+    def revoke(self, child: ChildSigner) -> None:
+        """Revoke a delegation with all below it (RFC 7009), proving the child's own key."""
         with _refusing():
-            self.home.api().post(f"/v1/chains/{node}/revoke")
+            login = self.home.load()
+            api = GatewayApi(
+                url=login.gateway, ca=self.home.ca_of(login), key=child.key, origin=login.origin
+            )
+            api.form(REVOKE_PATH, {"token": child.chain()})
 
 
 def read_targets(given: Any, gateway: str) -> Sequence[Target]:
