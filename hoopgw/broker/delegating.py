@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import attrs
 from attrs import field, frozen
@@ -29,9 +28,6 @@ from hoopgw.client.errors import BAD_REQUEST, Refused
 from hoopgw.client.link import BrokerLink
 from hoopgw.client.messages import standing_from_dict, terms_to_dict
 from hoopgw.client.signers import ChildSigner, ChildTerms, Signer, Standing
-from hoopgw.events import Cap
-
-_ALL: Final = "*"
 
 
 @frozen(kw_only=True)
@@ -153,23 +149,3 @@ def run_inside(errand: Errand, link: BrokerLink, environ: Mapping[str, str]) -> 
             paused.give_up()
     finally:
         conversation.close()
-
-
-def with_needs(caps: Sequence[Cap] | None, doors: Mapping[str, DoorSpec]) -> tuple[Cap, ...] | None:
-    """Add to caps what clients need before they can ask for anything: to connect, for one.
-
-    Only where a cap names actions of that protocol anyway.
-    """
-    if caps is None:
-        return None
-    return tuple(
-        Cap(target=cap.target, actions=cap.actions | _needed(cap.actions, doors)) for cap in caps
-    )
-
-
-def _needed(actions: Collection[str], doors: Mapping[str, DoorSpec]) -> frozenset[str]:
-    if _ALL in actions:
-        return frozenset()
-    spaces = {action.partition("::")[0] for action in actions}
-    needs = frozenset[str]().union(*(spec.needs for spec in doors.values()))
-    return frozenset(need for need in needs if need.partition("::")[0] in spaces)

@@ -9,7 +9,7 @@ Azure's a loopback identity endpoint.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,8 +17,9 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from hoopgw.client.signers import Signer
-from hoopgw.client.values import Target
+from hoopgw.client.values import ANY, Target
 from hoopgw.errors import PluginError
+from hoopgw.events import Cap
 
 GROUP: Final = "hoopgw.doors"
 
@@ -61,8 +62,8 @@ class DoorSpec:
 
     protocol: str
     needs: frozenset[str]
-    """Actions that every client of the protocol needs before it can ask for anything; they are
-    added to caps that name other actions of the protocol."""
+    """Actions that every client of the protocol needs around its work; they are added to caps that
+    name other actions of the protocol."""
     make: Callable[[], Door]
 
 
@@ -83,3 +84,20 @@ def installed_doors() -> Mapping[str, DoorSpec]:
             raise PluginError(f"{entry.value} is no door, or {entry.name!r} is there twice")
         found[spec.protocol] = spec
     return found
+
+
+def with_needs(caps: Sequence[Cap] | None, doors: Mapping[str, DoorSpec]) -> tuple[Cap, ...] | None:
+    """Add to caps what a protocol's clients do around their work, where they name its actions."""
+    if caps is None:
+        return None
+    return tuple(
+        Cap(target=cap.target, actions=cap.actions | _needed(cap.actions, doors)) for cap in caps
+    )
+
+
+def _needed(actions: Collection[str], doors: Mapping[str, DoorSpec]) -> frozenset[str]:
+    if ANY in actions:
+        return frozenset()
+    spaces = {action.partition("::")[0] for action in actions}
+    needs = frozenset[str]().union(*(spec.needs for spec in doors.values()))
+    return frozenset(need for need in needs if need.partition("::")[0] in spaces)

@@ -12,8 +12,8 @@ from typing import Final
 import click
 
 from hoopgw.broker.command import Account
-from hoopgw.broker.delegating import Errand, run_here, run_inside, with_needs
-from hoopgw.broker.doors import installed_doors
+from hoopgw.broker.delegating import Errand, run_here, run_inside
+from hoopgw.broker.doors import installed_doors, with_needs
 from hoopgw.cli.failure import CommandError, NotLoggedInError, UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import json_option, moment

@@ -132,16 +132,22 @@ class Identity:
         Args:
             name: 1 to 64 of ``a-z 0-9 . _ -``; policy and records see ``alice~planner``.
             caps: such as ``["orders:Postgres::read"]``; None is no narrower than this identity.
+                What a protocol's clients do around their work (``SET``, transactions) is added.
             ttl: seconds; None is an hour, or what is left of this identity.
             nest: how many generations may follow; None is as many as this identity has left.
             budget: for the child and all that descends from it.
             purpose: the prompt or job step, for the recording; taken as unverified.
 
         """
+        from hoopgw.broker.doors import (  # looks through what is installed
+            installed_doors,
+            with_needs,
+        )
+
         terms = ChildTerms(
             name=name,
             expires=end_of(self.signer, ttl, time.time()),
-            caps=parse_caps(caps),
+            caps=with_needs(parse_caps(caps), installed_doors()) if caps is not None else None,
             nest=nest,
             budget=budget,
             purpose=purpose,
@@ -155,7 +161,7 @@ class Identity:
 
         Args:
             jwk: the child's public Ed25519 key. Its private part never leaves the child.
-            terms: what is said of it.
+            terms: what is said of it, exactly.
 
         """
         return self.signer.mint(jwk, terms).chain

@@ -29,7 +29,8 @@ def called_action(schema: str, name: str) -> str | None:
     if name == "pg_notify":
         return "notify"
     if name.startswith(("pg_advisory_", "pg_try_advisory_")):
-        return "lock"
+        # To let go of one's own needs nothing: drivers' pools do so after each use of a connection.
+        return None if name.startswith("pg_advisory_unlock") else "lock"
     if name == "nextval" or name not in FUNCTIONS:
         return "call"
     return None

@@ -21,7 +21,7 @@ _BY_KIND: Final[Mapping[str, str]] = {
     "merge": "MergeStmt",
     "truncate": "TruncateStmt",
     "copy": "CopyStmt",  # copy_in or copy_out, as its direction says
-    "set": "VariableSetStmt ConstraintsSetStmt",
+    "set": "VariableSetStmt ConstraintsSetStmt UnlistenStmt",
     "show": "VariableShowStmt",
     "explain": "ExplainStmt",
     "transaction": "TransactionStmt",
@@ -31,7 +31,7 @@ _BY_KIND: Final[Mapping[str, str]] = {
     "declare": "DeclareCursorStmt",
     "fetch": "FetchStmt",
     "close": "ClosePortalStmt",
-    "listen": "ListenStmt UnlistenStmt",
+    "listen": "ListenStmt",
     "notify": "NotifyStmt",
     "lock": "LockStmt",
     "discard": "DiscardStmt",
