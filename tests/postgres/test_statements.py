@@ -56,7 +56,7 @@ class KindTests(SynchronousTestCase):
             "MOVE c": "fetch",
             "CLOSE c": "close",
             "LISTEN x": "listen",
-            "UNLISTEN *": "listen",
+            "UNLISTEN *": "set",
             "NOTIFY x, 'y'": "notify",
             "LOCK t": "lock",
             "DISCARD ALL": "discard",
