@@ -1,72 +1,158 @@
-"""The token that a CI job runs with: ``hoopgw login --ci``.
+"""The token that a job or a workload runs with: ``hoopgw login --ci``.
 
-GitHub Actions gives one for whatever audience the job asks for (the job needs the permission
-``id-token: write``); the audience asked for is the one that the gateway's configuration names for
-that issuer. Everywhere else the job puts its token into ``HOOPGW_ID_TOKEN``; a Kubernetes service
-account's is a file, for ``--token-file``.
+===================  =========================================================================
+``token``            ``HOOPGW_ID_TOKEN``, or the file that ``HOOPGW_ID_TOKEN_FILE`` names
+``github-actions``   the runner's token service, for our audience
+``azure-devops``     the pipeline's token for its service connection, exchanged at Entra ID
+``kubernetes``       the token that is projected to ``/var/run/secrets/hoopgw/token``
+``spiffe``           a JWT-SVID of the Workload API at ``SPIFFE_ENDPOINT_SOCKET``
+``aks``              the pod's federated token (workload identity), exchanged at Entra ID
+``managed-identity``  the identity endpoint of App Service and the like, or of the virtual machine
+===================  =========================================================================
+
+The first that is there is taken, in this order; ``--from`` chooses one, and a virtual machine's
+endpoint is asked only then. The audience asked for is the one that the gateway's configuration
+names, so what comes out is good for the gateway and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
 
-import requests
+from attrs import field, frozen
 
-from hoopgw.cli.api import TIMEOUT, Proved
+from hoopgw.cli.ambient_azure import federated, managed_identity, pipeline_token
+from hoopgw.cli.ambient_http import Surroundings, github_token
+from hoopgw.cli.ambient_spiffe import jwt_svid
 from hoopgw.cli.failure import CommandError
 from hoopgw.identity.login import IssuerToken, ambient_token
 
-_GITHUB: Final = "https://token.actions.githubusercontent.com"
-_URL: Final = "ACTIONS_ID_TOKEN_REQUEST_URL"
-_BEARER: Final = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+PROJECTED: Final = Path("/var/run/secrets/hoopgw/token")
+"""Where docs/callers.md has Kubernetes project the token."""
 _NAME: Final = "HOOPGW_ID_TOKEN"
+_FILE: Final = "HOOPGW_ID_TOKEN_FILE"
 
 
-def job_token(description: Mapping[str, Any], environ: Mapping[str, str]) -> IssuerToken:
-    """Return the job's token.
+@frozen
+class Source:
+    """One way to a token."""
+
+    name: str
+    types: tuple[str, ...]
+    """Types of issuers that its tokens are of; the first that the gateway has counts."""
+    is_here: Callable[[Surroundings], bool]
+    fetch: Callable[[Surroundings], str]
+
+
+def _has(*names: str) -> Callable[[Surroundings], bool]:
+    return lambda around: all(around.environ.get(name) for name in names)
+
+
+_SOURCES: Final = (
+    Source(
+        "github-actions",
+        ("github-actions",),
+        _has("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"),
+        github_token,
+    ),
+    Source(
+        "azure-devops", ("azure-devops", "entra"), _has("SYSTEM_OIDCREQUESTURI"), pipeline_token
+    ),
+    Source(
+        "kubernetes",
+        ("kubernetes",),
+        lambda around: around.projected.is_file(),
+        lambda around: ambient_token(around.projected, None, {}).token,
+    ),
+    Source("spiffe", ("spiffe",), _has("SPIFFE_ENDPOINT_SOCKET"), jwt_svid),
+    Source(
+        "aks",
+        ("entra",),
+        _has("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID"),
+        federated,
+    ),
+    Source(
+        "managed-identity",
+        ("entra",),
+        _has("IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+        managed_identity,
+    ),
+)
+NAMES: Final = ("token", *(source.name for source in _SOURCES))
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """What the person at the command said of it."""
+
+    source: str | None = None
+    alias: str | None = None
+    ca: Path | None = field(default=None)
+    """PEM file to trust for the issuer."""
+
+
+def job_token(
+    description: Mapping[str, Any],
+    environ: Mapping[str, str],
+    wanted: Wanted | None = None,
+    projected: Path = PROJECTED,
+) -> IssuerToken:
+    """Return the token of the job or workload that this runs in.
 
     Args:
-        description: the gateway's, with the audiences of its issuers.
-        environ: the job's environment.
+        description: the gateway's, with its issuers.
+        environ: the environment.
+        wanted: what is not to be found out.
+        projected: where Kubernetes puts the token.
 
     Raises:
-        CommandError: GitHub gives none, or the gateway does not know GitHub.
-        LoginError: the environment has none.
+        CommandError: it cannot be had, or the gateway does not take it.
+        LoginError: there is none.
 
     """
-    if environ.get(_NAME) or not (environ.get(_URL) and environ.get(_BEARER)):
-        return ambient_token(None, _NAME, environ)
-    token = _from_github(environ[_URL], environ[_BEARER], _audience(description))
-    return ambient_token(None, "GitHub's token", {"GitHub's token": token})
+    wanted = wanted or Wanted()
+    if wanted.source == "token" or (
+        wanted.source is None and (environ.get(_NAME) or environ.get(_FILE))
+    ):
+        return _given(environ)
+    source = _choose(wanted.source, Surroundings({}, environ, projected, wanted.ca))
+    if source is None:
+        return ambient_token(None, _NAME, environ)  # which says that there is none
+    issuer = _issuer(description, source, wanted.alias)
+    token = source.fetch(Surroundings(issuer, environ, projected, wanted.ca))
+    where = f"the token of {source.name}"
+    return ambient_token(None, where, {where: token})
 
 
-def _audience(description: Mapping[str, Any]) -> str:
-    for issuer in description.get("issuers", ()):
-        if issuer.get("issuer") == _GITHUB and issuer.get("audiences"):
-            return str(issuer["audiences"][0])
+def _given(environ: Mapping[str, str]) -> IssuerToken:
+    file = environ.get(_FILE)
+    if file and not environ.get(_NAME):
+        return ambient_token(Path(file), None, environ)
+    return ambient_token(None, _NAME, environ)
+
+
+def _choose(name: str | None, around: Surroundings) -> Source | None:
+    if name is None:
+        return next((source for source in _SOURCES if source.is_here(around)), None)
+    return next(source for source in _SOURCES if source.name == name)
+
+
+def _issuer(description: Mapping[str, Any], source: Source, alias: str | None) -> Mapping[str, Any]:
+    """Return the gateway's issuer that the tokens of a source are of."""
+    known = [i for i in description.get("issuers", ()) if alias in (None, i.get("alias"))]
+    for kind in source.types:
+        found = [i for i in known if i.get("type") == kind and i.get("audiences")]
+        if len(found) > 1:
+            names = ", ".join(str(i.get("alias")) for i in found)
+            raise CommandError(
+                f"the gateway has several such issuers; choose with --issuer: {names}"
+            )
+        if found:
+            chosen: Mapping[str, Any] = found[0]
+            return chosen
     raise CommandError(
-        f"the gateway does not take tokens of GitHub Actions: its configuration needs {_GITHUB}"
+        f"the gateway does not take tokens of {source.name}: "
+        f'its configuration needs an issuer with type = "{source.types[0]}"'
     )
-
-
-def _from_github(url: str, bearer: str, audience: str) -> str:
-    """Ask the runner's token service, as GitHub documents it (OpenID Connect reference)."""
-    if urlsplit(url).scheme != "https":
-        raise CommandError(f"{_URL} is no https URL")
-    separator = "&" if urlsplit(url).query else "?"
-    try:
-        answer = requests.get(
-            url + separator + urlencode({"audience": audience}),
-            auth=Proved(None, bearer, ""),
-            timeout=TIMEOUT,
-            allow_redirects=False,
-        )
-        answer.raise_for_status()
-        return str(answer.json()["value"])
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        raise CommandError(
-            f"GitHub gave no token ({type(error).__name__}): "
-            "does the job have the permission id-token: write?"
-        ) from error

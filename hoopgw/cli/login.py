@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from hoopgw.cli.ambient import job_token
+from hoopgw.cli.ambient import NAMES, Wanted, job_token
 from hoopgw.cli.api import GatewayApi
 from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import TOKEN_PATH, Home, Login
@@ -56,24 +56,33 @@ _TOKEN_LIMIT: Final = 64 * 1024
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Take an issuer's token from this file (- is standard input) instead of asking a person.",
 )
-@click.option("--ci", is_flag=True, help="Take the token that the CI job runs with.")
+@click.option("--ci", is_flag=True, help="Take the token that the job or workload runs with.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(NAMES),
+    help="With --ci: where it comes from, instead of finding out.",
+)
 @json_option
 def login(
     alias: str | None,
     issuer_ca: Path | None,
     token_file: Path | None,
+    source: str | None,
     *,
     device: bool | None,
     ci: bool,
 ) -> None:
     """Log in at your issuer, and to the gateway with what it says."""
     output, home = Output.current(), Home.current()
+    ci = ci or source is not None
     if ci and token_file is not None:
         raise click.UsageError("--ci and --token-file are two ways; choose one")
     anonymous = home.anonymous()
     description = anonymous.get(_DESCRIPTION)
     if ci:
-        given = job_token(description, os.environ)
+        wanted = Wanted(source=source, alias=alias, ca=issuer_ca)
+        given = job_token(description, os.environ, wanted)
     elif token_file is not None:
         given = _from_file(token_file)
     else:

@@ -86,6 +86,7 @@ def _description(exchange: Exchange, url: str) -> dict[str, Any]:
         "issuers": [
             {
                 "alias": settings.alias,
+                "type": settings.type,
                 "issuer": settings.issuer,
                 "client_id": settings.client_id,
                 "audiences": sorted(settings.audiences),

@@ -17,8 +17,6 @@ from hoopgw.cli.presentations import Access
 from hoopgw.identity.login import LoginError
 from tests.demo.test_demo_script import exported
 
-GITHUB = "https://token.actions.githubusercontent.com"
-
 
 def access(**changes: object) -> Access:
     values: dict[str, object] = {
@@ -120,11 +118,11 @@ class JobTokenTests(SynchronousTestCase):
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "x",
         }
         error = self.assertRaises(CommandError, job_token, {"issuers": []}, job)
-        self.assertIn("does not take tokens of GitHub", str(error))
+        self.assertIn("does not take tokens of github-actions", str(error))
 
     def test_github_does_not_answer(self) -> None:
         """Says what the job may lack; the runner's token is not in the text."""
-        known = {"issuers": [{"issuer": GITHUB, "audiences": ["https://gw.example"]}]}
+        known = {"issuers": [{"type": "github-actions", "audiences": ["https://gw.example"]}]}
         for url in ("http://127.0.0.1:1/", "https://127.0.0.1:1/"):
             job = {
                 "ACTIONS_ID_TOKEN_REQUEST_URL": url,
