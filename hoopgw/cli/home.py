@@ -25,11 +25,12 @@ from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
 from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError
-from hoopgw.identity.login import password_form, refresh_form, target_form
+from hoopgw.identity.login import password_form, refresh_form, revoke_form, target_form
 
 _FILE: Final = "login.json"
 _CA_FILE: Final = "gateway-ca.pem"
 TOKEN_PATH: Final = "/sts/token"  # noqa: S105  # a path
+REVOKE_PATH: Final = "/sts/revoke"
 _SIZE_LIMIT: Final = 1 << 20
 _LOCK_FILE: Final = "login.lock"
 _SOON: Final = 10.0
@@ -157,6 +158,22 @@ class Home:
         """
         login = self.load()
         return login.api(self.ca_of(login))
+
+    def revoke(self) -> bool:
+        """End the log-in at the gateway, whether its token is over or not.
+
+        Returns:
+            False if there is none.
+
+        Raises:
+            CommandError: the gateway does not answer, or refused.
+
+        """
+        kept = self._kept()
+        if kept is None:
+            return False
+        kept.api(self.ca_of(kept)).form(REVOKE_PATH, revoke_form(kept.refresh or kept.token))
+        return True
 
     def anonymous(self) -> GatewayApi:
         """Return the gateway without a log-in: for logging in, and for its public documents.

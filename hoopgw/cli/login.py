@@ -102,7 +102,7 @@ def logout() -> None:
     output, home = Output.current(), Home.current()
     revoked = False
     try:
-        revoked = bool(home.api().post("/v1/logins/mine/revoke")["revoked"])
+        revoked = home.revoke()
     except CommandError as error:
         # Forgetting here must work without the gateway.
         output.say(f"not revoked at the gateway: {error.message}", style="yellow")

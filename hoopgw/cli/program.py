@@ -23,6 +23,7 @@ from hoopgw.errors import HoopgwError
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "agent": "hoopgw.cli.agents:agent",
+    "chains": "hoopgw.cli.chains:chains",
     "config": "hoopgw.cli.configuration:config",
     "delegate": "hoopgw.cli.delegate:delegate",
     "demo": "hoopgw.cli.demonstration:demo",

@@ -259,6 +259,11 @@ def refresh_form(refresh: str) -> dict[str, str]:
     return {"grant_type": REFRESH_GRANT, "refresh_token": refresh}
 
 
+def revoke_form(token: str) -> dict[str, str]:
+    """Return the form that ends what a token stands for."""
+    return {"token": token}
+
+
 def target_form(token: str, target: str) -> dict[str, str]:
     """Return the form that asks for a token for one target."""
     return {

@@ -45,6 +45,9 @@ COMMANDS = (
     ("token", "orders", "--account", "app"),
     ("token", "orders", "--account", "app", "--format", "env"),
     ("token", "orders", "--account", "app", "--format", "url"),
+    ("chains", "list"),
+    ("chains", "list", "--all"),
+    ("chains", "revoke", "node-1"),
     ("logout",),
 )
 
@@ -54,7 +57,18 @@ def answer(text: str) -> dict[str, Any]:
     names = (
         *("id", "state", "path", "target", "action", "text", "reason", "digest", "note", "kind"),
         *("account", "protocol", "address", "agent", "name", "token", "objection", "login"),
-        *("environment", "listen", "user", "access_token", "error", "detail"),
+        *(
+            "parent",
+            "root",
+            "attested",
+            "purpose",
+            "environment",
+            "listen",
+            "user",
+            "access_token",
+            "error",
+            "detail",
+        ),
     )
     one: dict[str, Any] = dict.fromkeys(names, text)
     hop = {"id": text, "name": text, "kind": text}
@@ -80,7 +94,14 @@ def answer(text: str) -> dict[str, Any]:
     }
     one |= dict.fromkeys(("created", "expires", "settled", "started", "ended", "enrolled"), 1e300)
     target = {**one, "name": "orders", "protocol": "postgres", "listen": "127.0.0.1:1"}
-    return {**one, "requests": [one], "sessions": [one], "agents": [one], "targets": [target]}
+    return {
+        **one,
+        "requests": [one],
+        "sessions": [one],
+        "agents": [one],
+        "targets": [target],
+        "nodes": [one],
+    }
 
 
 class HostileCase(SynchronousTestCase):
