@@ -8,16 +8,16 @@ with an `AgentContext`. Neither reaches for anything global.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, le, matches_re
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 
 from hoopgw.events import Operation, Principal, Resource
-from hoopgw.policy.decision import Review, Sights, Verdict
+from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.records import AnyRecord, Record
 
 API: Final = 1
@@ -201,6 +201,50 @@ class SessionPassword:
     server_key: bytes = field(repr=False)
 
 
+class Grants(Protocol):
+    """What is granted for a while, as a client leg needs it besides `Policy`."""
+
+    @property
+    def url(self) -> str:
+        """Where grants are asked for, to show to who was refused."""
+        ...
+
+    def use(self, use: Use, session: str, digest: bytes) -> Deferred[bool]:
+        """Use a grant for an operation: true if it may run by it. Never fails.
+
+        Args:
+            use: of the refusal.
+            session: the gateway session's id.
+            digest: of all that will be sent.
+
+        """
+        ...
+
+    def used(self, grants: Collection[str], session: str) -> None:
+        """Say that grants have allowed something in a session; may be said again."""
+        ...
+
+    def refused(self, principal: Principal, operation: Operation) -> None:
+        """Say what was refused that a grant would cure, so that it can be asked for as one call."""
+        ...
+
+
+class NoGrants:
+    """Where nothing is granted. Implements `Grants`."""
+
+    url: Final = ""
+
+    def use(self, use: Use, session: str, digest: bytes) -> Deferred[bool]:
+        """Refuse."""
+        return succeed(False)
+
+    def used(self, grants: Collection[str], session: str) -> None:
+        """Do nothing."""
+
+    def refused(self, principal: Principal, operation: Operation) -> None:
+        """Do nothing."""
+
+
 class Sessions(Protocol):
     """The live sessions of this worker: counted, limited, and cut when their time is over."""
 
@@ -212,8 +256,12 @@ class Sessions(Protocol):
         cut: Callable[[str], None],
         account: str = "",
         address: str = "",
+        reconsider: Callable[[], str | None] | None = None,
     ) -> None:
         """Announce a session. ``cut`` is called with a reason at expiry, revocation or shutdown.
+
+        ``reconsider`` is called when what the principal was granted has changed; it says why the
+        session must end by that, or None.
 
         Raises:
             UnavailableError: there are too many, for the gateway or for this principal.
@@ -268,6 +316,7 @@ class GatewayContext:
     link: Link
     logins: Logins
     sessions: Sessions
+    grants: Grants = field(factory=NoGrants)
     mask_key: bytes = field(repr=False)
     """32 bytes, for masks that make joinable tokens."""
     new_session: Callable[[], str]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hoopgw import registry
 from hoopgw.errors import PluginError
+from hoopgw.grants import journal
 from hoopgw.recording.records import AnyRecord, SessionRefused, SessionStarted
 from hoopgw.spi import ReplayLine
 from hoopgw.terminal import printable, printable_bytes
@@ -37,6 +38,8 @@ def lines_of(records: Sequence[AnyRecord]) -> Iterator[ReplayLine]:
     try:
         if protocol is None:
             return iter(map(_plain, records))
+        if protocol == journal.PROTOCOL:
+            return journal.replay(records)
         spec = registry.load([protocol])[protocol]
     except PluginError:
         return iter(map(_plain, records))

@@ -15,9 +15,9 @@ see is as if it were not there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from attrs import define
 
@@ -28,14 +28,17 @@ from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.views import head_view, record_view, replay_view, summary_view
 from hoopgw.control.web import ApiError, Call, Route
 from hoopgw.events import Principal
+from hoopgw.grants import journal
 from hoopgw.recording.index import SessionFilter, SessionSummary
 from hoopgw.recording.reader import Kept, LogReader, ReadError
+from hoopgw.recording.records import AnyRecord
 from hoopgw.reviews.rules import is_person
-from hoopgw.spi import ProtocolSpec
+from hoopgw.spi import ProtocolSpec, ReplayLine
 from hoopgw.store.rows import SessionHead, Store
 
 RECORDS_BYTES: Final = 8 * 2**20
 """Bytes of records in one answer; whoever wants more asks again with ``after``."""
+Replay: TypeAlias = Callable[[Iterable[AnyRecord]], Iterable[ReplayLine]]
 REPLAY_LIMIT: Final = 20_000
 """Lines of a replay in one answer."""
 
@@ -149,20 +152,24 @@ class SessionRoutes:
         caller = self._callers.identify(call)
         summary = await self._readable(call.path[0], caller)
         protocol = self._protocols.get(summary.protocol)
-        if protocol is None:
+        own = summary.protocol == journal.PROTOCOL
+        told: Replay | None = journal.replay if own else None
+        if protocol is not None:
+            told = protocol.replay
+        if told is None:
             raise ApiError(
                 404, "not_found", f"{summary.protocol or 'its protocol'}: not configured"
             )
-        lines = await self._in_thread(self._lines, protocol, summary.id)
+        lines = await self._in_thread(self._lines, told, summary.id)
         return {
             "session": summary.id,
             "lines": replay_view(lines[:REPLAY_LIMIT]),
             "truncated": len(lines) > REPLAY_LIMIT,
         }
 
-    def _lines(self, protocol: ProtocolSpec, session: str) -> list[Any]:
+    def _lines(self, replay: Replay, session: str) -> list[Any]:
         """Replay a session; in a thread."""
-        return list(islice(protocol.replay(self._reader.records(session)), REPLAY_LIMIT + 1))
+        return list(islice(replay(self._reader.records(session)), REPLAY_LIMIT + 1))
 
     def _cut(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)

@@ -16,7 +16,9 @@ from twisted.logger import Logger
 from hoopgw.control.attendance import GONE, Attendance
 from hoopgw.control.delegations import Delegations
 from hoopgw.control.fleet import Fleet
+from hoopgw.control.granting import Granting
 from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.grants.calls import RefusedCall
 from hoopgw.identity.tokens import TokenSigner
 from hoopgw.ipc import Body, Handler, Peer
 from hoopgw.reviews.docket import Ask, Docket
@@ -52,6 +54,7 @@ class WorkerCalls:
     _attendance: Attendance
     _fleet: Fleet
     _delegations: Delegations
+    _granting: Granting
     _signer: TokenSigner
     _now: Callable[[], float]
     worker: str = field(default="", init=False)
@@ -65,6 +68,9 @@ class WorkerCalls:
             "ping": self._checked(lambda _body: {}),
             "session_password": self._checked(self._session_password),
             "chain_shown": self._checked(self._chain_shown),
+            "grant_use": self._checked(self._grant_use),
+            "grant_used": self._checked(self._grant_used),
+            "call_refused": self._checked(self._call_refused),
             "review_ask": self._checked(self._review_ask),
             "review_alive": self._checked(self._review_alive),
             "review_consume": self._checked(self._review_consume),
@@ -132,6 +138,7 @@ class WorkerCalls:
             "token_keys": self._signer.jwks,
             "issuer": self._signer.issuer,
             "revoked": dict(self._store.revoked()),
+            "grants": self._granting.in_force(),
         }
 
     def _session_password(self, body: Body) -> Body:
@@ -158,6 +165,30 @@ class WorkerCalls:
             )
         except UnavailableError as error:  # not the caller's fault, and told apart by it
             return {"unavailable": str(error)}
+        return {}
+
+    def _grant_use(self, body: Body) -> Body:
+        ok = self._granting.ledger.use(
+            str(body["grant"]), str(body["session"]), bytes(body["digest"])
+        )
+        return {"ok": ok}
+
+    def _grant_used(self, body: Body) -> Body:
+        self._granting.ledger.was_used(str(body["grant"]), str(body["session"]))
+        return {}
+
+    def _call_refused(self, body: Body) -> Body:
+        """Note what somebody may ask for as one call."""
+        self._granting.calls.note(
+            RefusedCall(
+                principal=principal_from_dict(body["principal"]),
+                target=str(body["target"]),
+                action=str(body["action"]),
+                digest=bytes(body["digest"]),
+                text=bytes(body["text"]),
+                at=self._granting.clock(),
+            )
+        )
         return {}
 
     def _review_ask(self, body: Body) -> Body:

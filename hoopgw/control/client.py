@@ -49,6 +49,8 @@ class ControlClient:
     worker: str
     """This worker's name, as in the spool."""
     issuer: str = field(default="", init=False)
+    greeting: Mapping[str, Any] = field(factory=dict, init=False, repr=False)
+    """What control said when the connection was last made: what parts begin with."""
     token_keys: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     """JWK Set of the gateway's token keys, as last told."""
     _peer: Peer | None = field(default=None, init=False)
@@ -153,7 +155,7 @@ class ControlClient:
         greeting.addErrback(lambda failure: self._not_greeted(peer, failure))
 
     def _greeted(self, peer: Peer, answer: Body, asked: float) -> None:
-        self.issuer = str(answer["issuer"])
+        self.issuer, self.greeting = str(answer["issuer"]), answer
         self._take_keys(answer["token_keys"])
         self._revoked = {str(node): float(end) for node, end in answer["revoked"].items()}
         self._peer, self._heard = peer, max(self._heard, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from attrs import define, field
@@ -35,6 +35,7 @@ class _Live:
     address: str
     opened: float
     cut: Callable[[str], None] = field(repr=False)
+    reconsider: Callable[[], str | None] | None = field(default=None, repr=False)
     timer: IDelayedCall | None = field(default=None, repr=False)
     was_cut: bool = False
 
@@ -70,8 +71,11 @@ class SessionRegistry:
         cut: Callable[[str], None],
         account: str = "",
         address: str = "",
+        reconsider: Callable[[], str | None] | None = None,
     ) -> None:
         """Announce a session. ``cut`` is called, once at most, when it must end.
+
+        ``reconsider`` says whether it must, when what its principal was granted has changed.
 
         Raises:
             UnavailableError: there are too many, the log-in is over or was revoked, or whether
@@ -93,7 +97,7 @@ class SessionRegistry:
             raise UnavailableError(
                 f"{principal.root.name} has {self.limit_per_principal} sessions already, the limit"
             )
-        live = _Live(principal, target, account, address, self._clock.seconds(), cut)
+        live = _Live(principal, target, account, address, self._clock.seconds(), cut, reconsider)
         live.timer = self._clock.callLater(left, self.cut, session, EXPIRED)
         self._live[session] = live
         self._by_root[root] += 1
@@ -128,6 +132,19 @@ class SessionRegistry:
         """End all sessions."""
         for session in list(self._live):
             self.cut(session, reason)
+
+    def reconsider(self, roots: Collection[str]) -> None:
+        """Look at the sessions of some roots, whose grants have changed; end what must end."""
+        for session, live in list(self._live.items()):
+            if live.principal.root.id not in roots or live.reconsider is None:
+                continue
+            try:
+                reason = live.reconsider()
+            except Exception:  # whether it may go on is not known then
+                log.failure("reconsidering session {session} failed", session=session)
+                reason = "the gateway cannot tell whether it may go on"
+            if reason is not None:
+                self.cut(session, reason)
 
     def cut_lineage(self, node: str, reason: str) -> None:
         """End all sessions of one log-in or delegation, and of all that descends from it."""

@@ -7,7 +7,7 @@ of their own; any other is ``hoopgw_worker{name=...}``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from attrs import define
@@ -22,6 +22,7 @@ from twisted.web.server import Request
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import FRESH
 from hoopgw.errors import UnavailableError
+from hoopgw.grants.alarms import Alarms
 from hoopgw.store.rows import Store
 
 log = Logger()
@@ -43,6 +44,7 @@ class GatewayCollector(Collector):
     _store: Store
     _fleet: Fleet
     _version: str
+    _alarms: Alarms
 
     def collect(self) -> Iterator[Metric]:
         """Give all metrics; what cannot be read is left out, and the store says that it is down."""
@@ -54,16 +56,28 @@ class GatewayCollector(Collector):
 
     def _of_store(self) -> Iterator[Metric]:
         up = 1.0
+        grants: Mapping[str, int]
         try:
             states, live = self._store.count_states(), len(self._store.sessions())
+            grants, unreviewed = self._store.grants.counts(), self._store.grants.count_unreviewed()
         except UnavailableError:
-            up, states, live = 0.0, {}, 0
+            up, states, live, grants, unreviewed = 0.0, {}, 0, {}, 0
         yield GaugeMetricFamily("hoopgw_store_up", "Whether the store can be read", up)
         yield GaugeMetricFamily("hoopgw_sessions_live", "Sessions that live now", live)
         reviews = GaugeMetricFamily("hoopgw_reviews", "Reviews by state", labels=["state"])
         for state, count in sorted(states.items()):
             reviews.add_metric([state], count)
         yield reviews
+        granted = GaugeMetricFamily("hoopgw_grants", "Grants by state", labels=["state"])
+        for state, count in sorted(grants.items()):
+            granted.add_metric([state], count)
+        yield granted
+        yield CounterMetricFamily(
+            "hoopgw_breakglass", "Times that glass was broken", self._alarms.raised
+        )
+        yield GaugeMetricFamily(
+            "hoopgw_breakglass_unreviewed", "Broken glass that nobody looked at", unreviewed
+        )
         tampered = CounterMetricFamily(
             "hoopgw_store_tampered", "Rows read whose seal did not hold", self._store.tampered
         )

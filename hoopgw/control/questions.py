@@ -8,23 +8,20 @@ chain. The files are read anew if they changed, so the answer is of what workers
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define
 
 from hoopgw.control.arguments import only, text
 from hoopgw.control.callers import Caller
-from hoopgw.control.reading import ReadingRoom
+from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.views import plain
 from hoopgw.control.web import ApiError
 from hoopgw.errors import PolicyError
 from hoopgw.events import Access, Operation, Principal, Resource
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain
-from hoopgw.policy.schema import Schema
-from hoopgw.policy.sets import PolicySet
-from hoopgw.policy.text import read_directory, version_of
 from hoopgw.store.coding import context_from_dict
 from hoopgw.wire_values import principal_from_dict
 
@@ -37,15 +34,12 @@ _NO_DIGEST: Final = b"\0" * 32
 class Questions:
     """Asks the policy."""
 
-    _directory: Path
-    _schemas: Mapping[str, str]
-    """Protocol to its Cedar schema."""
+    _files: PolicyFiles
     _protocols: Mapping[str, str]
     """Target to its protocol."""
-    _in_thread: ReadingRoom
     _now: Callable[[], float]
-    _known: PolicySet | None = field(default=None, init=False)
-    """The set that was asked last: making one takes up to a second of processor time."""
+    _held: Callable[[Principal], tuple[HeldGrant, ...]]
+    """Gives what somebody holds."""
 
     async def explain(self, body: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Answer a question.
@@ -59,7 +53,13 @@ class Questions:
         operation = self._operation(body)
         approvals = frozenset(_texts(body.get("approvals", []), "approvals"))
         try:
-            answer = await self._in_thread(self._ask, principal, operation, approvals)
+            held, now = self._held(principal), int(self._now())
+            answer = await self._files.ask(
+                lambda policies: (
+                    explain(policies, principal, operation, now, approvals, held),
+                    policies.version,
+                )
+            )
         except PolicyError as error:
             raise ApiError(503, "unavailable", f"the policy is not valid: {error}") from error
         explanation, version = answer
@@ -70,17 +70,6 @@ class Questions:
             "lines": list(explanation.lines()),
             "steps": [plain(step) for step in explanation.steps],
         }
-
-    def _ask(
-        self, principal: Principal, operation: Operation, approvals: frozenset[str]
-    ) -> tuple[Explanation, str]:
-        """Ask the files as they are now; in a thread."""
-        files, policies = read_directory(self._directory), self._known
-        if policies is None or policies.version != version_of(files):
-            policies = PolicySet.from_files(files, Schema.load(self._schemas))
-            self._known = policies
-        answer = explain(policies, principal, operation, int(self._now()), approvals)
-        return answer, policies.version
 
     def _principal(self, body: Mapping[str, Any], caller: Caller) -> Principal:
         if "chain" not in body:

@@ -12,11 +12,11 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
@@ -29,6 +29,7 @@ from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
 from hoopgw.control.local import LocalCalls
 from hoopgw.control.peers import OwnPeers, listen_own
+from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.recorder_watch import RecorderWatch
 from hoopgw.control.site import SiteParts, build_site
@@ -46,18 +47,36 @@ from hoopgw.identity.keyfiles import (
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.ipc import Peer
 from hoopgw.link.tickets import public_keys
+from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.reader import LogReader, ReadError
-from hoopgw.spi import ProtocolSpec
+from hoopgw.sessions.ids import new_session
+from hoopgw.spi import ProtocolSpec, Recorder
 from hoopgw.store.sqlite import SqliteStore
 
 log = Logger()
 
+POLICY_EVERY: Final = 5.0
+"""Seconds between two looks whether the policy still offers what is granted."""
+SPOOL: Final = "control.grants"
+"""The name of control's spool; no worker is called so."""
 SWEEP_EVERY: Final = 1.0
 """Seconds between two looks at what time has ended."""
 TIDY_EVERY: Final = 3600.0
 """Seconds between two purges of the store, and two looks at the certificates."""
 KEEP_SETTLED: Final = 30 * 86_400.0
 """Seconds that settled requests stay in the store; the log keeps how they ended."""
+
+
+class OwnRecorder(Recorder, Protocol):
+    """A recorder of this process alone."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """Write what was put off, and end."""
+        ...
 
 
 @define(eq=False)
@@ -71,6 +90,8 @@ class ControlService:
 
     config: GatewayConfig
     _reactor: Any
+    _steps: OwnRecorder | None = None
+    """Where steps of grants are recorded; by default a spool of control's own."""
     _lock: int = field(init=False)
     store: SqliteStore = field(init=False)
     signer: TokenSigner = field(init=False)
@@ -80,6 +101,7 @@ class ControlService:
     enrolment: Enrolment = field(init=False)
     recorder: RecorderWatch = field(init=False)
     health: Health = field(init=False)
+    files: PolicyFiles = field(init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """The HTTPS listener, once started."""
     _tls: ListenerTls = field(init=False)
@@ -95,7 +117,15 @@ class ControlService:
         self._lock = lock(paths.state / "control.lock")
         self.store = SqliteStore.open(paths.store, load_secret(paths.store_key))
         self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
-        self.board = Switchboard(self.store, self.signer, now)
+        recorder_socket = UNIXClientEndpoint(self._reactor, str(paths.recorder_socket))
+        if self._steps is None:
+            self._steps = SpoolRecorder(
+                paths.spool,
+                SPOOL,
+                self._reactor,
+                lambda peer: connectProtocol(recorder_socket, peer),
+            )
+        self.board = Switchboard(self.store, self.signer, now, self._steps, new_session)
         self.fleet = self.board.fleet
         verifier = TokenVerifier(self.signer.jwks, self.signer.issuer)
         self.token_keys = TokenKeys(self.signer, verifier, self.fleet)
@@ -112,13 +142,18 @@ class ControlService:
             self._agent_revoked,
         )
         self.recorder = RecorderWatch(
-            UNIXClientEndpoint(self._reactor, str(paths.recorder_socket)),
+            recorder_socket,
             self._reactor,
             random.random,
         )
         self.health = Health(self.store, self.recorder, self.fleet, config.targets, now)
         self._protocols = load_protocols(config)
         self._reading = ReadingRoom(self._reactor)
+        self.files = PolicyFiles(
+            config.policy.directory,
+            {name: spec.cedar_schema for name, spec in self._protocols.items()},
+            self._reading,
+        )
 
     def start(self) -> None:
         """Serve. What the store holds from before is taken up.
@@ -131,14 +166,20 @@ class ControlService:
         self._reading.start()
         self._listen_socket()
         self._listen_https()
+        assert self._steps is not None
+        self._steps.start()
         self.recorder.start()
         self._every(SWEEP_EVERY, self.board.sweep)
+        self._every(POLICY_EVERY, self._look_at_policy)
         self._every(TIDY_EVERY, self.tidy)
         log.info("control serves {url}", url=self.signer.issuer)
 
     def stop(self) -> Deferred[Any]:
         """Stop serving; the store stays as it is."""
         self.board.close()
+        self.board.granting.journal.end()
+        assert self._steps is not None
+        self._steps.stop()
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -154,6 +195,19 @@ class ControlService:
         now = self._now()
         self.store.purge(now, now - KEEP_SETTLED)
         self._tls.look()
+
+    def _look_at_policy(self) -> None:
+        """End what was granted by templates that are gone, in a while."""
+        granting = self.board.granting
+        if granting.ledger.in_force():
+            reading = Deferred.fromCoroutine(self.files.current())
+            reading.addCallback(granting.look_at_policy)
+            reading.addErrback(
+                lambda failure: log.warn(
+                    "grants are not compared with the policy: {why}",
+                    why=failure.getErrorMessage()[:500],
+                )
+            )
 
     def _close(self) -> None:
         self._reading.stop()
@@ -210,6 +264,8 @@ class ControlService:
                 store=self.store,
                 docket=self.board.docket,
                 delegations=self.board.delegations,
+                granting=self.board.granting,
+                files=self.files,
                 fleet=self.fleet,
                 signer=self.signer,
                 verifier=self.token_keys.verifier,

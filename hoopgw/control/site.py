@@ -15,14 +15,17 @@ from hoopgw.config import GatewayConfig
 from hoopgw.control.api_decisions import DecisionRoutes
 from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_nodes import NodeRoutes
+from hoopgw.control.api_grants import GrantRoutes, explain_grant
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers
 from hoopgw.control.delegations import Delegations
 from hoopgw.control.enrolment import CaResource, Enrolment, EnrolmentRoutes
 from hoopgw.control.fleet import Fleet
+from hoopgw.control.granting import Granting
 from hoopgw.control.health import Health
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
+from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.questions import Questions
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.token_site import AgentCallers, TokenCalls, add_token_calls
@@ -61,6 +64,8 @@ class SiteParts:
     store: Store
     docket: Docket
     delegations: Delegations
+    granting: Granting
+    files: PolicyFiles
     fleet: Fleet
     signer: TokenSigner
     verifier: TokenVerifier
@@ -80,7 +85,7 @@ def build_site(parts: SiteParts) -> ControlSite:
     add_token_calls(root, TokenCalls(exchange.parts, callers, _agents(parts)), url, limits)
     root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
     root.putChild(b"readyz", HealthResource(parts.health.report))
-    collector = GatewayCollector(parts.store, parts.fleet, __version__)
+    collector = GatewayCollector(parts.store, parts.fleet, __version__, parts.granting.alarms)
     root.putChild(b"metrics", MetricsResource(collector, parts.now))
     enrolling = EnrolmentRoutes(
         parts.enrolment, RateLimit(_JOIN_BURST, _JOIN_PER_SECOND), parts.now
@@ -148,15 +153,23 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
     config = parts.config
     targets = {target.name: target for target in config.targets}
     questions = Questions(
-        config.policy.directory,
-        {name: spec.cedar_schema for name, spec in parts.protocols.items()},
+        parts.files,
         {target.name: target.protocol for target in config.targets},
-        parts.reading,
         parts.now,
+        parts.granting.held,
     )
     return JsonRoutes(
         [
             *RequestRoutes(callers, parts.docket, parts.store).routes(),
+            *GrantRoutes(
+                callers,
+                parts.granting,
+                parts.docket,
+                parts.store,
+                parts.files,
+                frozenset(targets),
+                parts.reactor,
+            ).routes(),
             *SessionRoutes(
                 callers,
                 parts.store,
@@ -183,7 +196,7 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
 
 
 def _explain(error: Exception) -> ApiError | None:
-    return explain_refusal(error) or explain_reading(error)
+    return explain_refusal(error) or explain_grant(error) or explain_reading(error)
 
 
 def _exchange(parts: SiteParts) -> Exchange:

@@ -11,10 +11,13 @@ from attrs import asdict
 
 from hoopgw.control.fleet import AgentStatus
 from hoopgw.events import Hop, Node, Principal
+from hoopgw.grants import rules as grants_rules
+from hoopgw.policy.offers import Offer
 from hoopgw.recording.index import SessionSummary
 from hoopgw.recording.records import AnyRecord, encode
 from hoopgw.reviews.rules import groups_asked, is_own, objection
 from hoopgw.spi import ReplayLine, TargetSettings
+from hoopgw.store.grant_rows import GrantRow
 from hoopgw.store.rows import AgentRow, Request, SessionHead, Vote
 
 SHORT: Final = 300
@@ -95,6 +98,70 @@ def request_view(
         view["text_base64"] = base64.b64encode(request.text).decode()
         view["context"] = dict(request.context)
     return view
+
+
+def grant_view(
+    grant: GrantRow, request: Request | None, votes: Iterable[Vote], caller: Principal
+) -> dict[str, Any]:
+    """Show a grant to someone who may see it.
+
+    Args:
+        grant: the one.
+        request: what people vote on, if it is there.
+        votes: on it.
+        caller: who looks.
+
+    """
+    against = None if request is None else objection(request, caller, approve=True)
+    waits = grant.state == "requested" and request is not None
+    return {
+        "id": grant.id,
+        "state": grant.state,
+        "grant": grant.name,
+        "policy": grant.template,
+        "principal": principal_view(grant.principal),
+        "purposes": [node.purpose for node in grant.principal.nodes],
+        "target": grant.target,
+        "scope": grant.scope,
+        "digest": grant.digest.hex(),
+        "text": grant.text.decode("utf-8", "backslashreplace"),
+        "seconds": grant.seconds,
+        "reason": grant.reason,
+        "extends": grant.extends,
+        "session": grant.session,
+        "breakglass": grant.breakglass,
+        "groups": sorted(grant.approvers),
+        "created": grant.created,
+        "expires": request.expires if request is not None and waits else None,
+        "began": grant.began,
+        "until": grant.ends,
+        "ended": grant.ended,
+        "note": grant.note,
+        "review": grant.review,
+        "reviewer": grant.reviewer,
+        "review_comment": grant.comment,
+        "reviewed": grant.reviewed,
+        "own": grants_rules.is_own(grant, caller),
+        "may_approve": waits and against is None,
+        "objection": against if waits else None,
+        "votes": [
+            {"name": vote.name, "approve": vote.approve, "comment": vote.comment, "at": vote.at}
+            for vote in votes
+        ],
+    }
+
+
+def offer_view(offer: Offer) -> dict[str, Any]:
+    """Show what can be asked for."""
+    return {
+        "grant": offer.name,
+        "policy": offer.template,
+        "seconds": offer.limit,
+        "scopes": sorted(offer.scopes),
+        "groups": sorted(offer.approvers),
+        "needed": offer.needed,
+        "breakglass": bool(offer.breakglass),
+    }
 
 
 def head_view(head: SessionHead) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hoopgw.events import Access, Operation, Principal
+from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.caps import uncovered
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
-from hoopgw.policy.judging import judge, judge_sights
+from hoopgw.policy.granting import judge_granted, judge_sights_granted
+from hoopgw.policy.links import links_of
 from hoopgw.policy.lint import SEE
 from hoopgw.policy.questions import Answer, Inquiry, ask
 from hoopgw.policy.sets import PolicySet
@@ -63,6 +65,8 @@ class Explanation:
     steps: tuple[Step, ...]
     rules: tuple[Rule, ...]
     """The rules that the steps name, in the set's order, with the places of their texts."""
+    target: str = "TARGET"
+    """What it is about, if that is one target."""
 
     def lines(self) -> Iterator[str]:
         """Say it in words, for a terminal."""
@@ -71,6 +75,8 @@ class Explanation:
             yield f"  {step}"
         for rule in self.rules:
             yield f"  {rule.id} is the {rule.effect} at {rule.file}:{rule.line}"
+        if isinstance(self.outcome, Verdict):
+            yield from (f"  {line}" for line in _remedies(self.outcome, self.target))
 
 
 def explain(
@@ -79,6 +85,7 @@ def explain(
     operation: Operation,
     now: int,
     approvals: frozenset[str] = frozenset(),
+    held: tuple[HeldGrant, ...] = (),
 ) -> Explanation:
     """Explain what the policy says of an operation, or of seeing one field.
 
@@ -88,6 +95,7 @@ def explain(
         operation: what for; its text and digest do not matter.
         now: seconds since the epoch.
         approvals: rules whose approval is taken as given.
+        held: what was granted to who asks.
 
     """
     inquiry = Inquiry(
@@ -98,15 +106,21 @@ def explain(
         now=now,
         proved=principal.proved,
     )
-    outcome: Verdict | Sight | Hidden = judge(policies, inquiry)
+    outcome: Verdict | Sight | Hidden = judge_granted(policies, inquiry, held)
     if is_sight(operation.accesses):
-        outcome = judge_sights(policies, inquiry)[0].sight
+        outcome = judge_sights_granted(policies, inquiry, held)[0].sight
+    inquiry = evolve(
+        inquiry,
+        links=links_of((grant for grant in held if grant.is_ready), policies.offers),
+        breakglass=any(grant.breakglass for grant in held),
+    )
     try:
         answers = ask(policies.all, policies.schema, inquiry)
         permits = ask(policies.permits, policies.schema, inquiry)
     except Exception as error:  # it is the explanation: the verdict above refused for it
         step = _erring(principal, operation.accesses[0], f"{type(error).__name__}: {error}")
         return Explanation(outcome=outcome, steps=(step,), rules=())
+    targets = inquiry.targets
     named = {rule.id: rule for answer in (*answers, *permits) for rule in answer.rules}
     return Explanation(
         outcome=outcome,
@@ -115,12 +129,30 @@ def explain(
             for answer, permit in zip(answers, permits, strict=True)
         ),
         rules=tuple(sorted(named.values(), key=lambda rule: rule.order)),
+        target=next(iter(targets)) if len(targets) == 1 else "TARGET",
     )
 
 
 def is_sight(accesses: tuple[Access, ...]) -> bool:
     """Whether one field's ``see`` is asked for, which is answered by a mask, not a review."""
     return len(accesses) == 1 and accesses[0].action.rpartition("::")[2] == SEE
+
+
+def _remedies(verdict: Verdict, target: str) -> Iterator[str]:
+    for name in verdict.cures:
+        yield f"a grant would help: {how_to_ask(target, name)}"
+    for name in verdict.breakglass:
+        yield f"in an emergency: {how_to_break_glass(target, name)}"
+
+
+def how_to_ask(target: str, grant: str) -> str:
+    """Return the command that asks for a grant."""
+    return f"hoopgw request --target {target} --grant {grant} --for 15m --reason ..."
+
+
+def how_to_break_glass(target: str, grant: str) -> str:
+    """Return the command that takes a grant in an emergency."""
+    return f"hoopgw grants breakglass --target {target} --grant {grant} --reason ..."
 
 
 def _step(policies: PolicySet, inquiry: Inquiry, answer: Answer, permit: Answer) -> Step:

@@ -10,24 +10,28 @@ does not answer plainly is an error, and an error is never an allowance:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import cedarpy
 from attrs import field, frozen
 from attrs.validators import min_len
+from cedarpy import pst
 
 from hoopgw.events import Access, ContextValue, Hop, Resource
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.links import ENTITY_TYPES, Link
 from hoopgw.policy.lint import TARGET
+from hoopgw.policy.offers import Offer
 from hoopgw.policy.schema import Schema
-from hoopgw.policy.sets import Compiled, Slice
+from hoopgw.policy.sets import Compiled, PolicySet, Slice
 from hoopgw.wire_values import attributes_to_dict
 
 BATCH_LIMIT: Final = 2000
 """Questions in one batch; about 60 µs each, while the worker does nothing else."""
 
+_ACTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_:]{0,99}")
 _OURS: Final = ("chain", "approvals", "breakglass", "now")
 """What the context has from us, and from no protocol."""
 
@@ -225,3 +229,47 @@ def in_batches(fields: Sequence[Resource], hops: int) -> Iterable[Sequence[Resou
     """Cut fields so that each part, asked for this many hops, is one batch at most."""
     size = max(1, BATCH_LIMIT // hops)
     return (fields[start : start + size] for start in range(0, len(fields), size))
+
+
+def offers_action(policies: PolicySet, offer: Offer, action: str) -> bool:
+    """Whether an offer's template names an action or group of actions, or a group that it is in.
+
+    Args:
+        policies: that the offer is of.
+        offer: the one.
+        action: as ``select``, or with its namespace: ``Postgres::select``.
+
+    """
+    rule = next((each for each in policies.all.templates if each.id == offer.template), None)
+    if rule is None:
+        return False
+    parsed = cedarpy.PolicySet.from_str(rule.text).to_pst()
+    (template,) = parsed.templates.values()
+    match template.action:
+        case pst.ActionEq(entity=entity):
+            named = [entity]
+        case pst.ActionIn(entities=entities):
+            named = list(entities)
+        case _:
+            return True
+    namespaces = {str(entity.type).removesuffix("Action") for entity in named}
+    return any(_is_in(policies.schema, each, action, named) for each in sorted(namespaces))
+
+
+def _is_in(schema: Schema, namespace: str, action: str, named: Iterable[pst.EntityUid]) -> bool:
+    """Ask Cedar, since a parsed schema cannot be looked into."""
+    asked = _action(action if "::" in action else namespace + action)
+    if not _ACTION.fullmatch(asked["type"]) or not _ACTION.fullmatch(asked["id"]):
+        return False
+    scope = ", ".join(f'{entity.type}::"{entity.id}"' for entity in named)
+    result = cedarpy.is_authorized(
+        {
+            "principal": {"type": "Hoopgw::Person", "id": ""},
+            "action": asked,
+            "resource": {"type": TARGET, "id": ""},
+            "context": {},
+        },
+        f"permit (principal, action in [{scope}], resource);",
+        schema.nothing,
+    )
+    return result.allowed

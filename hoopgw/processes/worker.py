@@ -10,7 +10,6 @@ import argparse
 import gc
 import os
 import random
-import secrets
 import signal
 import ssl
 import sys
@@ -31,9 +30,12 @@ from twisted.python.failure import Failure
 from hoopgw import config, registry
 from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
+from hoopgw.control.granted import WorkerGrants
 from hoopgw.control.live import SessionRegistry
 from hoopgw.control.logins import ControlLogins
 from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
+from hoopgw.grants.clock import ForwardClock
+from hoopgw.grants.view import GrantView
 from hoopgw.identity.keyfiles import load_certificate, load_secret, load_signing_key
 from hoopgw.identity.served import ServedCertificate
 from hoopgw.ipc import Body
@@ -42,10 +44,12 @@ from hoopgw.link.tickets import TicketSigner
 from hoopgw.link.tls import listener_context
 from hoopgw.logs import start_logging
 from hoopgw.policy.engine import PolicyDirectory
+from hoopgw.policy.sets import PolicySet
 from hoopgw.processes import lifeline
 from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.counting import CountingRecorder
 from hoopgw.recording.heads import LogHeads
+from hoopgw.sessions.ids import new_session
 from hoopgw.spi import GatewayContext, ProtocolSpec, TargetSettings
 from hoopgw.transport import listen
 
@@ -79,6 +83,8 @@ class Worker:
     policy: PolicyDirectory = field(init=False)
     recorder: SpoolRecorder = field(init=False)
     control: ControlClient = field(init=False)
+    grants: GrantView = field(init=False)
+    granted: WorkerGrants = field(init=False)
     reviews: ReviewDesk = field(init=False)
     sessions: SessionRegistry = field(init=False)
     link: LinkHub = field(init=False)
@@ -100,7 +106,11 @@ class Worker:
         for target in settings.targets:
             self.protocols[target.protocol].check_target(target)
         schemas = {name: spec.cedar_schema for name, spec in self.protocols.items()}
-        self.policy = PolicyDirectory.open(settings.policy.directory, schemas, time.time)
+        now = ForwardClock(time.time, time.monotonic)
+        self.grants = GrantView(now, lambda: self.control.is_current)
+        self.policy = PolicyDirectory.open(
+            settings.policy.directory, schemas, time.time, grants=self.grants
+        )
         recorder_socket = UNIXClientEndpoint(reactor, str(paths.recorder_socket))
         self.recorder = SpoolRecorder(
             paths.spool,
@@ -121,6 +131,13 @@ class Worker:
             {target.name: target.protocol for target in settings.targets},
             settings.limits.sessions,
             settings.limits.sessions_per_principal,
+        )
+        self.granted = WorkerGrants(
+            self.control,
+            reactor,
+            self.grants,
+            settings.control.url.rstrip("/"),
+            self.sessions.reconsider,
         )
         self.link = LinkHub(
             reactor=reactor,
@@ -183,6 +200,7 @@ class Worker:
         closing = [port.stopListening() for port in self._ports]
         self.sessions.cut_all()
         self.reviews.stop()
+        self.granted.stop()
         self.link.stop()
         self.recorder.stop()
         closing += [self.heads.stop(), self.control.stop()]
@@ -210,6 +228,7 @@ class Worker:
             link=self.link,
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,
+            grants=self.granted,
             mask_key=load_secret(self.settings.paths.mask_key),
             new_session=new_session,
         )
@@ -265,19 +284,19 @@ class Worker:
     def _look_at_policy(self) -> None:
         """Read the policy's files in a thread, and put them in force if they changed."""
         reading = deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self.policy.read)
-        reading.addCallbacks(self.policy.adopt, self._policy_refused)
+        reading.addCallbacks(self._adopt, self._policy_refused)
         reading.addErrback(lambda failure: log.failure("reading the policy failed", failure))
+
+    def _adopt(self, policies: PolicySet) -> None:
+        """Put a policy in force; who holds what it does not offer any more is looked at."""
+        if self.policy.adopt(policies):
+            self.sessions.reconsider(self.grants.roots)
 
     def _policy_refused(self, failure: Failure) -> None:
         failure.trap(PolicyError)
         error = failure.value
         assert isinstance(error, PolicyError)
         self.policy.refuse(error)
-
-
-def new_session() -> str:
-    """Return a session id: milliseconds since the epoch, so that ids sort, and 64 random bits."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
 def main() -> int:

@@ -241,14 +241,17 @@ class Dispatch:
 
     def _carry_out(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
         match judged.decision:
-            case Allow() if not self._journal.strict:
+            case Allow() if not (self._journal.strict or judged.strict):
                 self._go(asked, frame, judged, self._journal.allowed(judged, asked))
             case Allow():
                 self.flush()
                 intent = self._journal.allowed(judged, asked)
                 self._wait(self._go_synced(asked, bytes(frame), judged, intent))
-            case Deny():
+            case Deny() if judged.is_refused:
                 self.refuse_asked(asked, judged)
+            case Deny():
+                self.flush()
+                self._wait(self._use_grant(asked, bytes(frame), judged))
             case Review() as review if self._flow.in_transaction:
                 self._refuse_held(asked, judged, refusals.not_in_transaction(review))
             case Review() if judged.copies_in:
@@ -258,10 +261,32 @@ class Dispatch:
                 self.flush()
                 self._wait(self._hold(asked, bytes(frame), judged, review))
 
+    async def _use_grant(self, asked: Asked, frame: bytes, judged: Judged) -> None:
+        """Run what a grant allows once it is used up, or claimed for this session."""
+        found = await self._judge.use(judged, self._journal.operation(judged, asked).digest)
+        if self._flow.over:
+            return
+        try:
+            if isinstance(found.decision, Deny):
+                self.refuse_asked(asked, found)
+                return
+            intent = self._journal.allowed(found, asked)
+        except RecorderError as error:
+            self._refuse_step(asked.step, refusals.not_recorded(error))
+            return
+        await self._go_synced(asked, frame, found, intent)
+
     def refuse_asked(self, asked: Asked, judged: Judged) -> None:
         """Record a refusal, and give the client its error."""
         self._journal.denied(judged, asked)
-        self._refuse_step(asked.step, refusals.refusal(judged))
+        digest = b""
+        if judged.cures and asked.step is not Step.PARSE:
+            # A Parse is not the whole call: what is bound to it comes later.
+            operation = self._journal.operation(judged, asked)
+            self._judge.grants.refused(self._judge.principal, operation)
+            digest = operation.digest
+        cure = refusals.Cure.of(judged, self._journal.target, self._judge.grants.url, digest)
+        self._refuse_step(asked.step, refusals.refusal(judged, cure))
 
     def _refuse_held(self, asked: Asked, judged: Judged, denied: Deny) -> None:
         """Refuse what policy would put before people, where nobody can be asked."""

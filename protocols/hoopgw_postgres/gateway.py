@@ -17,12 +17,13 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, LinkError, RecorderError
 from hoopgw.events import Principal
-from hoopgw.policy.decision import Decision, Deny, Review, Verdict
+from hoopgw.policy.decision import Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
+from hoopgw_postgres.admission import ConnectRefusedError, admit
 from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
 from hoopgw_postgres.login import LoggedIn, Login, certificate_hash
@@ -45,10 +46,6 @@ EARLY_LIMIT: Final = 65_536
 _PINNED: Final = {"standard_conforming_strings": "on"}
 """What every session begins with, whatever the server's own configuration says: texts are judged by
 a grammar in which a backslash does not quote."""
-
-
-class _ConnectRefusedError(HoopgwError):
-    """Policy does not let the principal open a session; the text is for the caller."""
 
 
 @define(eq=False)
@@ -230,19 +227,27 @@ class ClientConnection(Protocol):
             text = "hoopgw could not open the session"
         else:
             text = failure.getErrorMessage()
-        if failure.check(_ConnectRefusedError):
-            code = "42501"
+        error, cure = failure.value, None
+        if isinstance(error, ConnectRefusedError):
+            code, cure = "42501", error.cure
         else:
             code = "08001" if failure.check(LinkError) else "57P03"
         self._record_refusal(wanted, text)
-        self._leg.write(wire.report(b"E", "FATAL", code, text))
+        hint, detail = (None, None) if cure is None else (cure.hint, cure.detail)
+        self._leg.write(wire.report(b"E", "FATAL", code, text, hint=hint, detail=detail))
         self._leg.loseConnection()
 
     async def _open(self, login: LoggedIn) -> None:
         context, wanted = self._context, login.wanted
         target = context.targets[wanted.target]
         context.sessions.opened(
-            self._id, login.principal, wanted.target, self._cut, wanted.account, self._address
+            self._id,
+            login.principal,
+            wanted.target,
+            self._cut,
+            wanted.account,
+            self._address,
+            self._reconsider,
         )
         self._opened = opened = await context.link.open(
             login.principal,
@@ -260,12 +265,20 @@ class ClientConnection(Protocol):
             target,
             wanted.account,
             context.mask_key,
+            self._id,
         )
         operation = connecting(place)
-        verdict = context.policy.decide(login.principal, operation)
-        _check_connect(verdict.decision)
+        verdict = await admit(context, login.principal, operation, masks, self._id)
         journal = self._journal(login, place, opened)
-        judge = Judge(login.principal, place, context.policy, self._factory.facts, masks)
+        judge = Judge(
+            login.principal,
+            place,
+            context.policy,
+            self._factory.facts,
+            masks,
+            context.grants,
+            self._id,
+        )
         watch = Watch(context.clock, masks) if masks is not None and masks.hides else None
         session = Session(self._leg, opened, judge, journal, context.reviews, watch, self._over)
         journal.started()
@@ -288,7 +301,7 @@ class ClientConnection(Protocol):
         """Record how fields are shown: asked in the same turn, so as the session's masks are."""
         fields = list(place.columns().values())
         if fields:
-            sights = self._context.policy.sights(principal, fields)
+            sights = self._context.policy.sights(principal, fields, self._id)
             journal.shown({each: sights[each.id] for each in fields}, verdict)
 
     def _journal(self, login: LoggedIn, place: Place, opened: OpenTarget) -> Journal:
@@ -330,16 +343,12 @@ class ClientConnection(Protocol):
             self._leg.loseConnection()
             self._opening.cancel()
 
+    def _reconsider(self) -> str | None:
+        return None if self._session is None else self._session.reconsider()
+
     def _over(self, reason: str) -> None:
         self._factory.forget_key(self._pid)
         self._context.sessions.closed(self._id, reason)
-
-
-def _check_connect(decision: Decision) -> None:
-    if isinstance(decision, Deny):
-        raise _ConnectRefusedError(f"hoopgw: {decision.reason}")
-    if isinstance(decision, Review):
-        raise _ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
 
 
 def _check_pinned(parameters: Mapping[str, str]) -> None:

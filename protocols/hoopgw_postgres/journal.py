@@ -92,6 +92,7 @@ class Journal:
         inputs: InputBook,
     ) -> None:
         self.session = opening.session
+        self.target = opening.target
         self.strict = strict
         self._recorder = recorder
         self._opening = opening

@@ -9,18 +9,18 @@ when the policy changes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
 from hoopgw.errors import UnavailableError
-from hoopgw.events import Access, ContextValue, Principal
+from hoopgw.events import Access, ContextValue, Operation, Principal
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Decision, Deny
-from hoopgw.spi import Policy
+from hoopgw.spi import Grants, NoGrants, Policy
 from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
-from hoopgw_postgres.operations import Place, operation
+from hoopgw_postgres.operations import Place, connecting, operation
 from hoopgw_postgres.settings import refused_setting
 from hoopgw_postgres.shape import shape
 from hoopgw_postgres.statements import Facts, Statement
@@ -30,6 +30,7 @@ FACTS_LIMIT: Final = 10_000
 FACTS_TEXT_LIMIT: Final = 16_384
 """Bytes of the longest text that is kept."""
 _DECISIONS_LIMIT: Final = 2_000
+GRANT_OVER: Final = "the access that was granted for a while is over"
 OUTDATED: Final = "57P01"
 """SQLSTATE of the refusal that ends a session."""
 
@@ -44,6 +45,10 @@ class Masking(Protocol):
     @property
     def hides(self) -> bool:
         """Whether anything is masked."""
+        ...
+
+    def look_again(self) -> None:
+        """Go by what the policy shows now."""
         ...
 
     def are_current(self) -> bool:
@@ -85,6 +90,16 @@ class Judged:
     """Data follow it: COPY FROM STDIN."""
     names: bool = False
     """It changes settings, prepared statements or cursors."""
+    grants: tuple[str, ...] = ()
+    """Without which it would be refused."""
+    once: bool = False
+    """By a grant that was used up for it: nothing ends that any more."""
+    strict: bool = False
+    """Glass was broken for it: its intent is synced before it runs."""
+    cures: tuple[str, ...] = ()
+    """Grants that would cure its refusal."""
+    breakglass: tuple[str, ...] = ()
+    """The same, that the principal can take itself."""
     executed: bytes = field(default=b"", repr=False)
     """The texts of what it executes; a part of the digest."""
     is_plain: bool = field(init=False, repr=False)
@@ -93,7 +108,13 @@ class Judged:
     @is_plain.default
     def _is_plain(self) -> bool:
         special = self.touches or self.refers or self.by_name or self.copies_in or self.names
+        special |= self.strict
         return isinstance(self.decision, Allow) and self.decision.max_rows is None and not special
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is refused whatever happens; some refusals are lifted by using a grant."""
+        return isinstance(self.decision, Deny) and not self.decision.uses
 
     @property
     def max_rows(self) -> int | None:
@@ -151,6 +172,8 @@ class Judge:
         policy: what decides.
         facts: the worker's.
         masking: None if nothing is classified where the session is.
+        grants: where grants are used.
+        session: the session's id.
 
     """
 
@@ -161,12 +184,16 @@ class Judge:
         policy: Policy,
         facts: FactsCache,
         masking: Masking | None,
+        grants: Grants | None = None,
+        session: str = "",
     ) -> None:
         self.principal = principal
         self._place = place
         self._policy = policy
         self._facts = facts
         self._masking = masking
+        self.grants = NoGrants() if grants is None else grants
+        self._session = session
         self._epoch = policy.epoch
         self._outdated = False
         self._decided: dict[tuple[bytes, bool], Judged] = {}
@@ -234,6 +261,62 @@ class Judge:
         self._place.schemas = tuple(dict.fromkeys((*self._place.schemas, *schemas)))
         self._decided.clear()
 
+    async def use(self, judged: Judged, digest: bytes) -> Judged:
+        """Use a grant that would lift a refusal; return what the operation is then.
+
+        Args:
+            judged: a refusal with `Deny.uses`.
+            digest: of all that would be sent.
+
+        """
+        assert isinstance(judged.decision, Deny)
+        for use in judged.decision.uses:
+            if use.digest is not None and judged.copies_in:
+                continue  # what comes later is not in the digest
+            if await self.grants.use(use, self._session, digest):
+                if use.digest is None and self._masking is not None:
+                    self._masking.look_again()
+                return evolve(
+                    judged,
+                    decision=Allow(max_rows=use.max_rows),
+                    because=list(use.because),
+                    grants=(use.grant,),
+                    once=use.digest is not None,
+                )
+        return evolve(judged, decision=Deny(reason=judged.decision.reason))
+
+    def reconsider(self, running: Iterable[Judged]) -> str | None:
+        """Say why the session must end by what is granted now, or None.
+
+        Args:
+            running: what the target has not answered yet.
+
+        """
+        connect = self._policy.decide(self.principal, connecting(self._place), self._session)
+        if not isinstance(connect.decision, Allow):
+            return GRANT_OVER
+        answering = False
+        for judged in running:
+            answering = True
+            if judged.grants and not judged.once and not self._still_allowed(judged):
+                return GRANT_OVER
+        if answering and self._masking is not None and not self._masking.are_current():
+            return "what you may see has changed"
+        return None
+
+    def _still_allowed(self, judged: Judged) -> bool:
+        again = Operation(
+            protocol="postgres",
+            target=self._place.target.name,
+            action=judged.action,
+            accesses=judged.accesses,
+            text="",
+            context=judged.context,
+            digest=b"",
+        )
+        decision = self._policy.decide(self.principal, again, self._session).decision
+        return not isinstance(decision, Deny)
+
     def _judge_facts(
         self,
         facts: Facts,
@@ -255,7 +338,9 @@ class Judge:
         if isinstance(rule, Refused):
             return evolve(self._denied(facts, rule.reason, "42501"), hint=rule.hint)
         asked = operation(self._place, facts, text, in_transaction=in_transaction, runs=runs)
-        verdict = self._policy.decide(self.principal, asked)
+        verdict = self._policy.decide(self.principal, asked, self._session)
+        if verdict.grants:
+            self.grants.used(verdict.grants, self._session)
         return Judged(
             facts=facts,
             action=asked.action,
@@ -273,6 +358,10 @@ class Judge:
             fetches=tuple(s.name for s in facts.statements if s.kind == "fetch"),
             copies_in=any(s.copy is not None and s.copy.into for s in facts.statements),
             names=_changes_names(facts),
+            grants=verdict.grants,
+            strict=verdict.strict,
+            cures=verdict.cures,
+            breakglass=verdict.breakglass,
         )
 
     def _denied(self, facts: Facts, reason: str, code: str) -> Judged:

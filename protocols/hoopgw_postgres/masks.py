@@ -48,17 +48,23 @@ class SessionMasks:
     key: bytes = field(repr=False)
     questions: tuple[bytes, ...] = ()
     """What was asked of the catalogue, to ask it again."""
+    session: str = ""
+    """The gateway session's id, for what is granted for one."""
     masked: MaskedSet = field(init=False)
     _plan: MaskPlan = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.masked = self.classified.seen(self._sights())
-        self._plan = MaskPlan(self.masked.masks, self.key)
+        self.look_again()
 
     @property
     def hides(self) -> bool:
         """Whether anything is masked."""
         return bool(self.masked)
+
+    def look_again(self) -> None:
+        """Go by what the policy shows now: more than before, since a grant was claimed."""
+        self.masked = self.classified.seen(self._sights())
+        self._plan = MaskPlan(self.masked.masks, self.key)
 
     def judge(self, facts: Facts) -> MaskRule:
         """Say whether a text may run, and how its answer is masked."""
@@ -105,7 +111,7 @@ class SessionMasks:
 
     def _sights(self) -> dict[Key, Sight | Hidden]:
         columns = self.place.columns()
-        sights = self.policy.sights(self.principal, list(columns.values()))
+        sights = self.policy.sights(self.principal, list(columns.values()), self.session)
         return {key: sights[resource.id] for key, resource in columns.items()}
 
 
@@ -122,6 +128,7 @@ async def learn(
     target: TargetSettings,
     account: str,
     key: bytes,
+    session: str = "",
 ) -> tuple[Place, SessionMasks | None]:
     """Ask the target where the session is, and say what is masked there for the principal.
 
@@ -144,4 +151,4 @@ async def learn(
     questions = catalog.questions(labels)
     classified = catalog.answer(await prelude.ask(b";".join(questions)))
     place = Place(target, where.database, account, where.schemas, classified.labels(labels))
-    return place, SessionMasks(policy, principal, place, classified, key, questions)
+    return place, SessionMasks(policy, principal, place, classified, key, questions, session)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
-from hoopgw.policy.decision import Deny, Review
+from attrs import frozen
+
+from hoopgw.policy.decision import Deny, Review, Verdict
+from hoopgw.policy.explain import how_to_ask, how_to_break_glass
 from hoopgw.spi import ReviewOutcome
 from hoopgw_postgres import wire
 from hoopgw_postgres.judge import Judged
@@ -25,18 +29,58 @@ def too_long() -> bytes:
     )
 
 
-def refusal(judged: Judged) -> bytes:
-    """Say why an operation was refused, and by which policies."""
+@frozen(kw_only=True)
+class Cure:
+    """What would help against a refusal: for a person as a command, for a program as JSON."""
+
+    hint: str
+    detail: str
+
+    @classmethod
+    def of(
+        cls, judged: Judged | Verdict, target: str, url: str, digest: bytes = b""
+    ) -> Cure | None:
+        """Return what would help, if something that can be asked for would.
+
+        Args:
+            judged: the refusal.
+            target: what it is of.
+            url: where grants are asked for.
+            digest: of the operation, if it can be asked for as one call.
+
+        """
+        if not (judged.cures or judged.breakglass) or not url:
+            return None
+        asks = [how_to_ask(target, name) for name in judged.cures]
+        asks += [f"in an emergency: {how_to_break_glass(target, n)}" for n in judged.breakglass]
+        told: dict[str, object] = {
+            "code": "grant_required",
+            "grants": list(judged.cures),
+            "target": target,
+            "request": url,
+        }
+        if judged.breakglass:
+            told["breakglass"] = list(judged.breakglass)
+        if digest:
+            told["digest"] = digest.hex()
+        return cls(hint="\n".join(asks), detail=json.dumps(told, separators=(",", ":")))
+
+
+def refusal(judged: Judged, cure: Cure | None = None) -> bytes:
+    """Say why an operation was refused, by which policies, and what would help."""
     decision = judged.decision
     reason = decision.reason if isinstance(decision, Deny) else "not permitted"
     rules = ", ".join(judged.because)
+    detail = f"Decided by policy: {rules}." if rules else None
+    if cure is not None:
+        detail = cure.detail
     return wire.report(
         b"E",
         "ERROR",
         judged.code,
         reason,
-        detail=f"Decided by policy: {rules}." if rules else None,
-        hint=judged.hint or None,
+        detail=detail,
+        hint=judged.hint or (None if cure is None else cure.hint),
         position=judged.position,
     )
 

@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
-from hoopgw.policy.decision import Deny
 from hoopgw.sessions.gates import Hold, ReadGate
 from hoopgw.spi import OpenTarget
 from hoopgw.transport import DataTransport
@@ -203,7 +202,7 @@ class Session:
         )
 
     def _parse_judged(self, parsed: wire.Parse, frame: bytes | memoryview, judged: Judged) -> None:
-        if isinstance(judged.decision, Deny):
+        if judged.is_refused:
             names = self._flow.statements
             if not parsed.name and not (names.is_certain(b"") and names.find(b"") is None):
                 # PostgreSQL drops the unnamed statement before it looks at a new one.
@@ -405,6 +404,15 @@ class Session:
             self._finish("the target ended the session")
         else:
             self.end("08006", "the connection to the target was lost", "target lost")
+
+    def reconsider(self) -> str | None:
+        """Say why it must end by what its principal is granted now, or None."""
+        if self._flow.over:
+            return None
+        running = (work.running for work in self._flow.pending)
+        return self._judge.reconsider(
+            each.judged for each in running if each is not None and not each.own
+        )
 
     def cut(self, reason: str) -> None:
         """End from outside (expiry, revocation, shutdown), with what the target is doing for it."""

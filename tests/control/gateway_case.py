@@ -29,6 +29,7 @@ from hoopgw.identity.dpop import make_proof
 from hoopgw.identity.keyfiles import create_state
 from hoopgw.identity.tokens import GATEWAY, GatewayToken
 from hoopgw.ipc import Peer
+from tests.fakes import FakeRecorder
 from tests.store.values import hop, person, principal
 from tests.support.processes import free_port
 
@@ -89,7 +90,8 @@ class GatewayCase(TestCase):
         self.config = config.load(self.folder / "hoopgw.toml")
         create_state(self.config.paths, self.config.tls.names, datetime.now(UTC))
         self.stopped: Deferred[Any] | None = None
-        self.service = ControlService(self.config, reactor)
+        self.recorder = FakeRecorder()
+        self.service = ControlService(self.config, reactor, self.recorder)
         self.addCleanup(self.stop)
         self.service.start()
         self.store, self.docket = self.service.store, self.service.board.docket

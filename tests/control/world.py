@@ -20,6 +20,7 @@ from hoopgw.ipc import Peer
 from hoopgw.policy.decision import Remedy, Review
 from hoopgw.spi import ReviewOutcome
 from tests.control.wires import Endpoint
+from tests.fakes import FakeRecorder
 from tests.store.values import ALICE, DBA, digest, open_store
 
 URL = "https://gateway.example"
@@ -69,6 +70,7 @@ class WorldCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.signer = TokenSigner(OKPKey.generate_key("Ed25519"), URL)
         self.workers: list[WorkerEnd] = []
+        self.recorder = FakeRecorder()
         self.endpoint = Endpoint(self.make_peer)
         self.begin()
 
@@ -76,7 +78,9 @@ class WorldCase(SynchronousTestCase):
         """Start the control process."""
         self.store = open_store(self.path)
         self.addCleanup(self.store.close)
-        self.board = Switchboard(self.store, self.signer, self.clock.seconds)
+        self.board = Switchboard(
+            self.store, self.signer, self.clock.seconds, self.recorder, lambda: "c-1"
+        )
         self.docket = self.board.docket
         self.board.take_up()
         self.endpoint.is_up = True

@@ -10,11 +10,10 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from hoopgw.errors import RecorderError, UnavailableError
+from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sight, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
-from hoopgw.recording.records import Record
 from hoopgw.spi import OpenTarget, ReviewOutcome, TargetSettings
 from hoopgw_postgres import wire
 from hoopgw_postgres.analysis import Analyser
@@ -26,6 +25,7 @@ from hoopgw_postgres.operations import Place
 from hoopgw_postgres.session import Session
 from hoopgw_postgres.statements import Facts
 from hoopgw_postgres.watch import Watch
+from tests.fakes import FakeRecorder
 
 ALICE = Principal(
     chain=(Hop(id="corp|alice", name="alice", kind="person", groups=frozenset({"dev"})),),
@@ -108,35 +108,6 @@ class FakePolicy:
 
     def _verdict(self, decision: Any, rule: str) -> Verdict:
         return Verdict(decision=decision, because=(rule,), policy=self.version)
-
-
-class FakeRecorder:
-    """Keeps records in memory, until it is full."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.full = False
-        self.syncs: list[Deferred[None]] = []
-        self.hold_syncs = False
-
-    def write(self, record: Record) -> None:
-        if self.full:
-            raise RecorderError("the disk is full")
-        self.records.append(record)
-
-    def put_off(self, record: Record) -> None:
-        self.records.append(record)
-
-    def sync(self) -> Deferred[None]:
-        if not self.hold_syncs:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self.syncs.append(waiting)
-        return waiting
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        """Return the records of one type."""
-        return [record for record in self.records if isinstance(record, kind)]
 
 
 @define(eq=False)

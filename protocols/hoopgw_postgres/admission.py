@@ -1,0 +1,58 @@
+"""Whether policy lets a principal open a session, by itself or by what it was granted."""
+
+from __future__ import annotations
+
+from hoopgw.errors import HoopgwError
+from hoopgw.events import Operation, Principal
+from hoopgw.policy.decision import Deny, Review, Verdict
+from hoopgw.spi import GatewayContext
+from hoopgw_postgres.masks import SessionMasks
+from hoopgw_postgres.refusals import Cure
+
+
+class ConnectRefusedError(HoopgwError):
+    """Policy does not let the principal open a session; the text is for the caller."""
+
+    def __init__(self, text: str, cure: Cure | None = None) -> None:
+        super().__init__(text)
+        self.cure = cure
+
+
+async def admit(
+    context: GatewayContext,
+    principal: Principal,
+    operation: Operation,
+    masks: SessionMasks | None,
+    session: str,
+) -> Verdict:
+    """Return the verdict that lets a session begin; a grant for one session is claimed by it.
+
+    Args:
+        context: of the gateway.
+        principal: who connects.
+        operation: the connecting.
+        masks: what is masked for the session; they are looked at again after a claim.
+        session: its id.
+
+    Raises:
+        ConnectRefusedError: it may not begin.
+
+    """
+    verdict = context.policy.decide(principal, operation, session)
+    decision = verdict.decision
+    uses = decision.uses if isinstance(decision, Deny) else ()
+    for use in uses:
+        if use.digest is None and await context.grants.use(use, session, operation.digest):
+            verdict = context.policy.decide(principal, operation, session)
+            if masks is not None:
+                masks.look_again()
+            break
+    match verdict.decision:
+        case Deny(reason=reason):
+            cure = Cure.of(verdict, operation.target, context.grants.url)
+            raise ConnectRefusedError(f"hoopgw: {reason}", cure)
+        case Review():
+            raise ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
+    if verdict.grants:
+        context.grants.used(verdict.grants, session)
+    return verdict
