@@ -14,8 +14,8 @@ from hoopgw import __version__
 from hoopgw.config import GatewayConfig
 from hoopgw.control.api_decisions import DecisionRoutes
 from hoopgw.control.api_gateway import GatewayRoutes
-from hoopgw.control.api_nodes import NodeRoutes
 from hoopgw.control.api_grants import GrantRoutes, explain_grant
+from hoopgw.control.api_nodes import NodeRoutes
 from hoopgw.control.api_requests import RequestRoutes, explain_refusal
 from hoopgw.control.api_sessions import SessionRoutes, explain_reading
 from hoopgw.control.callers import Callers

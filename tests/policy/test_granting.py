@@ -14,6 +14,7 @@ from hoopgw.grants.held import HeldGrant, held_from_dict, held_to_dict
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.offers import digest_of
+from hoopgw.policy.questions import offers_action
 from hoopgw.policy.sets import PolicySet
 from tests.policy.world import ALICE, EVE, PLANNER, hop, operation, place, policies, principal
 
@@ -298,6 +299,16 @@ class OfferTests(SynchronousTestCase):
             (GLASS.replace("@grant_limit", "@grant_for"), "says nothing"),
         ):
             self.assertIn(said, self.refused(text), text)
+
+    def test_asked_for_by_an_action(self) -> None:
+        """By the group that the template names, by an action in it, not by another."""
+        made = policies(TEXT)
+        offer = made.offer("read-shop")
+        assert offer is not None
+        for action in ("read", "take", "Shop::take", "Shop::read", "look"):
+            self.assertTrue(offers_action(made, offer, action), action)
+        for action in ("put", "write", "Other::take", "", "Shop::", '"'):
+            self.assertFalse(offers_action(made, offer, action), action)
 
     def test_a_named_target(self) -> None:
         """A template for one target alone needs no slot for it."""
