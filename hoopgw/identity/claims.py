@@ -109,8 +109,9 @@ def display_name(name: object, subject: str) -> str:
     """
     if not isinstance(name, str) or not 0 < len(name) <= TEXT_LIMIT:
         return subject
-    plain = " ".join(unicodedata.normalize("NFKC", name).split())
-    if not plain or not plain.isprintable():
+    normal = unicodedata.normalize("NFKC", name)
+    plain = " ".join(normal.split())
+    if not plain or not normal.isprintable():
         return subject
     if plain.isascii() or all(_is_familiar(character) for character in plain):
         return plain
