@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -42,6 +42,9 @@ log = Logger()
 
 T = TypeVar("T")
 
+REFRESH_PAUSE: Final = 2.0
+"""Seconds from one fetch of what to trust to the next: a gateway that changes its mind is no reason
+to ask it without pause."""
 RENEWAL_CHECK: Final = 60.0
 """Seconds between two looks at whether the certificate is to be renewed."""
 
@@ -136,6 +139,10 @@ class AgentService(Service):
     witness: LogWitness = field(init=False, repr=False)
     _context: ssl.SSLContext | None = field(default=None, init=False, repr=False)
     """Of the link on TCP; made anew with each certificate."""
+    _wanted: str = field(default="", init=False)
+    """What the gateway says that agents should trust."""
+    _refreshed: float = field(default=float("-inf"), init=False)
+    _again: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looking: IDelayedCall | None = field(default=None, init=False, repr=False)
     _renewing: Deferred[None] | None = field(default=None, init=False, repr=False)
 
@@ -149,7 +156,9 @@ class AgentService(Service):
                 for rule in self.settings.floor
             )
         )
-        self.witness = LogWitness(self.settings.state, self.found.enrolment.log_key, self.reactor)
+        self.witness = LogWitness(
+            self.settings.state, self.found.enrolment.log_key, self.reactor, self._log_handed_over
+        )
         door = TargetDoor(
             verifier=self.verifier,
             floor=floor,
@@ -165,6 +174,8 @@ class AgentService(Service):
             clock=self.reactor,
             jitter=random.random,
             witness=self.witness,
+            trust=lambda: self.found.enrolment.trust,
+            on_refresh=self._refresh,
         )
 
     def startService(self) -> None:
@@ -178,6 +189,8 @@ class AgentService(Service):
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has not annotated it
         if self._looking is not None and self._looking.active():
             self._looking.cancel()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         if self._renewing is not None:
             self._renewing.cancel()
         self.link.stop()
@@ -195,14 +208,49 @@ class AgentService(Service):
         now = self.reactor.seconds()
         if now >= self.found.ends:
             log.error("the agent's certificate has ended: join again with a new token")
-        elif now >= self.found.half_life and self._renewing is None:
+        elif now >= self.found.half_life:
+            self._begin_renewal()
+        elif self._wanted:
+            self._refresh(self._wanted)  # the last time may have failed
+
+    def _refresh(self, trust: str) -> None:
+        """Fetch what the gateway says that agents should trust, if it is not what is trusted.
+
+        It comes with the next certificate, from control itself: a worker can only say that there is
+        something new.
+        """
+        if trust == self.found.enrolment.trust:
+            return
+        self._wanted = trust
+        if self._again is None or not self._again.active():
+            since = self.reactor.seconds() - self._refreshed
+            self._again = self.reactor.callLater(max(0.0, REFRESH_PAUSE - since), self._fetch)
+
+    def _fetch(self) -> None:
+        if self._wanted != self.found.enrolment.trust and self.running:
+            self._refreshed = self.reactor.seconds()
+            self._begin_renewal()
+
+    def _begin_renewal(self) -> None:
+        if self._renewing is None:
             self._renewing = Deferred.fromCoroutine(self._renew())
             self._renewing.addErrback(self._not_renewed).addCallback(self._looked)
+
+    def _log_handed_over(self, key: str) -> None:
+        """Pin the log's next key. Raises `ConfigError` if it cannot be kept."""
+        enrolment = evolve(self.found.enrolment, log_key=key)
+        identity.save(self.settings.state, enrolment)
+        self.found = evolve(self.found, enrolment=enrolment)
 
     async def _renew(self) -> None:
         pool = self.reactor.getThreadPool()
         state = self.settings.state
         renewed = await deferToThreadPool(self.reactor, pool, enrol.renew, self.found, state)
+        pinned = self.found.enrolment.log_key
+        if renewed.enrolment.log_key != pinned and pinned:
+            # The log was handed over while the thread wrote the key of before.
+            renewed = evolve(renewed, enrolment=evolve(renewed.enrolment, log_key=pinned))
+            identity.save(state, renewed.enrolment)
         self.found, self._context = renewed, None
         self.verifier.keys = renewed.ticket_keys
         log.info("the agent's certificate was renewed")

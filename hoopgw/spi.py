@@ -183,9 +183,26 @@ class Logins(Protocol):
         """
         ...
 
+    def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
+        """Verify a caller's certificate (X.509), whose key TLS has proved. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good for this; the text may be shown to the caller.
+
+        """
+        ...
+
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up. Fails with `AuthenticationError` if there is none."""
         ...
+
+
+@frozen
+class CallerCertificate:
+    """Whom a certificate stands for, and what revokes it besides the principal's lineage."""
+
+    principal: Principal
+    node: str
 
 
 @frozen(kw_only=True)
@@ -257,11 +274,13 @@ class Sessions(Protocol):
         account: str = "",
         address: str = "",
         reconsider: Callable[[], str | None] | None = None,
+        credential: str = "",
     ) -> None:
         """Announce a session. ``cut`` is called with a reason at expiry, revocation or shutdown.
 
         ``reconsider`` is called when what the principal was granted has changed; it says why the
-        session must end by that, or None.
+        session must end by that, or None. ``credential`` is what may be revoked besides the
+        principal's lineage, if there is anything.
 
         Raises:
             UnavailableError: there are too many, for the gateway or for this principal.
@@ -317,8 +336,8 @@ class GatewayContext:
     logins: Logins
     sessions: Sessions
     grants: Grants = field(factory=NoGrants)
-    mask_key: bytes = field(repr=False)
-    """32 bytes, for masks that make joinable tokens."""
+    mask_key: Callable[[], bytes] = field(repr=False)
+    """Gives 32 bytes, for masks that make joinable tokens: a session's are those of its start."""
     new_session: Callable[[], str]
     """Makes a session id: unique, unguessable, sorts by time."""
 

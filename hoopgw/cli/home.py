@@ -21,6 +21,7 @@ from typing import Any, Final
 import attrs
 import click
 from attrs import field, frozen
+from cryptography import x509
 from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
@@ -29,6 +30,7 @@ from hoopgw.identity.login import password_form, refresh_form, revoke_form, targ
 
 _FILE: Final = "login.json"
 _CA_FILE: Final = "gateway-ca.pem"
+_CA_PATH: Final = "/pki/listeners.json"
 TOKEN_PATH: Final = "/sts/token"  # noqa: S105  # a path
 REVOKE_PATH: Final = "/sts/revoke"
 _SIZE_LIMIT: Final = 1 << 20
@@ -216,6 +218,25 @@ class Home:
             kept.write_bytes(ca.read_bytes())
         return str(kept)
 
+    def follow_ca(self, login: Login) -> None:
+        """Trust for the gateway what it says that its listeners have, while a CA is rotated.
+
+        Said over a connection that is trusted already. Nothing changes if it cannot be asked, or if
+        the CA is not one of the gateway's own.
+        """
+        path = self.folder / _CA_FILE
+        if self.ca is not None or login.ca != str(path):
+            return
+        try:
+            pem = str(login.api(path).get(_CA_PATH)["pem"])
+            x509.load_pem_x509_certificates(pem.encode())
+        except (CommandError, KeyError, ValueError, TypeError):
+            return
+        if pem.encode() != path.read_bytes():
+            draft = path.with_name(path.name + ".new")
+            draft.write_bytes(pem.encode())
+            draft.rename(path)
+
     def ca_of(self, login: Login | None) -> Path | None:
         """Return what is trusted for the gateway: what the command line says, or the log-in."""
         if self.ca is not None:
@@ -240,6 +261,7 @@ class Home:
                 ) from error
             kept = kept.renewed(answer)
             self.save(kept)
+            self.follow_ca(kept)
             return kept
 
     @contextmanager

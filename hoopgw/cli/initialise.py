@@ -14,6 +14,7 @@ import click
 from hoopgw import config as configuration
 from hoopgw.cli.output import Output, json_option
 from hoopgw.config import GatewayConfig
+from hoopgw.identity.keybook import KeyBook
 from hoopgw.identity.keyfiles import create_state, renew_gateway_certificate
 
 _LOCAL: Final = ("127.0.0.1", "localhost")
@@ -40,9 +41,21 @@ _LOCAL: Final = ("127.0.0.1", "localhost")
     is_flag=True,
     help="Only issue the listeners' certificate anew, for the names in FILE.",
 )
+@click.option(
+    "--upgrade",
+    is_flag=True,
+    help="Only make what a state folder of an earlier release lacks; control does so too when it "
+    "starts.",
+)
 @json_option
 def init(
-    file: Path, name: str, state: Path, hosts: tuple[str, ...], *, renew_certificate: bool
+    file: Path,
+    name: str,
+    state: Path,
+    hosts: tuple[str, ...],
+    *,
+    renew_certificate: bool,
+    upgrade: bool,
 ) -> None:
     """Make a gateway: FILE if it is missing, policies to start from, keys and certificates.
 
@@ -55,6 +68,9 @@ def init(
         config = configuration.load(file)
         renew_gateway_certificate(config.paths, config.tls.names, now)
         made.append(config.paths.gateway_certificate)
+    elif upgrade:
+        config = configuration.load(file)
+        made += KeyBook(config.paths, config.tls.names).complete(now)
     else:
         made += write_configuration(file, name, state, hosts)
         config = configuration.load(file)
@@ -65,7 +81,7 @@ def init(
         return
     for path in made:
         output.say(f"made {path}", style="green")
-    if not renew_certificate:
+    if not renew_certificate and not upgrade:
         _say_next(output, config)
 
 

@@ -177,6 +177,7 @@ def _exchange(
         origin=origin,
     ).renewed(answer)
     home.save(kept)
+    home.follow_ca(kept)
     return kept
 
 

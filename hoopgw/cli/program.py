@@ -23,11 +23,13 @@ from hoopgw.errors import HoopgwError
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "agent": "hoopgw.cli.agents:agent",
+    "certificate": "hoopgw.cli.certificate:certificate",
     "chains": "hoopgw.cli.chains:chains",
     "config": "hoopgw.cli.configuration:config",
     "delegate": "hoopgw.cli.delegate:delegate",
     "demo": "hoopgw.cli.demonstration:demo",
     "init": "hoopgw.cli.initialise:init",
+    "keys": "hoopgw.cli.keys:keys",
     "login": "hoopgw.cli.login:login",
     "logout": "hoopgw.cli.login:logout",
     "policy": "hoopgw.cli.policies:policy",

@@ -51,13 +51,13 @@ def token(
     """
     output = Output.current()
     home = Home.current()
-    found = _target(home, target)
+    found = find_target(home, target)
     is_password = (
         found["protocol"] in _PASSWORD_PROTOCOLS if wants_password is None else wants_password
     )
-    account = account or _only_account(found)
+    account = account or only_account(found)
     given = home.exchange(target, account, is_password=is_password)
-    host, port = _address(found, home)
+    host, port = listener_of(found, home)
     login = home.load()
     access = Access(
         protocol=found["protocol"],
@@ -83,7 +83,8 @@ def token(
         click.echo(access.url if wanted == "url" else access.secret)
 
 
-def _target(home: Home, name: str) -> dict[str, Any]:
+def find_target(home: Home, name: str) -> dict[str, Any]:
+    """Return what the gateway says of a target."""
     known: list[dict[str, Any]] = home.api().get("/v1/targets")["targets"]
     for target in known:
         if target["name"] == name:
@@ -92,7 +93,8 @@ def _target(home: Home, name: str) -> dict[str, Any]:
     raise CommandError(f"there is no target {name!r}; these are: {names}")
 
 
-def _only_account(target: dict[str, Any]) -> str:
+def only_account(target: dict[str, Any]) -> str:
+    """Return the only account of a target; a usage error if there is not one."""
     accounts: list[str] = target.get("accounts") or []
     if len(accounts) != 1:
         known = f" ({', '.join(sorted(accounts))})" if accounts else ""
@@ -100,7 +102,7 @@ def _only_account(target: dict[str, Any]) -> str:
     return accounts[0]
 
 
-def _address(target: dict[str, Any], home: Home) -> tuple[str, int]:
+def listener_of(target: dict[str, Any], home: Home) -> tuple[str, int]:
     """Return host and port of the gateway's listener for a target's protocol.
 
     The gateway says on which port it listens, and perhaps on all addresses; the name that callers

@@ -37,6 +37,7 @@ def verify_log(output: Output, folder: Path, key: str | None) -> None:
                 "records": report.records,
                 "sessions": report.sessions,
                 "signed": f"{report.signed} by {report.checkpoints} checkpoints",
+                "handed over": f"{report.handovers} times",
                 "root": report.root.hex(),
                 "key": verifier.encode(),
             }
@@ -109,6 +110,7 @@ def _as_dict(report: Report, verifier: Verifier) -> dict[str, Any]:
         "signed": report.signed,
         "unsigned": report.unsigned,
         "checkpoints": report.checkpoints,
+        "handovers": report.handovers,
         "sessions": report.sessions,
         "root": report.root.hex(),
         "torn_bytes": report.torn,

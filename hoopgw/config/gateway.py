@@ -71,6 +71,8 @@ class ListenerSettings:
 
     protocol: str = field(validator=a_name)
     listen: Address
+    client_certificates: bool = True
+    """Whether callers are asked for a certificate, which takes the place of a password."""
     options: Mapping[str, Any] = field(factory=dict)
     """What only the protocol understands."""
 
@@ -161,6 +163,36 @@ class GatewayPaths:
     def link_ca_certificate(self) -> Path:
         """What agents and the link's listener trust."""
         return self.keys / "link-ca.crt"
+
+    @property
+    def callers_ca_key(self) -> Path:
+        """Key of the CA that issues callers' certificates."""
+        return self.keys / "callers-ca.key"
+
+    @property
+    def callers_ca_certificate(self) -> Path:
+        """What listeners trust of those who call."""
+        return self.keys / "callers-ca.crt"
+
+    @property
+    def ssh_users_key(self) -> Path:
+        """Ed25519 JWK of the CA that issues SSH user certificates."""
+        return self.keys / "ssh-users.key"
+
+    @property
+    def ssh_hosts_key(self) -> Path:
+        """Ed25519 JWK of the CA that issues the gateway's SSH host certificate."""
+        return self.keys / "ssh-hosts.key"
+
+    @property
+    def rotations(self) -> Path:
+        """How far each rotation is, and what is still accepted of before; only control writes."""
+        return self.keys / "rotations.json"
+
+    @property
+    def list_number(self) -> Path:
+        """Number of the newest list of revoked certificates; only control writes."""
+        return self.state / "list-number"
 
     @property
     def token_key(self) -> Path:

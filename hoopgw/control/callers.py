@@ -34,6 +34,20 @@ class Caller:
     """May end sessions and enrol agents. Not: approve more than others may."""
     oversees: bool
     """May see every session and request."""
+    proved: bool = False
+    """Whether the token is bound to a key, which the caller has proved."""
+    token_expires: float = 0.0
+    """Until when the token may be shown."""
+
+
+@frozen
+class _Held:
+    """What a caller has shown, and may show."""
+
+    principal: Principal
+    proof: Proof | None
+    proved: bool
+    expires: float
 
 
 @define(eq=False)
@@ -57,25 +71,33 @@ class Callers:
 
         """
         try:
-            principal = self._verified(call)
+            held = self._verified(call)
         except AuthenticationError as error:
             if not self._rate.charge(call.address, _FAILED_COST, self._now()):
                 raise ApiError(429, "slow_down", "too many bad tokens from this address") from error
             log.info("a caller was refused: {why}", why=str(error), address=call.address)
             raise ApiError(401, "invalid_token", "the token is not good: log in again") from error
         # Only a person counts as a member of these groups: an agent of an administrator is none.
+        principal = held.principal
         groups = principal.root.groups if is_person(principal) else frozenset()
         is_admin = bool(groups & self._admins)
-        return Caller(principal, is_admin, is_admin or bool(groups & self._auditors))
+        return Caller(
+            principal,
+            is_admin,
+            is_admin or bool(groups & self._auditors),
+            proved=held.proved,
+            token_expires=held.expires,
+        )
 
-    def _verified(self, call: Call) -> Principal:
+    def _verified(self, call: Call) -> _Held:
         scheme, _, token = (call.header("authorization") or "").partition(" ")
         if scheme.lower() not in _SCHEMES or not token.strip():
             raise AuthenticationError("there is no bearer token")
         token = token.strip()
         proved = self._proved(call, token)
         holder = None if proved is None else proved.thumbprint
-        principal, proof = self._principal(token, holder)
+        held = self._held(token, holder)
+        principal, proof = held.principal, held.proof
         # By log-in: whoever sends nonsense from the same address must not keep out who is known.
         if not self._rate.charge(f"login {principal.session}", 1.0, self._now()):
             raise ApiError(429, "slow_down", "too many requests of this log-in")
@@ -87,13 +109,15 @@ class Callers:
             raise AuthenticationError("the pop was used before")
         if self._store.is_revoked(principal.lineage):
             raise AuthenticationError("the log-in was revoked")
-        return principal
+        return held
 
-    def _principal(self, token: str, holder: str | None) -> tuple[Principal, Proof | None]:
-        if not is_chain(token):
-            return self._verifier.verify(token, GATEWAY, self._now(), holder=holder), None
-        shown = read_chain(token, GATEWAY, self._now(), self._verifier, holder=holder)
-        return shown.principal, shown.proof
+    def _held(self, token: str, holder: str | None) -> _Held:
+        now = self._now()
+        if is_chain(token):
+            shown = read_chain(token, GATEWAY, now, self._verifier, holder=holder)
+            return _Held(shown.principal, shown.proof, True, shown.principal.expires)
+        held = self._verifier.verify_held(token, GATEWAY, now, holder=holder)
+        return _Held(held.principal, None, held.confirmation is not None, held.expires)
 
     def _proved(self, call: Call, token: str) -> ProvedKey | None:
         proof = call.header("dpop")

@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import UnavailableError
 from hoopgw.ipc import CALL_TIMEOUT, Body, Handler, Peer
 
@@ -53,6 +54,9 @@ class ControlClient:
     """What control said when the connection was last made: what parts begin with."""
     token_keys: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     """JWK Set of the gateway's token keys, as last told."""
+    trust: WorkerTrust | None = field(default=None, init=False, repr=False)
+    """What this worker verifies with, as last told."""
+    _on_trust: list[Callable[[WorkerTrust], None]] = field(factory=list, init=False)
     _peer: Peer | None = field(default=None, init=False)
     _service: ClientService | None = field(default=None, init=False)
     _handlers: dict[str, Handler] = field(factory=dict, init=False)
@@ -66,6 +70,7 @@ class ControlClient:
 
     def __attrs_post_init__(self) -> None:
         self.on_tell("token_keys", self._take_keys)
+        self.on_tell("trust", self._take_trust)
         self._beating = LoopingCall(self._beat)
         self._beating.clock = self._clock
 
@@ -104,6 +109,13 @@ class ControlClient:
             return {}
 
         self._handlers[name] = handle
+
+    def on_trust(self, take: Callable[[WorkerTrust], None]) -> None:
+        """Call ``take`` with what is to be trusted from now on.
+
+        What it raises tells control that this worker has not taken it.
+        """
+        self._on_trust.append(take)
 
     def on_connected(self, announce: Connected) -> None:
         """Call ``announce`` each time that the connection is up, now too if it is."""
@@ -190,6 +202,15 @@ class ControlClient:
 
     def _answered(self, asked: float) -> None:
         self._heard = max(self._heard, asked)
+
+    def _take_trust(self, body: Body) -> None:
+        try:
+            trust = WorkerTrust.from_body(body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnavailableError(f"what is to be trusted cannot be read: {error}") from error
+        for take in self._on_trust:
+            take(trust)
+        self.trust = trust
 
     def _take_keys(self, keys: Mapping[str, Any]) -> None:
         self.token_keys = keys

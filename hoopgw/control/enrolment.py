@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from attrs import asdict, define, evolve, field
+from attrs import asdict, define, evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from hoopgw.control.trust import AgentTrust
 from hoopgw.control.web import ApiError, Call, Route, client_address
 from hoopgw.errors import AuthenticationError
 from hoopgw.identity.rate import RateLimit
@@ -40,6 +41,7 @@ from hoopgw.link.enrolment_api import (
     secret_digest,
     verify_renewal,
 )
+from hoopgw.link.tickets import public_keys
 from hoopgw.store.rows import AgentRow, Store
 
 log = Logger()
@@ -56,12 +58,8 @@ class Enrolment:
     _store: Store
     _now: Callable[[], float]
     _url: str
-    _ca: x509.Certificate
-    """Of the control listener's certificate: what a new agent pins."""
-    _link_ca: x509.Certificate
-    _link_key: ec.EllipticCurvePrivateKey = field(repr=False)
-    _ticket_keys: Mapping[str, Any]
-    """JWK Set, public."""
+    _trust: Callable[[], AgentTrust]
+    """Gives what agents are told to trust now."""
     _log_key: Callable[[], str] = lambda: ""
     """Gives the public key of the log; raises `UnavailableError` if the log is not there yet."""
     _on_revoked: Callable[[str], None] = lambda _agent: None
@@ -73,7 +71,12 @@ class Enrolment:
 
     def agent_of(self, certificate: x509.Certificate) -> str:
         """Return the agent that a certificate of the link's CA is of; see `verify_agent`."""
-        return verify_agent(certificate, self._link_ca, moment(self._now()))
+        return verify_agent(certificate, self._trust().link, moment(self._now()))
+
+    @property
+    def _ca(self) -> x509.Certificate:
+        """Of the control listener's certificate: what a new agent pins."""
+        return self._trust().gateway[0]
 
     def make_token(self, agent: str) -> tuple[JoinToken, float]:
         """Make a join token for an agent; return it with its end.
@@ -119,7 +122,7 @@ class Enrolment:
             AuthenticationError: it is not enrolled with the certificate that it shows.
 
         """
-        renewal = verify_renewal(request, self._link_ca, self._now())
+        renewal = verify_renewal(request, self._trust().link, self._now())
         shown = f"{renewal.serial:x}"
         row = self._store.agent(renewal.name)
         if row is None or not row.accepts(shown):
@@ -141,8 +144,9 @@ class Enrolment:
     def _issue(
         self, name: str, key: ec.EllipticCurvePublicKey, previous: str, log_key: str
     ) -> Enrolled:
-        now = self._now()
-        certificate = issue_agent(self._link_ca, self._link_key, name, key, moment(now))
+        now, trust = self._now(), self._trust()
+        issuing = trust.issuing
+        certificate = issue_agent(issuing.certificate, issuing.key, name, key, moment(now))
         self._store.put_agent(
             AgentRow(
                 name=name,
@@ -154,9 +158,11 @@ class Enrolment:
         )
         return Enrolled(
             certificate=certificate.public_bytes(Encoding.PEM).decode(),
-            link_ca=self._link_ca.public_bytes(Encoding.PEM).decode(),
-            ticket_keys=dict(self._ticket_keys),
+            link_ca=trust.link_pem,
+            ticket_keys=public_keys(trust.ticket_keys),
             log_key=log_key,
+            gateway_ca=trust.gateway_pem,
+            trust=trust.name,
         )
 
 

@@ -45,6 +45,8 @@ class AgentStatus:
     idle: int
     """Data connections that wait for use."""
     targets: tuple[str, ...]
+    trust: str = ""
+    """What it says that it trusts; see `hoopgw.control.trust.AgentTrust`."""
 
 
 @define(eq=False)
@@ -60,6 +62,8 @@ class Fleet:
     """All workers, by name."""
 
     _now: Callable[[], float]
+    on_joined: Callable[[Worker], None] = field(default=lambda _worker: None, init=False)
+    """Called with each worker that connects."""
     _reports: dict[str, _Report] = field(factory=dict, init=False)
 
     @property
@@ -70,6 +74,11 @@ class Fleet:
     def joined(self, worker: Worker) -> None:
         """Note a worker; one of the same name is its earlier connection."""
         self._reports[worker.worker] = _Report(worker)
+        self.on_joined(worker)
+
+    def members(self) -> list[Worker]:
+        """Return those connected."""
+        return [report.worker for report in self._reports.values()]
 
     def left(self, worker: Worker) -> bool:
         """Note that a connection is gone; say whether its worker has no newer one."""
@@ -114,6 +123,7 @@ class Fleet:
                 connected=agent["connected"] is True,
                 idle=int(agent.get("idle", 0)),
                 targets=tuple(map(str, agent.get("targets", ()))),
+                trust=str(agent.get("trust", "")),
             )
             for agent in list(agents)[:AGENTS_LIMIT]
         ]

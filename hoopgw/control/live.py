@@ -33,6 +33,8 @@ class _Live:
     target: str
     account: str
     address: str
+    lineage: frozenset[str]
+    """What ends it when it is revoked."""
     opened: float
     cut: Callable[[str], None] = field(repr=False)
     reconsider: Callable[[], str | None] | None = field(default=None, repr=False)
@@ -72,6 +74,7 @@ class SessionRegistry:
         account: str = "",
         address: str = "",
         reconsider: Callable[[], str | None] | None = None,
+        credential: str = "",
     ) -> None:
         """Announce a session. ``cut`` is called, once at most, when it must end.
 
@@ -87,7 +90,8 @@ class SessionRegistry:
         root, left = principal.root.id, principal.expires - self._clock.seconds()
         if left <= 0:
             raise UnavailableError(EXPIRED)
-        if self._control.is_revoked(principal.lineage):
+        lineage = frozenset({*principal.lineage, credential} - {""})
+        if self._control.is_revoked(lineage):
             raise UnavailableError(REVOKED)
         if not self._control.is_current:
             raise UnavailableError("the gateway's control process is not there; try again")
@@ -97,7 +101,16 @@ class SessionRegistry:
             raise UnavailableError(
                 f"{principal.root.name} has {self.limit_per_principal} sessions already, the limit"
             )
-        live = _Live(principal, target, account, address, self._clock.seconds(), cut, reconsider)
+        live = _Live(
+            principal,
+            target,
+            account,
+            address,
+            lineage,
+            self._clock.seconds(),
+            cut,
+            reconsider,
+        )
         live.timer = self._clock.callLater(left, self.cut, session, EXPIRED)
         self._live[session] = live
         self._by_root[root] += 1
@@ -149,7 +162,7 @@ class SessionRegistry:
     def cut_lineage(self, node: str, reason: str) -> None:
         """End all sessions of one log-in or delegation, and of all that descends from it."""
         for session, live in list(self._live.items()):
-            if node in live.principal.lineage:
+            if node in live.lineage:
                 self.cut(session, reason)
 
     def _told_to_cut(self, body: Body) -> None:
@@ -162,7 +175,7 @@ class SessionRegistry:
     def _cut_revoked(self) -> None:
         """Cut what was revoked while control could not tell us."""
         for session, live in list(self._live.items()):
-            if self._control.is_revoked(live.principal.lineage):
+            if self._control.is_revoked(live.lineage):
                 self.cut(session, REVOKED)
 
     def _look_at_control(self) -> None:

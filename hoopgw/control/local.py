@@ -17,6 +17,7 @@ from attrs import define
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
+from hoopgw.control.key_calls import KeyCalls
 from hoopgw.control.views import agent_view
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.ipc import Body, Handler
@@ -37,6 +38,7 @@ class LocalCalls:
     _fleet: Fleet
     _look: Callable[[], None]
     """Renews certificates that are due."""
+    _keys: KeyCalls
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what may be called, by name."""
@@ -46,6 +48,7 @@ class LocalCalls:
             "local_agents": self._agents,
             "local_status": lambda _body: dict(self._health.report()),
             "local_reload": self._reload,
+            **self._keys.handlers(),
         }
 
     def _join_token(self, body: Body) -> Body:

@@ -10,17 +10,20 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from attrs import define, field
+from cryptography import x509
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from hoopgw.control.client import ControlClient
+from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import AuthenticationError, ConfigError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.caller_certificates import certificate_node, verify_caller
 from hoopgw.identity.chains import ShownChain, read_chain
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
-from hoopgw.spi import SessionPassword
+from hoopgw.spi import CallerCertificate, SessionPassword
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
 
@@ -32,6 +35,8 @@ class ControlLogins:
     _clock: IReactorTime
     _verifier: TokenVerifier | None = field(default=None, init=False)
     _made_of: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
+    _trusted: WorkerTrust | None = field(default=None, init=False, repr=False)
+    _authorities: tuple[x509.Certificate, ...] = field(default=(), init=False, repr=False)
 
     def token(self, token: str, target: str) -> Principal:
         """Verify a gateway token for a target, with cached public keys. Never waits.
@@ -70,6 +75,25 @@ class ControlLogins:
         if self._control.is_revoked(shown.principal.lineage):
             raise AuthenticationError("the log-in or a delegation of the chain was revoked")
         return shown
+
+    def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
+        """Verify a caller's certificate, whose key TLS has proved. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good for this; the text may be shown to the caller.
+
+        """
+        trust = self._control.trust
+        if trust is None:
+            raise AuthenticationError("the gateway's CA of callers is not known yet")
+        if trust is not self._trusted:
+            self._trusted, self._authorities = trust, trust.caller_authorities
+        now = self._clock.seconds()
+        shown = verify_caller(der, self._authorities, trust.issuer, now)
+        shown.certified.admits(target, account)
+        if self._control.is_revoked(shown.lineage):
+            raise AuthenticationError("the certificate, its log-in or a delegation was revoked")
+        return CallerCertificate(shown.principal, certificate_node(shown.serial))
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up.

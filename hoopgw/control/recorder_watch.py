@@ -8,12 +8,14 @@ from typing import Final
 from attrs import define, field
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.control.client import PeerFactory
+from hoopgw.errors import UnavailableError
 from hoopgw.ipc import Body, Peer
 
 log = Logger()
@@ -21,6 +23,8 @@ log = Logger()
 ASK_EVERY: Final = 2.0
 ANSWER_WITHIN: Final = 2.0
 """Seconds: the recorder answers between two turns, which take milliseconds."""
+HAND_OVER_WITHIN: Final = 10.0
+"""Seconds: it waits for the disk a few times."""
 WATCHER: Final = "control"
 """The name that control gives; no worker is called so."""
 
@@ -66,6 +70,21 @@ class RecorderWatch:
         service, self._service = self._service, None
         stopped = maybeDeferred(lambda: None if service is None else service.stopService())
         return stopped.addCallback(lambda _none: None)
+
+    async def hand_over(self) -> str:
+        """Let the recorder give the log to a new key; return that key's public part.
+
+        Raises:
+            UnavailableError: the recorder is not there, or refuses.
+
+        """
+        if self._peer is None:
+            raise UnavailableError("the recorder is not connected")
+        try:
+            answer = await self._peer.call("hand_over", HAND_OVER_WITHIN)
+        except DeferredTimeoutError as error:
+            raise UnavailableError("the recorder does not answer") from error
+        return str(answer["key"])
 
     def _make_peer(self) -> Peer:
         handlers = {"progress": self._progress}

@@ -27,6 +27,8 @@ from hoopgw.config import GatewayConfig
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
+from hoopgw.control.key_calls import KeyCalls
+from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.local import LocalCalls
 from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.control.policy_files import PolicyFiles
@@ -38,15 +40,14 @@ from hoopgw.control.tls import ListenerTls
 from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
+from hoopgw.identity.keybook import KINDS, KeyBook, utc
 from hoopgw.identity.keyfiles import (
-    load_certificate,
-    load_private_key,
-    load_secret,
     load_signing_key,
+    renew_gateway_certificate,
+    renew_link_certificate,
 )
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.ipc import Peer
-from hoopgw.link.tickets import public_keys
 from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.sessions.ids import new_session
@@ -104,6 +105,7 @@ class ControlService:
     files: PolicyFiles = field(init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """The HTTPS listener, once started."""
+    keys: KeyKeeper = field(init=False)
     _tls: ListenerTls = field(init=False)
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
@@ -115,7 +117,8 @@ class ControlService:
         config, now = self.config, self._now
         paths = config.paths
         self._lock = lock(paths.state / "control.lock")
-        self.store = SqliteStore.open(paths.store, load_secret(paths.store_key))
+        book = KeyBook(paths, config.tls.names)
+        self.store = open_store(paths.store, book)
         self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
         recorder_socket = UNIXClientEndpoint(self._reactor, str(paths.recorder_socket))
         if self._steps is None:
@@ -130,14 +133,21 @@ class ControlService:
         verifier = TokenVerifier(self.signer.jwks, self.signer.issuer)
         self.token_keys = TokenKeys(self.signer, verifier, self.fleet)
         self._tls = ListenerTls(config, now, lambda: self.fleet.tell_all("certificate_renewed", {}))
+        self.keys = KeyKeeper(
+            book,
+            self.store,
+            self.token_keys,
+            self.fleet,
+            now,
+            self.signer.issuer,
+            lambda: None if config.tls.certificate is None else self._tls.authority,
+            {"listeners": self._issue_gateway, "link": self._issue_link},
+        )
         self.enrolment = Enrolment(
             self.store,
             now,
             self.signer.issuer,
-            self._tls.authority,
-            load_certificate(paths.link_ca_certificate),
-            load_private_key(paths.link_ca_key),
-            public_keys([load_signing_key(paths.ticket_key)]),
+            lambda: self.keys.agents,
             lambda: log_key(LogReader(paths.log)),
             self._agent_revoked,
         )
@@ -171,6 +181,7 @@ class ControlService:
         self.recorder.start()
         self._every(SWEEP_EVERY, self.board.sweep)
         self._every(POLICY_EVERY, self._look_at_policy)
+        self._every(SWEEP_EVERY, self.keys.sweep)
         self._every(TIDY_EVERY, self.tidy)
         log.info("control serves {url}", url=self.signer.issuer)
 
@@ -232,13 +243,29 @@ class ControlService:
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
+    def _issue_gateway(self) -> None:
+        """Issue the listeners' certificate anew, from another CA; an operator's own stays."""
+        if self.config.tls.certificate is None:
+            renew_gateway_certificate(self.config.paths, self.config.tls.names, utc(self._now()))
+            self._tls.look()
+
+    def _issue_link(self) -> None:
+        """Issue the link listener's certificate anew, from another CA."""
+        renew_link_certificate(self.config.paths, utc(self._now()))
+        self.fleet.tell_all("certificate_renewed", {})
+
     def _agent_revoked(self, agent: str) -> None:
         body = {"name": agent, "reason": "its enrolment was revoked"}
         self.fleet.tell_all("agent_revoked", body)
 
     def _listen_socket(self) -> None:
         local = LocalCalls(
-            self.enrolment, self.health, self.store, self.fleet, self._tls.look
+            self.enrolment,
+            self.health,
+            self.store,
+            self.fleet,
+            self._tls.look,
+            KeyCalls(self.keys, self.recorder, LogReader(self.config.paths.log)),
         ).handlers()
 
         def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
@@ -270,6 +297,7 @@ class ControlService:
                 signer=self.signer,
                 verifier=self.token_keys.verifier,
                 enrolment=self.enrolment,
+                keys=self.keys,
                 health=self.health,
                 protocols=self._protocols,
                 reading=self._reading,
@@ -306,6 +334,18 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise ConfigError(f"{path.parent}: another control process uses this state") from error
     return descriptor
+
+
+def open_store(path: Path, book: KeyBook) -> SqliteStore:
+    """Open the store; while its key is replaced, with both.
+
+    Raises:
+        ConfigError, UnavailableError: it cannot be opened, or its key cannot be read.
+
+    """
+    kind = KINDS["store"]
+    others = [book.secret(kind, ahead=True)] if book.has_next(kind) else []
+    return SqliteStore.open(path, book.secret(kind), *others)
 
 
 def log_key(reader: LogReader) -> str:

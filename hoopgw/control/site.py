@@ -12,6 +12,7 @@ from twisted.web.server import Request
 
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
+from hoopgw.control.api_certificates import CertificateRoutes, PublicKeys
 from hoopgw.control.api_decisions import DecisionRoutes
 from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_grants import GrantRoutes, explain_grant
@@ -24,7 +25,9 @@ from hoopgw.control.enrolment import CaResource, Enrolment, EnrolmentRoutes
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.granting import Granting
 from hoopgw.control.health import Health
+from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
+from hoopgw.control.pki import Numbers, RevocationLists, pki_resource
 from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.questions import Questions
 from hoopgw.control.reading import ReadingRoom
@@ -70,6 +73,7 @@ class SiteParts:
     signer: TokenSigner
     verifier: TokenVerifier
     enrolment: Enrolment
+    keys: KeyKeeper
     health: Health
     protocols: Mapping[str, ProtocolSpec]
     reading: ReadingRoom
@@ -91,6 +95,10 @@ def build_site(parts: SiteParts) -> ControlSite:
         parts.enrolment, RateLimit(_JOIN_BURST, _JOIN_PER_SECOND), parts.now
     )
     root.putChild(b"agents", AgentsResource(CaResource(parts.enrolment), enrolling))
+    lists = RevocationLists(
+        parts.keys, parts.store, Numbers(parts.config.paths.list_number), parts.now
+    )
+    root.putChild(b"pki", pki_resource(PublicKeys(parts.keys), lists))
     root.putChild(b"v1", _api(parts, callers))
     return ControlSite(root, parts.reactor)
 
@@ -190,6 +198,15 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
                 parts.delegations,
             ).routes(),
             *NodeRoutes(callers, parts.store.nodes, parts.delegations, parts.now).routes(),
+            *CertificateRoutes(
+                callers,
+                parts.store,
+                parts.delegations,
+                parts.keys,
+                targets,
+                parts.signer.issuer,
+                parts.now,
+            ).routes(),
         ],
         _explain,
     )

@@ -13,21 +13,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from hoopgw.errors import ConfigError
+from hoopgw.identity.authority import Authority, common_name, issue, make_certificate
 
-CA_LIFETIME: Final = timedelta(days=3650)
 SERVER_LIFETIME: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
-SKEW: Final = timedelta(minutes=5)
-"""How far a caller's clock may be behind."""
 _DNS: Final = re.compile(r"(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.?)+", re.I)
 
 
@@ -40,14 +37,8 @@ def make_ca(
         ConfigError: a name is neither a DNS name nor an IP address.
 
     """
-    subject = _subject("hoopgw CA")
-    return (
-        _builder(subject, subject, key.public_key(), now, CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(certify=True), critical=True)
-        .add_extension(_constraints([alternative_name(name) for name in names]), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    constraints = _constraints([alternative_name(name) for name in names])
+    return make_certificate(key, "hoopgw CA", now, [(constraints, True)])
 
 
 def issue_server(
@@ -70,20 +61,18 @@ def issue_server(
     for name in wanted:
         if not _is_permitted(name, constraints):
             raise ConfigError(
-                f"tls.names: the gateway's CA was not made for {name.value}; start over with "
-                "'hoopgw init' in a new state folder, or name a certificate of your own in [tls]"
+                f"tls.names: the gateway's CA was not made for {name.value}; make another with "
+                "'hoopgw keys rotate listeners', or name a certificate of your own in [tls]"
             )
-    # A common name with a space is none that a client takes for a host name.
-    return (
-        _builder(_subject("hoopgw gateway"), ca.subject, key, now, SERVER_LIFETIME)
-        .add_extension(x509.SubjectAlternativeName(wanted), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(certify=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-        .sign(ca_key, hashes.SHA256())
+    return issue(
+        Authority(ca, ca_key),
+        # A common name with a space is none that a client takes for a host name.
+        common_name("hoopgw gateway"),
+        key,
+        now,
+        SERVER_LIFETIME,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        [(x509.SubjectAlternativeName(wanted), False)],
     )
 
 
@@ -142,40 +131,3 @@ def _is_permitted(name: x509.DNSName | x509.IPAddress, constraints: x509.NameCon
 
 def _network(name: x509.IPAddress) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(name.value)
-
-
-def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    lifetime: timedelta,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now.astimezone(UTC) - SKEW)
-        .not_valid_after(now.astimezone(UTC) + lifetime)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(*, certify: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not certify,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certify,
-        crl_sign=certify,
-        encipher_only=False,
-        decipher_only=False,
-    )

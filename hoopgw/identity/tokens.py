@@ -222,10 +222,16 @@ class TokenVerifier:
             AuthenticationError: it is not good; the text is for the log.
 
         """
+        return self.verify_held(token, audience, now, holder=holder).principal
+
+    def verify_held(
+        self, token: str, audience: str, now: float, *, holder: str | None = None
+    ) -> GatewayToken:
+        """Return all that a token says, for who may show it; see `verify`."""
         read = self.read(token, audience, now)
         if read.confirmation is not None and read.thumbprint != holder:
             raise AuthenticationError("the token is bound to a key that the caller did not prove")
-        return read.principal
+        return read
 
     def read(self, token: str, audience: str, now: float) -> GatewayToken:
         """Return all that a token says. The caller must check what it is bound to."""

@@ -74,6 +74,10 @@ class AgentLink:
     jitter: Callable[[], float] = field(repr=False)
     witness: LogWitness | None = field(default=None, repr=False)
     """Watches the gateway's log."""
+    trust: Callable[[], str] = field(default=lambda: "", repr=False)
+    """Names what this agent trusts; see `hoopgw.link.enrolment_api.Enrolled`."""
+    on_refresh: Callable[[str], None] = field(default=lambda _trust: None, repr=False)
+    """Called with what the gateway says that agents should trust."""
     sessions: OpenSessions = field(init=False, repr=False)
     _peer: Peer | None = field(default=None, init=False, repr=False)
     _heard: float = field(default=0.0, init=False)
@@ -171,6 +175,7 @@ class AgentLink:
             "cancel": self._cancel,
             "renew": self._renew,
             "checkpoint": self._checkpoint,
+            "refresh": self._refresh,
         }
         peer = Peer(handlers, self.clock, on_lost=self._control_lost)
         self._peer, self._heard, self._wanted = peer, self.clock.seconds(), FEWEST
@@ -181,7 +186,12 @@ class AgentLink:
         if self.witness is not None:
             self.witness.connected()
         self._ticking = self.clock.callLater(BEAT, self._tick)
-        told = peer.call("hello", targets=sorted(self.door.targets), time=self.clock.seconds())
+        told = peer.call(
+            "hello",
+            targets=sorted(self.door.targets),
+            time=self.clock.seconds(),
+            trust=self.trust(),
+        )
         told.addCallbacks(self._answered, self._hello_failed)
         if rest:
             peer.dataReceived(rest)
@@ -260,7 +270,15 @@ class AgentLink:
 
     def _checkpoint(self, body: Body) -> Body:
         if self.witness is not None:
-            self.witness.show(_bytes(body.get("note")), self._prove)
+            handed = body.get("handovers")
+            handovers = tuple(map(_bytes, handed)) if isinstance(handed, list) else ()
+            self.witness.show(_bytes(body.get("note")), self._prove, handovers)
+        return {}
+
+    def _refresh(self, body: Body) -> Body:
+        trust = body.get("trust")
+        if isinstance(trust, str) and trust:
+            self.on_refresh(trust)
         return {}
 
     async def _prove(self, first: int, second: int) -> list[bytes]:
@@ -272,7 +290,8 @@ class AgentLink:
 
     def _answered(self, body: Body) -> None:
         """Look at the gateway's clock and at its log."""
-        self._checkpoint({"note": body.get("checkpoint")})
+        self._checkpoint({"note": body.get("checkpoint"), "handovers": body.get("handovers")})
+        self._refresh(body)
         theirs = body.get("time")
         if isinstance(theirs, float) and abs(theirs - self.clock.seconds()) > SKEW:
             log.error("the gateway's clock is not ours, so tickets will be refused")

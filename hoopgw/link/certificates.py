@@ -8,26 +8,52 @@ Two kinds come from the link's CA, and neither can stand in for the other: an ag
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.identity.authority import (
+    SKEW,
+    Authority,
+    check_issued,
+    common_name,
+    has_purpose,
+    issue,
+    make_certificate,
+    moment,
+    request,
+    requested_key,
+)
+
+__all__ = [
+    "AGENT_LIFETIME",
+    "AGENT_NAME",
+    "LINK_HOST",
+    "SKEW",
+    "agent_name",
+    "is_agent_name",
+    "issue_agent",
+    "issue_listener",
+    "make_ca",
+    "moment",
+    "read_authorities",
+    "request_certificate",
+    "requested_key",
+    "verify_agent",
+]
 
 LINK_HOST: Final = "hoopgw-link"
 """The DNS name in the link listener's certificate. Agents ask for it, whatever they dial."""
 AGENT_LIFETIME: Final = timedelta(hours=24)
 AGENT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-SKEW: Final = timedelta(minutes=5)
-"""How far apart the clocks of a gateway and an agent may be."""
+_LISTENER_LIFETIME: Final = timedelta(days=397)
 _URI: Final = "hoopgw:agent:"
-_CSR_LIMIT: Final = 8_192
+_AUTHORITIES_LIMIT: Final = 4
 
 
 def is_agent_name(name: str) -> bool:
@@ -37,45 +63,25 @@ def is_agent_name(name: str) -> bool:
 
 def request_certificate(key: ec.EllipticCurvePrivateKey, name: str) -> str:
     """Return a PEM certificate request for an agent's key, signed by that key."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    return request(key, name)
 
 
-def requested_key(csr: str) -> ec.EllipticCurvePublicKey:
-    """Return the key of a certificate request, whose holder has proved to have it.
+def make_ca(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    """Return a self-signed CA certificate for the link."""
+    return make_certificate(key, "hoopgw link CA", now)
 
-    Nothing else in the request counts: the name comes from the join token or the old certificate.
+
+def read_authorities(pem: str) -> tuple[x509.Certificate, ...]:
+    """Return the link's CAs as an agent keeps them: one, or several while it is rotated.
 
     Raises:
-        AuthenticationError: it is malformed, not signed by its own key, or not P-256.
+        ValueError: there is none, or too many.
 
     """
-    if len(csr) > _CSR_LIMIT:
-        raise AuthenticationError("the certificate request is too long")
-    try:
-        request = x509.load_pem_x509_csr(csr.encode())
-        key, genuine = request.public_key(), request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
-        raise AuthenticationError("the certificate request is malformed") from error
-    if not genuine:
-        raise AuthenticationError("the certificate request is not signed by its own key")
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise AuthenticationError("an agent's key must be on P-256")
-    return key
-
-
-def make_ca(key: ec.EllipticCurvePrivateKey, now: datetime, days: int = 3650) -> x509.Certificate:
-    """Return a self-signed CA certificate for the link."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hoopgw link CA")])
-    usage = _key_usage(sign=False, certify=True)
-    return (
-        _builder(name, name, key.public_key(), now, timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    found = tuple(x509.load_pem_x509_certificates(pem.encode()))
+    if not 0 < len(found) <= _AUTHORITIES_LIMIT:
+        raise ValueError(f"{len(found)} CAs of the link")
+    return found
 
 
 def issue_agent(
@@ -89,8 +95,15 @@ def issue_agent(
     """Return a certificate for an agent; its serial number is what enrolment keeps."""
     if not is_agent_name(name):
         raise ValueError(f"not an agent's name: {name!r}")
-    uri = x509.UniformResourceIdentifier(_URI + name)
-    return _issue(ca, ca_key, name, key, now, lifetime, uri, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return issue(
+        Authority(ca, ca_key),
+        common_name(name),
+        key,
+        now,
+        lifetime,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        [(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(_URI + name)]), False)],
+    )
 
 
 def issue_listener(
@@ -98,11 +111,18 @@ def issue_listener(
     ca_key: ec.EllipticCurvePrivateKey,
     key: ec.EllipticCurvePublicKey,
     now: datetime,
-    lifetime: timedelta = timedelta(days=397),
+    lifetime: timedelta = _LISTENER_LIFETIME,
 ) -> x509.Certificate:
     """Return a certificate for the link's listener (``tls/link.crt``)."""
-    host = x509.DNSName(LINK_HOST)
-    return _issue(ca, ca_key, LINK_HOST, key, now, lifetime, host, ExtendedKeyUsageOID.SERVER_AUTH)
+    return issue(
+        Authority(ca, ca_key),
+        common_name(LINK_HOST),
+        key,
+        now,
+        lifetime,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        [(x509.SubjectAlternativeName([x509.DNSName(LINK_HOST)]), False)],
+    )
 
 
 def agent_name(certificate: x509.Certificate) -> str:
@@ -114,11 +134,11 @@ def agent_name(certificate: x509.Certificate) -> str:
     """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
         raise AuthenticationError("not an agent's certificate") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    if list(usage) != [ExtendedKeyUsageOID.CLIENT_AUTH] or len(uris) != 1 or len(list(names)) != 1:
+    is_client = has_purpose(certificate, ExtendedKeyUsageOID.CLIENT_AUTH)
+    if not is_client or len(uris) != 1 or len(list(names)) != 1:
         raise AuthenticationError("not an agent's certificate")
     name = uris[0].removeprefix(_URI)
     if _URI + name != uris[0] or not is_agent_name(name):
@@ -126,77 +146,14 @@ def agent_name(certificate: x509.Certificate) -> str:
     return name
 
 
-def verify_agent(certificate: x509.Certificate, ca: x509.Certificate, now: datetime) -> str:
-    """Return the agent's name, if the link's CA issued the certificate and it is still good.
+def verify_agent(
+    certificate: x509.Certificate, authorities: Iterable[x509.Certificate], now: datetime
+) -> str:
+    """Return the agent's name, if one of the link's CAs issued it and it is still good.
 
     Raises:
         AuthenticationError: another issuer, or not within its time.
 
     """
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise AuthenticationError("the certificate is not from the link's CA") from error
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise AuthenticationError("the certificate is outside its time")
+    check_issued(certificate, authorities, now, "the link's")
     return agent_name(certificate)
-
-
-def moment(seconds: float) -> datetime:
-    """Return seconds since the epoch as the kind of time that certificates use."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _issue(
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    name: str,
-    key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    lifetime: timedelta,
-    alternative: x509.GeneralName,
-    purpose: x509.ObjectIdentifier,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    return (
-        _builder(subject, ca.subject, key, now, lifetime)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(sign=True, certify=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(issuer_key, critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    lifetime: timedelta,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SKEW)
-        .not_valid_after(now + lifetime)
-    )
-
-
-def _key_usage(*, sign: bool, certify: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certify,
-        crl_sign=certify,
-        encipher_only=False,
-        decipher_only=False,
-    )

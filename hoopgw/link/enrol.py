@@ -109,11 +109,12 @@ def join(
     if read_token.name != name:
         raise AuthenticationError(f"the join token is for an agent named {read_token.name!r}")
     url = read_token.url.rstrip("/")
-    ca = ca or _fetch_ca(url, read_token.ca_sha256, ask)
+    pinned, ca = ca, ca or _fetch_ca(url, read_token.ca_sha256, ask)
     key = ec.generate_private_key(ec.SECP256R1())
     request = EnrolRequest(name=name, secret=read_token.secret, csr=request_certificate(key, name))
     answer = ask(url + ENROL_PATH, msgspec.json.encode(asdict(request)), _trusting(ca))
-    enrolment = _enrolment(name, url, ca, key, read(answer, Enrolled))
+    enrolled = read(answer, Enrolled)
+    enrolment = _enrolment(name, url, pinned or enrolled.gateway_ca or ca, key, enrolled)
     found = Identity.of(enrolment, now())
     identity.save(state_dir, enrolment)
     witness.forget(state_dir)
@@ -144,9 +145,9 @@ def renew(
     enrolled = read(answer, Enrolled)
     if enrolment.log_key:  # it is pinned, so that a gateway cannot begin another log unseen
         enrolled = evolve(enrolled, log_key=enrolment.log_key)
-    found = Identity.of(
-        _enrolment(enrolment.name, enrolment.url, enrolment.gateway_ca, key, enrolled), now()
-    )
+    # Who trusts the system's CAs for the gateway goes on doing so.
+    ca = (enrolled.gateway_ca or enrolment.gateway_ca) if enrolment.gateway_ca else ""
+    found = Identity.of(_enrolment(enrolment.name, enrolment.url, ca, key, enrolled), now())
     identity.save(state_dir, found.enrolment)
     return found
 
@@ -195,6 +196,7 @@ def _enrolment(
         link_ca=enrolled.link_ca,
         ticket_keys=enrolled.ticket_keys,
         log_key=enrolled.log_key,
+        trust=enrolled.trust,
     )
 
 

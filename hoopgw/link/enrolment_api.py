@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -122,11 +123,16 @@ class Enrolled:
     certificate: str
     """PEM; its end is when the agent is out, its half life is when it renews."""
     link_ca: str
-    """PEM of the link's CA: the agent trusts the link's listener by it."""
+    """PEM of the link's CA: the agent trusts the link's listener by it; two while it is rotated."""
     ticket_keys: dict[str, Any]
     """JWK set (public) of the keys that sign tickets; two while they are rotated."""
     log_key: str = ""
     """Public key of the gateway's log, ``name+id+key``: an agent pins it when it joins."""
+    gateway_ca: str = ""
+    """PEM of the CAs that vouch for the control listener; empty if they are an operator's own."""
+    trust: str = ""
+    """Names all that is here to be trusted: an agent says it when it connects, so that the gateway
+    knows when every agent has new keys."""
 
 
 def read(data: bytes, kind: type[T]) -> T:
@@ -177,8 +183,10 @@ class Renewal:
     """What the next certificate is for."""
 
 
-def verify_renewal(request: RenewRequest, ca: x509.Certificate, now: float) -> Renewal:
-    """Check a renewal request against the link's CA.
+def verify_renewal(
+    request: RenewRequest, authorities: Iterable[x509.Certificate], now: float
+) -> Renewal:
+    """Check a renewal request against the link's CAs.
 
     Raises:
         AuthenticationError: the certificate, the time, the request or the signature is not good.
@@ -187,7 +195,7 @@ def verify_renewal(request: RenewRequest, ca: x509.Certificate, now: float) -> R
     try:
         certificate = x509.load_pem_x509_certificate(request.certificate.encode())
         signature = base64.b64decode(_padded(request.signature), b"-_", validate=True)
-        name = verify_agent(certificate, ca, moment(now))
+        name = verify_agent(certificate, authorities, moment(now))
         if abs(now - request.time) > SKEW.total_seconds():
             raise AuthenticationError("the agent's clock is too far from the gateway's")
         key = certificate.public_key()

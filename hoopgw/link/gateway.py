@@ -54,8 +54,8 @@ class LinkHub:
     reactor: Any = field(repr=False)
     clock: IReactorTime = field(repr=False)
     signer: TicketSigner = field(repr=False)
-    ca: x509.Certificate = field(repr=False)
-    """The link's CA."""
+    authorities: tuple[x509.Certificate, ...] = field(repr=False)
+    """The link's CAs; replaced as a whole when they rotate, for who connects from then on."""
     agents: Mapping[str, str]
     """Target to the name of the agent that alone may open it."""
     check_certificate: Callable[[str, str], Awaitable[bool]] = field(repr=False)
@@ -68,6 +68,8 @@ class LinkHub:
     """Proves to agents that the log goes on; see `show`."""
     _lines: dict[str, Line] = field(factory=dict, init=False, repr=False)
     _note: bytes = field(default=b"", init=False, repr=False)
+    _handovers: tuple[bytes, ...] = field(default=(), init=False, repr=False)
+    _trust: str = field(default="", init=False)
     _doorstep: dict[Incoming, str] = field(factory=dict, init=False, repr=False)
     """Who has not said who it is, with the address that it came from."""
     _enrolled: dict[tuple[str, str], float] = field(factory=dict, init=False, repr=False)
@@ -130,11 +132,17 @@ class LinkHub:
         for line in self._lines.values():
             line.tell("cut", session=session, reason=reason)
 
-    def show(self, note: bytes) -> None:
+    def show(self, note: bytes, handovers: tuple[bytes, ...] = ()) -> None:
         """Show every agent the log's newest checkpoint, for them to keep."""
-        self._note = note
+        self._note, self._handovers = note, handovers
         for line in self._lines.values():
-            line.show(note)
+            line.show(note, handovers)
+
+    def refresh(self, trust: str) -> None:
+        """Let every agent fetch what it should trust, if that is not what it has."""
+        self._trust = trust
+        for line in self._lines.values():
+            line.refresh(trust)
 
     def drop_agent(self, name: str, reason: str) -> None:
         """End an agent's connections and its sessions, as when its enrolment is revoked."""
@@ -216,7 +224,15 @@ class LinkHub:
 
     def _line(self, name: str) -> Line:
         if name not in self._lines:
-            self._lines[name] = Line(name, self.clock, self.changed, self.prove, self._note)
+            self._lines[name] = Line(
+                name,
+                self.clock,
+                self.changed,
+                self.prove,
+                self._note,
+                self._handovers,
+                self._trust,
+            )
         return self._lines[name]
 
     def _incoming(self, address: str) -> Incoming | None:
@@ -226,7 +242,7 @@ class LinkHub:
             log.warn("too many connections to the link have not said who they are")
             return None
         doorkeeper = Doorkeeper(
-            ca=self.ca,
+            authorities=self.authorities,
             clock=self.clock,
             is_enrolled=self._is_enrolled,
             agent_uids=self.agent_uids,

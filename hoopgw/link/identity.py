@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.jwk import OKPKey
 
 from hoopgw.errors import ConfigError, TicketError
-from hoopgw.link.certificates import moment, verify_agent
+from hoopgw.link.certificates import moment, read_authorities, verify_agent
 from hoopgw.link.proof import AgentKey
 from hoopgw.link.tickets import read_keys
 
@@ -47,10 +47,12 @@ class Enrolment:
     key: str = field(repr=False)
     """PEM."""
     link_ca: str
-    """PEM: what vouches for the link's listener."""
+    """PEM: what vouches for the link's listener; several certificates while it is rotated."""
     ticket_keys: dict[str, Any]
     log_key: str = ""
     """Public key of the gateway's log; see `hoopgw.link.witness`."""
+    trust: str = ""
+    """What the gateway calls the keys that are trusted here; see `enrolment_api.Enrolled`."""
 
 
 @frozen
@@ -71,12 +73,14 @@ class Identity:
         """
         try:
             certificate = x509.load_pem_x509_certificate(enrolment.certificate.encode())
-            ca = x509.load_pem_x509_certificate(enrolment.link_ca.encode())
+            authorities = read_authorities(enrolment.link_ca)
             key = load_pem_private_key(enrolment.key.encode(), None)
             keys = read_keys(enrolment.ticket_keys)
             # Whether its time is over is looked at when it is used: the message is another.
             issued = min(moment(now), certificate.not_valid_after_utc)
-            name = verify_agent(certificate, ca, max(issued, certificate.not_valid_before_utc))
+            name = verify_agent(
+                certificate, authorities, max(issued, certificate.not_valid_before_utc)
+            )
         except (ValueError, TypeError, TicketError) as error:
             raise ConfigError("the agent's enrolment is damaged: join again") from error
         except Exception as error:

@@ -46,7 +46,8 @@ HELLO_LIMIT: typing.Final = 8_192
 class Doorkeeper:
     """Decides who may come in."""
 
-    ca: x509.Certificate
+    authorities: tuple[x509.Certificate, ...]
+    """The link's CAs."""
     clock: IReactorTime = field(repr=False)
     is_enrolled: Callable[[str, str], Awaitable[bool]] = field(repr=False)
     """Agent's name and certificate's serial number (hex): asks control."""
@@ -78,7 +79,7 @@ class Doorkeeper:
         tls = transport.tls
         if tls is not None and tls.getpeercert(binary_form=True) != hello.certificate:
             raise AuthenticationError("the certificate is not the one that TLS has seen")
-        proved = verify_hello(hello, challenge, self.ca, moment(self.clock.seconds()))
+        proved = verify_hello(hello, challenge, self.authorities, moment(self.clock.seconds()))
         if not await self.is_enrolled(proved.agent, proved.serial):
             raise AuthenticationError(f"agent {proved.agent!r} is not enrolled with this key")
         return proved

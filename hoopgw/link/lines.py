@@ -145,6 +145,12 @@ class Line:
     """Proves that the gateway's log goes on."""
     note: bytes = field(default=b"", repr=False)
     """The log's newest checkpoint, if any is known."""
+    handovers: tuple[bytes, ...] = field(default=(), repr=False)
+    """Checkpoints with which the log's key was handed over; see `hoopgw.recording.succession`."""
+    trust: str = ""
+    """What agents should trust, by name; see `hoopgw.link.enrolment_api.Enrolled`."""
+    known: str = field(default="", init=False)
+    """What this agent says that it trusts."""
     spares: Spares[SpareConnection] = field(init=False, repr=False)
     targets: tuple[str, ...] = ()
     """As the agent says; for people."""
@@ -231,10 +237,16 @@ class Line:
             raise LinkError(f"agent {self.name} is not connected")
         return await self._peer.call(name, **body)
 
-    def show(self, note: bytes) -> None:
+    def show(self, note: bytes, handovers: tuple[bytes, ...] = ()) -> None:
         """Show the agent the log's newest checkpoint, now and when it connects."""
-        self.note = note
-        self.tell("checkpoint", note=note)
+        self.note, self.handovers = note, handovers
+        self.tell("checkpoint", note=note, handovers=list(handovers))
+
+    def refresh(self, trust: str) -> None:
+        """Let the agent fetch what it should trust, now and when it connects."""
+        if trust != self.trust:
+            self.trust = trust
+            self.tell("refresh", trust=trust)
 
     def drop(self, reason: str) -> None:
         """Close the control connection, and all that waits."""
@@ -281,6 +293,7 @@ class Line:
             "idle": self.spares.idle,
             "sessions": len(self._legs),
             "targets": list(self.targets),
+            "trust": self.known if self.is_connected else "",
         }
 
     def _tell_wanted(self) -> None:
@@ -296,8 +309,14 @@ class Line:
         targets = body.get("targets", [])
         if isinstance(targets, list):
             self.targets = tuple(_printable(str(target)) for target in targets[:1000])
+        self.known = _printable(str(body.get("trust", "")))
         self.changed()
-        return {"time": self.clock.seconds(), "checkpoint": self.note}
+        return {
+            "time": self.clock.seconds(),
+            "checkpoint": self.note,
+            "handovers": list(self.handovers),
+            "trust": self.trust,
+        }
 
     async def _consistency(self, body: Body) -> Body:
         first, second = body.get("first"), body.get("second")

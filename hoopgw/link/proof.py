@@ -7,6 +7,7 @@ for both kinds of socket, and a TLS stack set up wrongly does not open the link.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -56,7 +57,9 @@ class Proved:
     """When the certificate does."""
 
 
-def verify_hello(hello: Hello, challenge: Challenge, ca: x509.Certificate, now: datetime) -> Proved:
+def verify_hello(
+    hello: Hello, challenge: Challenge, authorities: Iterable[x509.Certificate], now: datetime
+) -> Proved:
     """Check an agent's answer to a challenge.
 
     Raises:
@@ -72,7 +75,7 @@ def verify_hello(hello: Hello, challenge: Challenge, ca: x509.Certificate, now: 
         key = certificate.public_key()
     except (ValueError, TypeError) as error:
         raise AuthenticationError("the agent's certificate is malformed") from error
-    name = verify_agent(certificate, ca, now)
+    name = verify_agent(certificate, authorities, now)
     if name != hello.agent:
         raise AuthenticationError(f"the certificate is that of agent {name!r}")
     if not isinstance(key, ec.EllipticCurvePublicKey):

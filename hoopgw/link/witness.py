@@ -4,7 +4,8 @@ A gateway that rewrites its log, or is set back to an earlier state of it, can h
 itself, and not from whoever kept a later checkpoint. So the agent keeps one in its state folder,
 and takes another in its place only with a proof that the log has grown from the one to the other.
 While it has a checkpoint and has not been shown, since it connected, that the log goes on from
-there, it opens no target. The log's public key is pinned when the agent joins.
+there, it opens no target. The log's public key is pinned when the agent joins; another takes its
+place only when the pinned one itself hands the log over to it (`hoopgw.recording.succession`).
 
 References: RFC 6962 section 2.1.2, C2SP tlog-checkpoint.
 """
@@ -27,6 +28,7 @@ from hoopgw.errors import ConfigError, LinkError, UnavailableError
 from hoopgw.recording.checkpoints import write_atomically
 from hoopgw.recording.merkle import verify_consistency
 from hoopgw.recording.notes import Checkpoint, NoteError, Verifier, open_checkpoint
+from hoopgw.recording.succession import read_handover
 
 log = Logger()
 
@@ -51,6 +53,7 @@ class LogWitness:
         folder: the agent's state folder.
         key: the log's public key; empty if the agent joined before it was told one.
         clock: for patience.
+        on_successor: called with the key that the log was handed over to.
 
     Raises (when made):
         ConfigError: the key or the checkpoint that was kept cannot be used.
@@ -60,13 +63,15 @@ class LogWitness:
     _folder: Path
     _key: str
     _clock: IReactorTime
+    _on_successor: Callable[[str], None] = lambda _key: None
+    """Keeps the key that the log was handed over to, before it is trusted; may raise."""
     _verifier: Verifier | None = field(init=False)
     _kept: Checkpoint | None = field(default=None, init=False)
     _fault: str = field(default="", init=False)
     """What the gateway did that it must not; only an operator mends that."""
     _unproven: float = field(default=float("-inf"), init=False)
     """Since when a checkpoint waits for its proof; infinite if none does."""
-    _next: tuple[bytes, Prove] | None = field(default=None, init=False)
+    _next: tuple[bytes, Prove, tuple[bytes, ...]] | None = field(default=None, init=False)
     _looking: Deferred[None] | None = field(default=None, init=False)
     _waiting: set[Deferred[None]] = field(factory=set, init=False)
     """Targets that are to be opened, and wait for the gateway to show its log."""
@@ -117,24 +122,48 @@ class LogWitness:
         if self._kept is not None:
             self._unproven = float("-inf")
 
-    def show(self, note: bytes, prove: Prove) -> None:
-        """Look at a checkpoint that the gateway shows; the newest one, if there are several."""
+    def show(self, note: bytes, prove: Prove, handovers: tuple[bytes, ...] = ()) -> None:
+        """Look at a checkpoint that the gateway shows; the newest one, if there are several.
+
+        Args:
+            note: the checkpoint.
+            prove: gets proofs.
+            handovers: checkpoints with which the log's key was handed over, in order.
+
+        """
         if self._verifier is None or not note:
             return
-        self._next = note, prove
+        self._next = note, prove, handovers
         if self._looking is None:
             self._looking = Deferred.fromCoroutine(self._look())
             self._looking.addErrback(self._not_looked).addCallback(self._looked)
 
     async def _look(self) -> None:
         while self._next is not None and not self._fault:
-            (note, prove), self._next = self._next, None
+            (note, prove, handovers), self._next = self._next, None
             self._unproven = min(self._unproven, self._clock.seconds())
-            if await self._is_good(note, prove):
+            if await self._follow(handovers, prove) and await self._is_good(note, prove):
                 self._unproven = float("inf")
         if not self.objection or self._fault:
             for waiting in list(self._waiting):
                 waiting.callback(None)
+
+    async def _follow(self, handovers: tuple[bytes, ...], prove: Prove) -> bool:
+        """Take the keys that the log was handed over to since; say whether that went well."""
+        for note in handovers:
+            try:
+                handover = read_handover(note)
+            except NoteError as error:
+                self._found(f"the gateway shows a hand-over of its log that is not good: {error}")
+                return False
+            if handover is None or handover.old != self._verifier:
+                continue  # it was followed before, or is of a time before this agent
+            if not await self._is_good(note, prove):
+                return False
+            self._on_successor(handover.new.encode())
+            self._verifier = handover.new
+            log.warn("the gateway's log has a new key: {public}", public=handover.new.encode())
+        return True
 
     async def _is_good(self, note: bytes, prove: Prove) -> bool:
         """Say whether the log goes on from what was kept, and keep what is new."""

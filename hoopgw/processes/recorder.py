@@ -12,15 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.logger import Logger
 
 from hoopgw import config
 from hoopgw.errors import ConfigError, HoopgwError
-from hoopgw.identity.keyfiles import load_signing_key
+from hoopgw.identity.keybook import KeyBook
+from hoopgw.identity.keyfiles import LogKeyFiles, load_log_key
 from hoopgw.logs import start_logging
 from hoopgw.processes import lifeline
 from hoopgw.processes.priority import give_way
+from hoopgw.recording.checkpoints import CheckpointFiles
+from hoopgw.recording.notes import NoteError
 from hoopgw.recording.service import RecorderService
 
 log = Logger()
@@ -37,7 +39,6 @@ def main() -> int:
     start_logging("recorder")
     try:
         settings = config.load(options.config)
-        key = signing_key(settings.paths.log_key)
     except ConfigError as error:
         log.error("{error}", error=error)
         return REFUSED
@@ -45,10 +46,10 @@ def main() -> int:
 
     lifeline.hold(reactor)
     give_way()
-    return serve(settings, key, reactor)
+    return serve(settings, reactor)
 
 
-def serve(settings: config.GatewayConfig, key: Ed25519PrivateKey, reactor: Any) -> int:
+def serve(settings: config.GatewayConfig, reactor: Any) -> int:
     """Run the recorder on a reactor until that stops; returns the exit status."""
     failures: list[int] = []
 
@@ -57,10 +58,19 @@ def serve(settings: config.GatewayConfig, key: Ed25519PrivateKey, reactor: Any) 
         reactor.stop()
 
     paths = settings.paths
-    service = RecorderService(
-        paths.spool, paths.log, key, settings.name, paths.recorder_socket, reactor, give_up
-    )
+    keys = LogKeyFiles(KeyBook(paths))
     try:
+        finish_handover(paths.log, keys)
+        service = RecorderService(
+            paths.spool,
+            paths.log,
+            load_log_key(paths.log_key),
+            settings.name,
+            paths.recorder_socket,
+            reactor,
+            give_up,
+            keys,
+        )
         service.startService()
     except HoopgwError as error:
         log.error("{error}", error=error)
@@ -73,17 +83,28 @@ def serve(settings: config.GatewayConfig, key: Ed25519PrivateKey, reactor: Any) 
     return failures[0] if failures else 0
 
 
-def signing_key(path: Path) -> Ed25519PrivateKey:
-    """Return the key that signs checkpoints.
+def finish_handover(folder: Path, keys: LogKeyFiles) -> None:
+    """Do what was left of a hand-over that a crash broke off; see `RecorderService.hand_over`.
 
     Raises:
-        ConfigError: the file cannot be used.
+        ConfigError: a key cannot be read or moved.
+        OSError: the log's folder cannot be written.
 
     """
-    key = load_signing_key(path).private_key
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path}: is no private Ed25519 key as JWK")
-    return key
+    successor = keys.successor()
+    if successor is None:
+        return
+    files = CheckpointFiles(folder)
+    try:
+        found = files.last_handover()
+    except NoteError as error:
+        raise ConfigError(f"{folder}: ends with a hand-over that is not good: {error}") from error
+    if found is not None and found[1].new.key == successor.public_key():
+        files.settle(*found)
+        keys.promote()
+        log.warn("the log was handed over to a new key just before the recorder stopped")
+    else:
+        keys.withdraw()
 
 
 if __name__ == "__main__":

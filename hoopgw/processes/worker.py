@@ -33,6 +33,7 @@ from hoopgw.control.desk import ReviewDesk
 from hoopgw.control.granted import WorkerGrants
 from hoopgw.control.live import SessionRegistry
 from hoopgw.control.logins import ControlLogins
+from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
 from hoopgw.grants.clock import ForwardClock
 from hoopgw.grants.view import GrantView
@@ -58,6 +59,8 @@ log = Logger()
 FAILED: Final = 1
 REFUSED: Final = 2
 """Exit status when the configuration cannot be used: starting again would not help."""
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which `ssl` has no name for."""
 _TELL_EVERY: Final = 5.0
 _POLICY_EVERY: Final = 2.0
 """Seconds between two looks at the policy's folder."""
@@ -95,6 +98,10 @@ class Worker:
     """What agents see."""
     counters: Counter[str] = field(factory=Counter, init=False)
     """Counted since the start, for ``/metrics``."""
+    _mask_key: bytes = field(init=False, repr=False)
+    _link_contexts: list[ssl.SSLContext] = field(factory=list, init=False, repr=False)
+    _caller_contexts: list[ssl.SSLContext] = field(factory=list, init=False, repr=False)
+    """Of listeners that ask for certificates of callers."""
     _ports: list[Any] = field(factory=list, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
@@ -143,7 +150,7 @@ class Worker:
             reactor=reactor,
             clock=reactor,
             signer=TicketSigner(load_signing_key(paths.ticket_key), time.time),
-            ca=load_certificate(paths.link_ca_certificate),
+            authorities=(load_certificate(paths.link_ca_certificate),),
             agents={target.name: target.agent for target in settings.targets},
             check_certificate=self._is_enrolled,
             agent_uids=settings.link.agent_uids,
@@ -153,6 +160,7 @@ class Worker:
         self.heads = LogHeads(recorder_socket, reactor, random.random, self.link.show)
         self.certificate = ServedCertificate(settings.certificate_file, settings.key_file)
         self.link_certificate = ServedCertificate(paths.link_certificate, paths.link_key)
+        self.control.on_trust(self._take_trust)
         self.control.on_tell("reload", lambda _body: self._look_at_all())
         self.control.on_tell("certificate_renewed", lambda _body: self._look_at_certificates())
         self.control.on_tell(
@@ -160,6 +168,7 @@ class Worker:
             lambda body: self.link.drop_agent(str(body["name"]), str(body["reason"])),
         )
         self.control.on_connected(self._tell_agents)
+        self._mask_key = load_secret(paths.mask_key)
 
     def start(self) -> None:
         """Start every part, and listen last.
@@ -179,6 +188,7 @@ class Worker:
                 paths.link_certificate, paths.link_key, paths.link_ca_certificate
             )
             tls = self.link_certificate.serve(context)
+            self._link_contexts.append(context)
         self._ports.append(self.link.listen(settings.link.listen, tls))
         for listener in settings.listeners:
             spec = self.protocols[listener.protocol]
@@ -209,6 +219,9 @@ class Worker:
     def _context(self, listener: config.ListenerSettings) -> GatewayContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if listener.client_certificates:
+            ask_for_certificates(context)
+            self._caller_contexts.append(context)
         targets: dict[str, TargetSettings] = {
             target.name: target
             for target in self.settings.targets
@@ -229,7 +242,7 @@ class Worker:
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,
             grants=self.granted,
-            mask_key=load_secret(self.settings.paths.mask_key),
+            mask_key=lambda: self._mask_key,
             new_session=new_session,
         )
 
@@ -281,6 +294,34 @@ class Worker:
             except (ConfigError, UnavailableError) as error:
                 log.error("the earlier certificate is shown: {error}", error=error)
 
+    def _take_trust(self, trust: WorkerTrust) -> None:
+        """Verify with these keys from now on, and sign with what is in the state folder now.
+
+        A context of TLS cannot forget a CA. It need not: each certificate is checked once more,
+        against exactly what is trusted then.
+
+        Raises:
+            ConfigError, UnavailableError: a key is not there, or not the one that was told.
+
+        """
+        paths = self.settings.paths
+        if trust.ticket != self.link.signer.key.thumbprint():
+            key = load_signing_key(paths.ticket_key)
+            if key.thumbprint() != trust.ticket:
+                raise UnavailableError("the key of tickets is not the one that control has told")
+            self.link.signer = TicketSigner(key, time.time)
+            log.info("tickets are signed with another key")
+        for contexts, authorities in (
+            (self._link_contexts, trust.link),
+            (self._caller_contexts, trust.callers),
+        ):
+            for context in contexts:
+                for der in authorities:
+                    context.load_verify_locations(cadata=der)
+        self._mask_key = load_secret(paths.mask_key)
+        self.link.authorities = trust.link_authorities
+        self.link.refresh(trust.agents)
+
     def _look_at_policy(self) -> None:
         """Read the policy's files in a thread, and put them in force if they changed."""
         reading = deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self.policy.read)
@@ -297,6 +338,15 @@ class Worker:
         error = failure.value
         assert isinstance(error, PolicyError)
         self.policy.refuse(error)
+
+
+def ask_for_certificates(context: ssl.SSLContext) -> None:
+    """Let a listener ask callers for a certificate, and take those who have none.
+
+    TLS checks who issued it. The time is checked once it can be said in the caller's own protocol.
+    """
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= _NO_CHECK_TIME
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Where checkpoints are kept: the newest, and all of them.
 
 ``checkpoint`` is the newest note; ``checkpoints`` has all, each with a blank line behind it, so
-that it is a plain text for people and auditors.
+that it is a plain text for people and auditors. ``handovers`` has those once more with which the
+log's key was handed over (`hoopgw.recording.succession`), and ``verifier`` the key of now.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from attrs import define, field
 
 from hoopgw.recording.notes import Checkpoint, NoteError, Verifier, open_checkpoint
+from hoopgw.recording.succession import Handover, read_handover
 
 _TAIL: Final = 256 * 1024
 """Bytes of the history that are read to find its end; a note has 64 KiB at most."""
@@ -72,6 +74,34 @@ class CheckpointFiles:
     def history(self) -> Path:
         """All of them."""
         return self.directory / "checkpoints"
+
+    @property
+    def handovers(self) -> Path:
+        """Those that hand the key over."""
+        return self.directory / "handovers"
+
+    def last_handover(self) -> tuple[bytes, Handover] | None:
+        """Return the hand-over that ends the history, if one does.
+
+        Raises:
+            NoteError: it is a bad one.
+
+        """
+        note = self._last_of_history()
+        found = None if note is None else read_handover(note)
+        return None if note is None or found is None else (note, found)
+
+    def settle(self, note: bytes, handover: Handover) -> None:
+        """Note who has the log from a hand-over on, which is the newest checkpoint.
+
+        Harmless if it was noted before. What a crash may have left undone is done.
+        """
+        if not self.newest.exists() or self.newest.read_bytes() != note:
+            write_atomically(self.newest, note)
+        before = self.handovers.read_bytes() if self.handovers.exists() else b""
+        if note not in split_history(before)[0]:
+            write_atomically(self.handovers, before + note + b"\n")
+        write_atomically(self.directory / "verifier", handover.new.encode().encode() + b"\n")
 
     def load(self, verifier: Verifier) -> Checkpoint | None:
         """Return the newest checkpoint there is, or None if none was ever written.

@@ -29,8 +29,8 @@ class LogHeads:
     _endpoint: IStreamClientEndpoint
     _clock: IReactorTime
     _jitter: Callable[[], float]
-    _on_new: Callable[[bytes], None]
-    """Called with each new checkpoint, a signed note."""
+    _on_new: Callable[[bytes, tuple[bytes, ...]], None]
+    """Called with each new checkpoint, a signed note, and with those that hand the key over."""
     _peer: Peer | None = field(default=None, init=False)
     _service: ClientService | None = field(default=None, init=False)
 
@@ -79,5 +79,5 @@ class LogHeads:
 
     def _told(self, body: Body) -> Body:
         if note := bytes(body["note"]):
-            self._on_new(note)
+            self._on_new(note, tuple(map(bytes, body.get("handovers", ()))))
         return {}

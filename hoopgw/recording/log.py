@@ -27,8 +27,9 @@ from hoopgw.recording.framing import (
 )
 from hoopgw.recording.hashes import Growth, HashFiles
 from hoopgw.recording.merkle import Frontier, leaf_hashes
-from hoopgw.recording.notes import Checkpoint, sign
+from hoopgw.recording.notes import Checkpoint, Verifier, sign
 from hoopgw.recording.segments import segment_path
+from hoopgw.recording.succession import Handover, make_handover
 
 SEGMENT_SIZE: Final = 64 * 2**20
 """Bytes after which the log goes on in a new segment."""
@@ -54,6 +55,7 @@ class LogWriter:
     _length: int
     """Committed bytes of the open segment."""
     _lock: int
+    _unsettled: tuple[bytes, Handover] | None = field(default=None, init=False)
     _growth: Growth = field(init=False)
     _written: int = field(init=False)
     """Bytes of the open segment, with those that are not committed."""
@@ -136,6 +138,34 @@ class LogWriter:
         self._checkpoints.keep(sign(head.text(), self.origin, self._key))
         self._signed = head.size
         return head
+
+    def hand_over(self, key: Ed25519PrivateKey) -> None:
+        """Sign the head of the log with the present key and the next, which signs from now on.
+
+        The next key must be where it survives a power loss. `settle` has to follow.
+
+        Raises:
+            OSError: the disk is full, and perhaps the note is there all the same: open the log
+                anew to find out.
+
+        """
+        head = Checkpoint(self.origin, self._tree.size, self._tree.root())
+        note = make_handover(head, self._key, key)
+        keys = [Verifier(self.origin, each.public_key()) for each in (self._key, key)]
+        self._checkpoints.keep(note)
+        self._key, self._signed = key, head.size
+        self._unsettled = note, Handover(head, *keys)
+
+    def settle(self) -> None:
+        """Say beside the log who has it now, after a hand-over.
+
+        Raises:
+            OSError: the disk is full; try again.
+
+        """
+        if self._unsettled is not None:
+            self._checkpoints.settle(*self._unsettled)
+            self._unsettled = None
 
     def close(self) -> None:
         """Close the files. What was not committed is forgotten."""

@@ -87,8 +87,8 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
-def sign(text: str, name: str, key: Ed25519PrivateKey) -> bytes:
-    """Return a signed note.
+def sign(text: str, name: str, *keys: Ed25519PrivateKey) -> bytes:
+    """Return a note that is signed by each of these keys.
 
     Raises:
         ValueError: the text does not end in a newline, or the name is no key's name.
@@ -96,8 +96,9 @@ def sign(text: str, name: str, key: Ed25519PrivateKey) -> bytes:
     """
     if not text.endswith("\n") or not is_origin(name):
         raise ValueError("a note's text ends in a newline, and its key has a name")
-    signature = Verifier(name, key.public_key()).id + key.sign(text.encode())
-    return f"{text}\n{_DASH}{name} {base64.b64encode(signature).decode()}\n".encode()
+    signatures = [Verifier(name, key.public_key()).id + key.sign(text.encode()) for key in keys]
+    lines = [f"{_DASH}{name} {base64.b64encode(each).decode()}\n" for each in signatures]
+    return f"{text}\n{''.join(lines)}".encode()
 
 
 def open_note(note: bytes, verifier: Verifier) -> str:

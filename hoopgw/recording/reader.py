@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from hoopgw.errors import HoopgwError
 from hoopgw.recording import index, merkle
+from hoopgw.recording.checkpoints import split_history
 from hoopgw.recording.framing import DamagedError, TornError
 from hoopgw.recording.hashes import HashFiles
 from hoopgw.recording.index import SessionFilter, SessionSummary
@@ -25,6 +26,7 @@ from hoopgw.recording.segments import Entry, Segment, entries, segments
 
 ALL: Final = SessionFilter()
 """The newest sessions of all kinds."""
+_HANDOVERS_LIMIT: Final = 64
 _MARKER_WITHIN: Final = 512
 """Bytes at a record's beginning that hold its tag and its session's id."""
 
@@ -164,6 +166,17 @@ class LogReader:
             return (self.directory / "checkpoint").read_bytes()
         except OSError as error:
             raise ReadError(f"{self.directory}: has no checkpoint") from error
+
+    def handovers(self) -> list[bytes]:
+        """Return the newest checkpoints that hand the log's key over, in order; see `succession`.
+
+        An agent that was away for more of them than these has to join again.
+        """
+        try:
+            notes, _ = split_history((self.directory / "handovers").read_bytes())
+        except OSError:
+            return []
+        return notes[-_HANDOVERS_LIMIT:]
 
     def key(self) -> str:
         """Return the log's public key, ``name+id+key``, as the recorder wrote it.

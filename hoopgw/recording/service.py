@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,12 +29,13 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from hoopgw.errors import RecorderError
+from hoopgw.errors import ConfigError, RecorderError
 from hoopgw.ipc import Body, Peer, peer_uid
 from hoopgw.recording.framing import DamagedError
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import BrokenLogError, Intake
 from hoopgw.recording.log import LogWriter
+from hoopgw.recording.notes import Verifier
 from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.recording.recovery import EvidenceError, open_log
 
@@ -74,6 +75,18 @@ class _Wish:
     answer: Deferred[Body]
 
 
+class LogKeys(Protocol):
+    """Where the log's key is kept."""
+
+    def prepare(self) -> Ed25519PrivateKey:
+        """Make the next key, and keep it beside the present one. Raises `ConfigError`."""
+        ...
+
+    def promote(self) -> None:
+        """Put the next key in place of the present one. Raises `ConfigError`."""
+        ...
+
+
 @define(eq=False)
 class RecorderService(Service):
     """Runs the recorder over a spool folder and a log folder.
@@ -86,6 +99,7 @@ class RecorderService(Service):
         socket_path: where workers connect.
         reactor: clock and sockets.
         give_up: called when the recorder cannot go on; the process must end and be started anew.
+        keys: where the next key is kept when this one is handed over; None refuses that.
 
     """
 
@@ -96,6 +110,7 @@ class RecorderService(Service):
     _socket_path: Path
     _reactor: IReactorTime
     _give_up: Callable[[], None]
+    _keys: LogKeys | None = field(default=None, repr=False)
     _log: LogWriter = field(init=False)
     _index: SessionIndex = field(init=False)
     _intake: Intake = field(init=False)
@@ -203,6 +218,7 @@ class RecorderService(Service):
     def _work(self) -> float:
         end = self._reactor.seconds() + TURN_TIME
         turn = self._intake.turn(lambda: self._reactor.seconds() >= end)
+        self._log.settle()
         self._sign_if_due()
         if self._objection:
             log.info("the log can be written again")
@@ -230,8 +246,12 @@ class RecorderService(Service):
         if unsigned and now - self._signed_at >= due:
             self._log.checkpoint()
             self._signed_at = now
-            for peer in self._followers:
-                peer.tell("checkpoint", **self._newest())
+            self._tell_followers()
+
+    def _tell_followers(self) -> None:
+        newest = self._newest()
+        for peer in self._followers:
+            peer.tell("checkpoint", **newest)
 
     def _index_if_due(self) -> None:
         now = self._reactor.seconds()
@@ -308,11 +328,41 @@ class RecorderService(Service):
         except (ReadError, OSError) as error:
             raise RecorderError(f"no proof can be made: {error}") from error
 
-    def _newest(self) -> Body:
+    def hand_over(self, _body: Body) -> Body:
+        """Give the log to a new key, for ``hoopgw keys rotate log``; answers with its public part.
+
+        The note is the point of no return: behind it only the new key signs. What a crash leaves
+        undone after it, the next start does (`hoopgw.processes.recorder`).
+        """
+        if self._keys is None or self._broken or self._objection:
+            raise RecorderError("the recorder cannot hand the log over now")
+        self._log.settle()
+        key = self._keys.prepare()
         try:
-            return {"note": LogReader(self._log_dir).note()}
+            self._log.hand_over(key)
+            self._keys.promote()
+        except (ConfigError, OSError) as error:
+            log.failure("handing the log over broke off; the next start sees how far it came")
+            self._broken = True
+            self._fail_wishes("the recorder cannot go on")
+            self._give_up()
+            raise RecorderError(f"handing the log over broke off: {error}") from error
+        try:
+            self._log.settle()
+        except OSError as error:
+            self._object(error)  # the next turn tries again
+        self._signed_at = self._reactor.seconds()
+        self._tell_followers()
+        verifier = Verifier(self._origin, key.public_key())
+        log.info("the log has a new key: {public}", public=verifier.encode())
+        return {"key": verifier.encode()}
+
+    def _newest(self) -> Body:
+        reader = LogReader(self._log_dir)
+        try:
+            return {"note": reader.note(), "handovers": reader.handovers()}
         except ReadError:
-            return {"note": b""}  # none was signed yet
+            return {"note": b"", "handovers": []}  # none was signed yet
 
     def _tell_all(self) -> None:
         reached = self._intake.progress()
@@ -375,6 +425,7 @@ class _Peers(Factory):
                 "sync": service.sync,
                 "follow": lambda body: service.follow(peer, body),
                 "consistency": service.consistency,
+                "hand_over": service.hand_over,
             },
             service._reactor,
             on_ready=self._connected,

@@ -9,7 +9,7 @@ their records.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from hoopgw.recording.records import (
     decode,
 )
 from hoopgw.recording.segments import Entry, Segment, entries, header, segments
+from hoopgw.recording.succession import Handover, read_handover, succession
 
 _PROBLEMS_LIMIT: Final = 1000
 _GAP_LIMIT: Final = 1_000_000
@@ -61,6 +62,8 @@ class Report:
     """Over ``records``."""
     checkpoints: int
     """Genuine checkpoints whose root is that of the records."""
+    handovers: int
+    """How often the log's key was handed over to another."""
     sessions: int
     torn: int
     """Bytes at the end that are no whole frame: a crash leaves some, or the recorder is writing."""
@@ -98,6 +101,7 @@ class _Verification:
     """Genuine checkpoints by their size, that were not compared yet."""
     _agreed: int = field(default=0, init=False)
     _newest: int = field(default=0, init=False)
+    _handovers: int = field(default=0, init=False)
     _torn: int = field(default=0, init=False)
     _end: str = field(default="checkpoints", init=False)
     """How far the segments could be read."""
@@ -129,6 +133,7 @@ class _Verification:
             signed=self._newest,
             root=self._tree.root(),
             checkpoints=self._agreed,
+            handovers=self._handovers,
             sessions=self._sessions.count,
             torn=self._torn,
             problems=tuple(self._problems),
@@ -145,11 +150,16 @@ class _Verification:
         if taken != len(data):
             self._problem(f"checkpoints, byte {taken}", "the file ends inside a checkpoint")
         offset, before = 0, -1
+        keys = iter(self._keys(notes))
+        key = next(keys)
         for note in notes:
             where = f"checkpoints, byte {offset}"
             offset += len(note) + 1
-            checkpoint = self._open(where, note)
+            checkpoint = self._open(where, note, key)
             if checkpoint is not None:
+                if _handed_over(note):
+                    self._handovers += 1
+                    key = next(keys, key)
                 if checkpoint.size < before:
                     self._problem(where, "it signs less than the one before it")
                 before = checkpoint.size
@@ -157,14 +167,23 @@ class _Verification:
         newest = self.directory / "checkpoint"
         if not newest.exists():
             self._problem("checkpoint", "is missing")
-        elif (checkpoint := self._open("checkpoint", newest.read_bytes())) is not None:
+        elif (checkpoint := self._open("checkpoint", newest.read_bytes(), key)) is not None:
             if checkpoint.size < before:
                 self._problem("checkpoint", "is older than the end of checkpoints")
             self._signed.setdefault(checkpoint.size, []).append(checkpoint)
 
-    def _open(self, where: str, note: bytes) -> Checkpoint | None:
+    def _keys(self, notes: list[bytes]) -> Sequence[Verifier]:
+        """Return the log's keys in their order: as the trusted one vouches for the others."""
+        handed = [found for found in map(_handed_over, notes) if found is not None]
         try:
-            return open_checkpoint(note, self.verifier)
+            return succession(handed, self.verifier)
+        except NoteError as error:
+            self._problem("checkpoints", str(error))
+            return [self.verifier]
+
+    def _open(self, where: str, note: bytes, key: Verifier) -> Checkpoint | None:
+        try:
+            return open_checkpoint(note, key)
         except NoteError as error:
             self._problem(where, str(error))
             return None
@@ -236,6 +255,14 @@ class _Verification:
         size = self._hashes.size()
         if size < self._newest:
             self._problem("hashes.0", f"has {size} of {self._newest} leaves: proofs cannot be made")
+
+
+def _handed_over(note: bytes) -> Handover | None:
+    """Return what a note hands over; a bad hand-over gives nothing to nobody."""
+    try:
+        return read_handover(note)
+    except NoteError:
+        return None
 
 
 @define

@@ -218,6 +218,38 @@ class LoginStore(Protocol):
         ...
 
 
+CertificateKind: TypeAlias = Literal["x509", "ssh"]
+
+
+@frozen(kw_only=True)
+class CertificateRow:
+    """A certificate that was issued to a caller."""
+
+    serial: int
+    kind: CertificateKind
+    login: str
+    lineage: tuple[str, ...]
+    """What ends it when it is revoked: log-in, delegations, the certificate itself."""
+    issued: float
+    expires: float
+
+
+class CertificateStore(Protocol):
+    """Where they are kept. Each call raises `UnavailableError` if the store cannot be used."""
+
+    def keep(self, row: CertificateRow, limit: int) -> bool:
+        """Keep a new one; False, and nothing is kept, if its log-in has so many already."""
+        ...
+
+    def find(self, serial: int) -> CertificateRow | None:
+        """Return one; None if there is none, or if its seal does not hold."""
+        ...
+
+    def revoked(self, kind: CertificateKind, now: float) -> Sequence[int]:
+        """Return the serial numbers of those that were revoked and have not ended, in order."""
+        ...
+
+
 class Change(Protocol):
     """A transaction on requests and votes: what is read in it is locked until it ends."""
 
@@ -278,6 +310,15 @@ class Store(Protocol):
     @property
     def logins(self) -> LoginStore:
         """The log-ins that may be refreshed."""
+        ...
+
+    @property
+    def certificates(self) -> CertificateStore:
+        """Certificates of callers."""
+        ...
+
+    def reseal(self, key: bytes) -> None:
+        """Seal every genuine row with another key, which seals from then on; all or nothing."""
         ...
 
     def change(self) -> AbstractContextManager[Change]:

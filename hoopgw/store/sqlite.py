@@ -25,9 +25,11 @@ from twisted.logger import Logger
 
 from hoopgw.errors import ConfigError
 from hoopgw.store.migrate import migrate
+from hoopgw.store.resealing import reseal
 from hoopgw.store.rows import AgentRow, Change, PasswordRow, Request, SessionHead, State, Vote
 from hoopgw.store.sealed import SealedDatabase, marks, store_errors
 from hoopgw.store.seals import SealKey
+from hoopgw.store.sqlite_certificates import SqliteCertificates
 from hoopgw.store.sqlite_grants import SqliteGrants
 from hoopgw.store.sqlite_logins import SqliteLogins
 from hoopgw.store.sqlite_nodes import SqliteNodes
@@ -60,6 +62,7 @@ _ENDING: Final = (
     "logins",
     "nodes",
     "spent",
+    "certificates",
 )
 """The tables whose rows say until when they are of use."""
 
@@ -73,6 +76,7 @@ class SqliteStore:
     logins: SqliteLogins = field(init=False)
     nodes: SqliteNodes = field(init=False)
     grants: SqliteGrants = field(init=False)
+    certificates: SqliteCertificates = field(init=False)
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """What was seen revoked: a row that is deleted behind our back brings none back."""
 
@@ -80,6 +84,7 @@ class SqliteStore:
         self.logins = SqliteLogins(self._db)
         self.nodes = SqliteNodes(self._db)
         self.grants = SqliteGrants(self._db)
+        self.certificates = SqliteCertificates(self._db)
         self._revoked.update(self.revoked())
 
     @property
@@ -88,12 +93,13 @@ class SqliteStore:
         return self._db.tampered
 
     @classmethod
-    def open(cls, path: Path, key: bytes) -> SqliteStore:
+    def open(cls, path: Path, key: bytes, *others: bytes) -> SqliteStore:
         """Open the store, making or migrating it as needed.
 
         Args:
             path: of the database; readable by the owner only.
             key: of the seals, 32 bytes, from outside the store.
+            others: more keys whose seals hold, while the key is replaced.
 
         Raises:
             ConfigError: a newer hoopgw has written it, or others may use the file.
@@ -104,13 +110,17 @@ class SqliteStore:
             _make_sure(path)
             sure = _connect(path, "FULL")
             migrate(sure, path)
-            return cls(SealedDatabase(sure, SealKey(key)), _connect(path, "NORMAL"))
+            return cls(SealedDatabase(sure, SealKey(key, others)), _connect(path, "NORMAL"))
 
     def close(self) -> None:
         """Close both connections; the last one to close folds the write-ahead log in."""
         with store_errors():
             self._quick.close()
             self._db.connection.close()
+
+    def reseal(self, key: bytes) -> None:
+        """Seal every genuine row anew."""
+        reseal(self._db, key)
 
     def check_writable(self) -> None:
         """Write what is there already."""

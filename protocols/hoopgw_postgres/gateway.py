@@ -74,7 +74,7 @@ class PostgresFactory(Factory):
         self._hashed = b"", b""
         # From a key that lasts: what looks like a verifier must still look the same after a
         # restart, and to every worker.
-        self.decoy_key = hmac.digest(context.mask_key, b"hoopgw verifiers of no handle", "sha256")
+        self.decoy_key = hmac.digest(context.mask_key(), b"hoopgw verifiers of no handle", "sha256")
         self.strangers = Strangers()
         self._keys: dict[int, _Key] = {}
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["postgresql"])
@@ -174,6 +174,8 @@ class ClientConnection(Protocol):
         self._factory.strangers.left(self._address, self)
         if self._login is not None:
             self._login.lost()
+            if reason.check(ssl.SSLError):  # a certificate of another CA, among others
+                log.info("a handshake failed: {why}", why=reason.value, address=self._address)
         if self._opening is not None:
             self._opening.cancel()
         if self._session is not None:
@@ -248,6 +250,7 @@ class ClientConnection(Protocol):
             wanted.account,
             self._address,
             self._reconsider,
+            login.credential,
         )
         self._opened = opened = await context.link.open(
             login.principal,
@@ -264,7 +267,7 @@ class ClientConnection(Protocol):
             login.principal,
             target,
             wanted.account,
-            context.mask_key,
+            context.mask_key(),
             self._id,
         )
         operation = connecting(place)

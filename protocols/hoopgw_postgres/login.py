@@ -1,4 +1,4 @@
-"""The client leg until the principal is known: TLS, startup, token or session password.
+"""The client leg until the principal is known: TLS, startup, certificate, token or password.
 
 Nothing is believed outside TLS: there a client may only ask for TLS, or cancel. Until log-in, all
 limits are tight. The order of phases is fixed, and each request is taken at most once, so bytes
@@ -42,6 +42,8 @@ class LoggedIn:
     wanted: Wanted
     principal: Principal
     method: str
+    credential: str
+    """What may be revoked besides the principal's lineage, if there is anything."""
     version: int
     rest: bytes = field(repr=False)
     """What the client sent after its last password message."""
@@ -223,8 +225,12 @@ class Login:
         if startup.version > wire.PROTOCOL_3_0 or startup.options:
             self._negotiate(startup)
         self._wanted = wanted(startup, self._context.targets)
+        tls = self._transport.tls
+        shown = None if tls is None else tls.getpeercert(binary_form=True)
         if self._wanted.handle:
             self._ask_sasl()
+        elif shown is not None:
+            self._certificate(shown)
         else:
             self._phase = Phase.PASSWORD
             self._transport.write(wire.AUTHENTICATION_CLEARTEXT)
@@ -250,6 +256,23 @@ class Login:
         body = bytes(buffer[5 : length + 1])
         del buffer[: length + 1]
         return body
+
+    # Certificate
+
+    def _certificate(self, der: bytes) -> None:
+        """Log in whom TLS has proved. Whoever shows a certificate that is not good is refused."""
+        want = self._want()
+        try:
+            shown = self._context.logins.certificate(der, want.target, want.account)
+        except AuthenticationError as error:
+            why = str(error)
+            raise LoginRefusedError(
+                "28000",
+                f'certificate authentication failed for user "{want.account}": {why}',
+                f"Get another with: hoopgw certificate {want.target}",
+                why,
+            ) from error
+        self._done(shown.principal, "certificate", shown.node)
 
     # Token
 
@@ -375,13 +398,14 @@ class Login:
         assert self._wanted is not None
         return self._wanted
 
-    def _done(self, principal: Principal, method: str) -> None:
+    def _done(self, principal: Principal, method: str, credential: str = "") -> None:
         self._finish()
         self._on_done(
             LoggedIn(
                 wanted=self._want(),
                 principal=principal,
                 method=method,
+                credential=credential,
                 version=self._version,
                 rest=bytes(self._buffer),
             )

@@ -11,8 +11,8 @@ from twisted.internet.threads import deferToThread
 
 from hoopgw.cli.home import Home, Login
 from hoopgw.events import Principal
+from hoopgw.identity.keyfiles import load_log_key
 from hoopgw.link import identity
-from hoopgw.processes.recorder import signing_key
 from hoopgw.recording.recovery import open_log
 from hoopgw.store.rows import Request
 from tests.cli.support import Run, run
@@ -200,7 +200,7 @@ class AgentTests(CommandCase):
         """With a token that an administrator made; it is good once."""
         # An agent pins the log's key, so there must be a log.
         paths = self.config.paths
-        key = signing_key(paths.log_key)
+        key = load_log_key(paths.log_key)
         open_log(paths.log, key, self.config.name).writer.close()
         made = await self.hoopgw(ROOT, "agent", "token", "local")
         self.assertEqual(made.status, 0, made.errors)

@@ -151,6 +151,7 @@ class GatewayCase(TestCase):
     async def peer(self, **handlers: Callable[[Any], Any]) -> Peer:
         """Connect to the control socket, as a worker would."""
         endpoint = UNIXClientEndpoint(reactor, str(self.config.paths.control_socket))
+        handlers = {"trust": lambda _body: {}, **handlers}
         peer: Peer = await connectProtocol(endpoint, Peer(handlers, reactor))
         self.addCleanup(peer.close)
         return peer

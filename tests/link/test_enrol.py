@@ -74,14 +74,14 @@ class CertificateTests(SynchronousTestCase):
         return issue_agent(self.ca, self.authority.key, name, public, now, **options)
 
     def refused(self, certificate: x509.Certificate, now: float = NOW) -> None:
-        self.assertRaises(AuthenticationError, verify_agent, certificate, self.ca, moment(now))
+        self.assertRaises(AuthenticationError, verify_agent, certificate, [self.ca], moment(now))
 
     def test_an_agents_certificate_names_it(self) -> None:
-        self.assertEqual(verify_agent(self.issue(), self.ca, moment(NOW)), "local")
+        self.assertEqual(verify_agent(self.issue(), [self.ca], moment(NOW)), "local")
 
     def test_it_lasts_a_day(self) -> None:
         issued = self.issue()
-        verify_agent(issued, self.ca, moment(NOW + 86_399))
+        verify_agent(issued, [self.ca], moment(NOW + 86_399))
         self.refused(issued, NOW + 86_401)
         self.refused(issued, NOW - 301)
 
@@ -156,11 +156,11 @@ class RenewalTests(SynchronousTestCase):
 
     def refused(self, request: RenewRequest, now: float = NOW) -> None:
         ca = self.authority.certificate
-        self.assertRaises(AuthenticationError, verify_renewal, request, ca, now)
+        self.assertRaises(AuthenticationError, verify_renewal, request, [ca], now)
 
     def test_a_renewal_names_agent_serial_and_next_key(self) -> None:
         request = read(msgspec.json.encode(asdict(self.request)), RenewRequest)
-        found = verify_renewal(request, self.authority.certificate, NOW)
+        found = verify_renewal(request, [self.authority.certificate], NOW)
         self.assertEqual(found.name, "local")
         self.assertEqual(found.serial, self.agent.certificate.serial_number)
         self.assertEqual(found.key, self.next.public_key())
@@ -251,7 +251,7 @@ class Requests(BaseHTTPRequestHandler):
             enrolled = self.server.issue(request.name, requested_key(request.csr))
         else:
             ca = self.server.link.certificate
-            renewal = verify_renewal(read(body, RenewRequest), ca, time.time())
+            renewal = verify_renewal(read(body, RenewRequest), [ca], time.time())
             enrolled = self.server.issue(renewal.name, renewal.key)
         self.reply(200, msgspec.json.encode(asdict(enrolled)))
 

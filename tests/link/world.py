@@ -219,7 +219,7 @@ class World:
             reactor=self.reactor,
             clock=self.clock,
             signer=TicketSigner(self.ticket_key, self.clock.seconds),
-            ca=self.authority.certificate,
+            authorities=(self.authority.certificate,),
             agents={"orders": "local", "ledger": "local", "elsewhere": "remote"},
             check_certificate=check,
             agent_uids=frozenset({os.geteuid()}) if uids is None else uids,

@@ -56,6 +56,8 @@ class Wire:
     started: bytes | None = None
     closed: bool = False
     alpn: str | None = "postgresql"
+    shown: bytes | None = None
+    """The client's certificate."""
 
     @property
     def tls(self) -> Wire:
@@ -63,6 +65,10 @@ class Wire:
 
     def selected_alpn_protocol(self) -> str | None:
         return self.alpn
+
+    def getpeercert(self, *, binary_form: bool) -> bytes | None:
+        assert binary_form
+        return self.shown
 
     def write(self, data: bytes) -> None:
         if not self.closed:

@@ -28,7 +28,7 @@ class HeadsTests(ServiceTestCase):
         self.addCleanup(self.heads.stop)
         self.heads.start()
 
-    def told(self, note: bytes) -> None:
+    def told(self, note: bytes, _handovers: tuple[bytes, ...]) -> None:
         """Take a checkpoint."""
         self.seen.append(open_checkpoint(note, VERIFIER))
         told, self.next = self.next, Deferred()

@@ -18,8 +18,8 @@ from twisted.trial.unittest import TestCase
 
 from hoopgw.config import GatewayPaths
 from hoopgw.errors import RecorderError
-from hoopgw.identity.keyfiles import create_state
-from hoopgw.processes.recorder import FAILED, REFUSED, signing_key
+from hoopgw.identity.keyfiles import create_state, load_log_key
+from hoopgw.processes.recorder import FAILED, REFUSED
 from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.connection import over_unix
 from hoopgw.recording.notes import Verifier
@@ -58,7 +58,7 @@ class ProcessTestCase(TestCase):
         self.config.write_text(CONFIG)
         self.processes = Processes(self.folder)
         self.addCleanup(self.processes.stop)
-        self.verifier = Verifier("gw1", signing_key(self.paths.log_key).public_key())
+        self.verifier = Verifier("gw1", load_log_key(self.paths.log_key).public_key())
 
     def start(self, name: str = "recorder") -> Running:
         return self.processes.start_python(

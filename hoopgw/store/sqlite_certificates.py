@@ -1,0 +1,73 @@
+"""Certificates that were issued to callers, in SQLite: for the lists of those that were revoked.
+
+Whether a certificate was revoked is not written to its row: its lineage is looked up among what was
+ended, so that ending a log-in or a delegation ends all certificates of it at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define
+
+from hoopgw.store.rows import CertificateKind, CertificateRow
+from hoopgw.store.sealed import SealedDatabase
+from hoopgw.store.sqlite_rows import Column, Table
+
+REVOKED_LIMIT: Final = 100_000
+"""Certificates that a list names; they live an hour."""
+
+
+def _lineage(text: str) -> tuple[str, ...]:
+    return tuple(map(str, json.loads(text)))
+
+
+CERTIFICATES: Final = Table(
+    "certificates",
+    CertificateRow,
+    (
+        Column[CertificateRow]("serial", lambda c: f"{c.serial:x}", lambda text: int(text, 16)),
+        Column("kind", lambda c: c.kind),
+        Column("login", lambda c: c.login),
+        Column("lineage", lambda c: json.dumps(c.lineage), _lineage),
+        Column("issued", lambda c: c.issued),
+        Column("expires", lambda c: c.expires),
+    ),
+)
+
+
+@define(eq=False)
+class SqliteCertificates:
+    """Implements `CertificateStore` on SQLite."""
+
+    _db: SealedDatabase
+
+    def keep(self, row: CertificateRow, limit: int) -> bool:
+        """Insert, unless there are too many."""
+        with self._db.transaction():
+            count = "SELECT count(*) FROM certificates WHERE login = ? AND expires > ?"
+            if int(self._db.rows(count, row.login, row.issued)[0][0]) >= limit:
+                return False
+            self._db.insert(CERTIFICATES, row)
+        return True
+
+    def find(self, serial: int) -> CertificateRow | None:
+        """Read one."""
+        return self._db.one(CERTIFICATES, "serial = ?", f"{serial:x}")
+
+    def revoked(self, kind: CertificateKind, now: float) -> Sequence[int]:
+        """Look up the lineages of those that have not ended.
+
+        Their seals are not looked at: a row that was changed to be revoked does no harm.
+        """
+        found = self._db.rows(
+            "SELECT serial FROM certificates WHERE kind = ? AND expires > ? AND EXISTS"
+            " (SELECT 1 FROM json_each(lineage) AS l JOIN revoked AS r ON r.node = l.value)"
+            " ORDER BY serial LIMIT ?",
+            kind,
+            now,
+            REVOKED_LIMIT,
+        )
+        return [int(row[0], 16) for row in found]
