@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve
 from joserfc.jwk import OKPKey
 
-from hoopgw.events import Principal
+from hoopgw.events import Origin, Principal
 from hoopgw.identity.tokens import target_audience
 from hoopgw.policy.decision import Remedy
 from hoopgw.store.rows import Request
@@ -24,7 +24,7 @@ from tests.control.gateway_case import (
     GatewayCase,
     soon,
 )
-from tests.store.values import DBA, ask, digest, person
+from tests.store.values import DBA, ask, digest, hop, person, principal
 
 
 class RequestTests(GatewayCase):
@@ -62,6 +62,19 @@ class RequestTests(GatewayCase):
         refused = await self.call("POST", f"/v1/requests/{filed.id}/approve", agent)
         self.assertEqual(refused.status, 404)  # an agent of an approver does not even see it
         self.assertEqual(self.store.votes(filed.id), [])
+
+    async def test_nobody_approves_for_the_job_that_one_set_off(self) -> None:
+        """Carol pushed the button: she sees what the job asks, and somebody else decides."""
+        job = soon(principal(hop("deploy", kind="workload")))
+        behind = Origin(persons=frozenset({CAROL.root.id}), attributes=(("run_id", "7"),))
+        filed = self.file("delete 1", evolve(job, origin=behind))
+        path = f"/v1/requests/{filed.id}"
+        one = await self.call("GET", path, CAROL)
+        self.assertEqual((one.status, one.body["may_approve"]), (200, False))
+        refused = await self.call("POST", f"{path}/approve", CAROL)
+        self.assertEqual((refused.status, refused.body["error"]), (403, "refused"))
+        done = await self.call("POST", f"{path}/approve", DAVE)
+        self.assertEqual((done.status, done.body["state"]), (200, "approved"))
 
     async def test_an_administrator_sees_but_does_not_approve(self) -> None:
         filed = self.file("delete 1")

@@ -205,6 +205,15 @@ class KeySetTests(SynchronousTestCase):
             {"r": "RS256", "e": None, "o": "EdDSA"},
         )
 
+    def test_other_uses(self) -> None:
+        """Who asks says which count; a key's owner comes out with it."""
+        member = public_jwk(rsa_key(), "r", use="jwt-svid", issuer="https://idp.example")
+        found = read_key_set({"keys": [member]}, ("jwt-svid",))
+        self.assertEqual(found["r"].issuer, "https://idp.example")
+        for wrong in (member | {"use": ["jwt-svid"]}, member | {"use": 1}, member | {"issuer": 1}):
+            self.assertRaises(AuthenticationError, read_key_set, {"keys": [wrong]}, ("jwt-svid",))
+        self.assertRaises(AuthenticationError, read_key_set, {"keys": [member]})
+
     def test_left_out(self) -> None:
         """What is not for signatures, weak, private, symmetric or broken is as if not there."""
         good = public_jwk(rsa_key(), "bad")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.identity.jose import PublicKey
-from hoopgw.identity.keys import DEADLINE, FRESH, PAUSE, STALE, IssuerKeys
+from hoopgw.identity.keys import DEADLINE, DOCUMENT_LIMIT, FRESH, PAUSE, STALE, IssuerKeys
 from tests.identity.forge import ISSUER, NOW, key_set, public_jwk, rsa_key, settings
 
 KEYS_URL = ISSUER + "/keys"
@@ -277,3 +278,62 @@ class DiscoveryTests(KeysTestCase):
         self.fetch.describe(issuer=issuer)
         self.successResultOf(Deferred.fromCoroutine(keys.find("one")))
         self.assertEqual(self.fetch.asked, [DISCOVERY_URL, KEYS_URL])
+
+
+class ConfiguredTests(KeysTestCase):
+    """Issuers without discovery."""
+
+    def test_a_url(self) -> None:
+        """It is asked at once, and again when it is time."""
+        elsewhere = "https://kube.example/openid/v1/jwks"
+        self.fetch.answers[elsewhere] = key_set(public_jwk(rsa_key("one"), "one"))
+        self.keys = IssuerKeys(settings(jwks_url=elsewhere), self.fetch, self.clock)
+        self.assert_found("one")
+        self.clock.advance(FRESH)
+        self.fetch.answers[elsewhere] = UnavailableError("gone")
+        self.assert_found("one")
+        self.clock.advance(FRESH)
+        self.assert_found("one")
+        self.assertEqual(self.fetch.asked, [elsewhere] * 3)
+
+    def test_a_file(self) -> None:
+        """It is read as it is now; one that broke or went away takes nothing back for a day."""
+        file = Path(self.mktemp())
+        file.write_bytes(key_set(public_jwk(rsa_key("one"), "one")))
+        self.keys = IssuerKeys(settings(jwks_file=file), self.fetch, self.clock)
+        self.assert_found("one")
+        two = key_set(public_jwk(rsa_key("two"), "two"))
+        for content in (b"", b"{}", b'{"keys": []}', b" " * (DOCUMENT_LIMIT + 1), None):
+            if content is None:
+                file.unlink()
+            else:
+                file.write_bytes(content)
+            self.clock.advance(FRESH)
+            self.assert_found("one")
+        file.write_bytes(two)
+        self.clock.advance(FRESH)
+        self.assert_found("two")
+        self.assert_unknown("one")
+        file.unlink()
+        self.clock.advance(STALE)
+        self.assert_unavailable("two")
+        self.assertEqual(self.fetch.asked, [])
+
+    def test_a_bundle_of_spiffe(self) -> None:
+        """Its keys for tokens count, those for certificates do not."""
+        file = Path(self.mktemp())
+        spiffe = settings(
+            type="spiffe", issuer="", client_id="", trust_domain="x.example", jwks_file=file
+        )
+        one, two, three = (rsa_key(name) for name in ("one", "two", "three"))
+        file.write_bytes(
+            key_set(
+                public_jwk(one, "one", use="jwt-svid"),
+                public_jwk(two, "two", use="x509-svid"),
+                public_jwk(three, "three", use=None),
+            )
+        )
+        self.keys = IssuerKeys(spiffe, self.fetch, self.clock)
+        self.assert_found("one")
+        self.assert_unknown("two")
+        self.assert_unknown("three")
