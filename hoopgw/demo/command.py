@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hoopgw.demo.issuer import Issuer
 from hoopgw.demo.processes import DemoError
@@ -26,6 +27,8 @@ class CommandLine:
     home: Path
     gateway: str
     ca: Path
+    more: Mapping[str, str] = field(factory=dict)
+    """More of the environment."""
 
     def variables(self) -> dict[str, str]:
         """Return what makes `hoopgw` this person's."""
@@ -38,7 +41,7 @@ class CommandLine:
     def environment(self) -> dict[str, str]:
         """Return a whole environment with `variables` in it."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "HOOPGW_"))}
-        return {**kept, **self.variables()}
+        return {**kept, **self.more, **self.variables()}
 
     def attempt(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run the command and return how it went."""
