@@ -74,6 +74,15 @@ def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
             ],
         ),
         (
+            "As alice again: an agent of hers, that has an agent of its own, that has psql",
+            [
+                f"{tool} delegate --to planner --allow {TARGET}:Postgres::read --ttl 10m -- bash",
+                f"{tool} delegate --to db-migrator --account app_reader -- {psql} service={TARGET}",
+                f"{tool} chains list        # in another terminal, as alice",
+                f"{tool} chains revoke NODE",
+            ],
+        ),
+        (
             "The AI agent, with a token of its own",
             [
                 become.format("planner"),

@@ -7,7 +7,6 @@ own, and the client knows nothing of it.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shlex
@@ -145,8 +144,7 @@ class PsqlClient:
 
     @property
     def _psql(self) -> tuple[str, ...]:
-        options = ("-Xw", "-v", "VERBOSITY=verbose", "-P", "pager=off", "-t")
-        return (str(self.program), *options, f"service={self.target}")
+        return (str(self.program), "-Xwt", "-v", "VERBOSITY=verbose", f"service={self.target}")
 
 
 @define(eq=False)
@@ -193,6 +191,7 @@ class NestedStory:
 
     def revoked(self) -> None:
         """Take the planner's delegation back while the migrator's client works."""
+        self._typed(self.client.stays)
         with _Live.start(self.alice, self._line(self.client.stays), self.client) as live:
             live.wait_until_live()
             planner = self._planner()
@@ -219,14 +218,27 @@ class NestedStory:
             bool(found), "the records name all of them, in order", seen="\n".join(sorted(trails))
         )
 
+    @property
+    def _planner_options(self) -> list[str]:
+        return ["--to", "planner", *self.client.to_planner, "--purpose", self._purpose, "--quiet"]
+
+    @property
+    def _migrator_options(self) -> list[str]:
+        return ["--to", "db-migrator", *self.client.to_migrator, "--quiet"]
+
     def _line(self, command: Sequence[str]) -> list[str]:
         """Return the command line: a delegation inside of a delegation."""
-        migrator = ["delegate", "--to", "db-migrator", "--quiet", *self.client.to_migrator, "--"]
-        planner = ["delegate", "--to", "planner", "--quiet", "--purpose", self._purpose]
-        return [*planner, *self.client.to_planner, "--", *_HOOPGW, *migrator, *command]
+        migrator = [*_HOOPGW, "delegate", *self._migrator_options, "--", *command]
+        return ["delegate", *self._planner_options, "--", *migrator]
+
+    def _typed(self, command: Sequence[str]) -> None:
+        """Show who starts whom."""
+        self.stage.typed("alice", f"hoopgw delegate {shlex.join(self._planner_options)} --")
+        self.stage.typed("planner", f"hoopgw delegate {shlex.join(self._migrator_options)} --")
+        self.stage.typed("db-migrator", shlex.join([Path(command[0]).name, *command[1:]]))
 
     def _run(self, command: Sequence[str]) -> Answer:
-        self.stage.typed("alice", "hoopgw " + _shown(self._line(command)))
+        self._typed(command)
         done = self.alice.attempt(*self._line(command))
         answer = Answer(output=done.stdout, errors=done.stderr, status=done.returncode)
         self.stage.shown(answer.output + answer.errors)
@@ -311,9 +323,3 @@ class _Live:
                 self._last = time.monotonic()
                 self._live.set()
         self._live.set()
-
-
-def _shown(line: Sequence[str]) -> str:
-    """Return a command line as somebody would type it."""
-    text = shlex.join(line).replace(shlex.join(_HOOPGW), "hoopgw")
-    return text.replace(os.sep.join((str(Path(sys.executable).parent), "")), "")

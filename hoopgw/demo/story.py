@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
@@ -17,6 +18,7 @@ from hoopgw.demo.client import Answer, Psql
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.data import CANCELLED, CUSTOMERS, customers
 from hoopgw.demo.leaks import processes_below, search
+from hoopgw.demo.nested import NestedStory, PsqlClient, StoryClient
 from hoopgw.demo.settings import TARGET
 from hoopgw.demo.stack import Demo
 from hoopgw.demo.stage import Stage
@@ -29,6 +31,15 @@ DELETE: Final = "DELETE FROM orders WHERE status = 'cancelled'"
 DELETE_MORE: Final = "DELETE FROM orders WHERE status = 'returned'"
 COUNT: Final = "SELECT status, count(*) FROM orders GROUP BY 1 ORDER BY 1"
 _PATIENCE: Final = 30.0
+
+
+def story_clients(psql: Path) -> tuple[StoryClient, ...]:
+    """Return the clients for which the story of nested agents is told."""
+    return (
+        PsqlClient(
+            program=psql, target=TARGET, account="app_writer", select=COUNT, write=DELETE_MORE
+        ),
+    )
 
 
 @define(eq=False)
@@ -55,6 +66,7 @@ class Story:
             ("She deletes; it is held until somebody else approves", self.approved_delete),
             ("Bob says no to another one", self.denied_delete),
             ("An AI agent reads, and may not write", self.agent_reads),
+            ("Alice's planner has a migrator, and the migrator has psql", self.nested_agents),
             ("What was recorded, replayed and verified", self.evidence),
             ("The gateway knows no credential of the target", self.no_credentials),
         )
@@ -197,6 +209,16 @@ class Story:
         )
         zero = self.demo.cluster.ask("SELECT count(*) FROM orders WHERE amount = 0")
         self.stage.check(zero == "0", "and did not")
+
+    def nested_agents(self) -> None:
+        """Delegate twice, with each protocol's own client at the end."""
+        for client in story_clients(self.demo.psql):
+            NestedStory(
+                alice=self.alice,
+                client=client,
+                stage=self.stage,
+                sessions=lambda: self.bob.json("sessions", "list", "--limit", "100")["sessions"],
+            ).perform()
 
     def evidence(self) -> None:
         """List, replay and verify."""
