@@ -205,6 +205,49 @@ class CallerCertificate:
     node: str
 
 
+class Purse(Protocol):
+    """What one session may still use, if some hop of its chain was given a budget."""
+
+    def spend(self, names: Sequence[str]) -> bool:
+        """Use one of each amount (`hoopgw.events.AMOUNTS`) at once, if it is at hand.
+
+        False where `fund` must be asked; False, too, if rows or bytes are used up.
+        """
+        ...
+
+    def fund(self, names: Sequence[str]) -> Deferred[str]:
+        """Use one of each amount, after asking for more.
+
+        Fires with nothing, or with a text for the caller that says whose budget is used up. Fails
+        with `UnavailableError` if that cannot be known now.
+        """
+        ...
+
+    def room(self, name: str) -> int | None:
+        """Return how much may be used yet, as far as is known; None is no limit."""
+        ...
+
+    def used(self, amounts: Mapping[str, int]) -> None:
+        """Count what was used: rows and bytes of an answer."""
+        ...
+
+    def exhausted(self, name: str) -> str:
+        """Say for the caller whose budget of an amount is used up."""
+        ...
+
+    def close(self) -> None:
+        """Take note that the session is over."""
+        ...
+
+
+class Budgets(Protocol):
+    """Where budgets are charged."""
+
+    def open(self, principal: Principal) -> Purse | None:
+        """Return what a new session may use; None, and nothing to do, if there is no budget."""
+        ...
+
+
 @frozen(kw_only=True)
 class SessionPassword:
     """A stored SCRAM-SHA-256 verifier (RFC 5803), and whom it logs in."""
@@ -332,6 +375,7 @@ class GatewayContext:
     policy: Policy
     recorder: Recorder
     reviews: Reviews
+    budgets: Budgets
     link: Link
     logins: Logins
     sessions: Sessions

@@ -6,7 +6,7 @@ is refused with a text and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import define, evolve, field
@@ -14,10 +14,11 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
-from hoopgw.control.delegations import Delegations
+from hoopgw.control.delegations import REVOKED_FOR, Delegations
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.granting import Granting
 from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.events import AMOUNTS, Node
 from hoopgw.grants.calls import RefusedCall
 from hoopgw.identity.tokens import TokenSigner
 from hoopgw.ipc import Body, Handler, Peer
@@ -25,7 +26,7 @@ from hoopgw.reviews.docket import Ask, Docket
 from hoopgw.reviews.rules import groups_asked
 from hoopgw.store.coding import context_from_dict, remedies_from_list
 from hoopgw.store.rows import Request, SessionHead, Store, Vote
-from hoopgw.wire_values import principal_from_dict, principal_to_dict
+from hoopgw.wire_values import node_from_dict, principal_from_dict, principal_to_dict
 
 log = Logger()
 
@@ -71,6 +72,8 @@ class WorkerCalls:
             "grant_use": self._checked(self._grant_use),
             "grant_used": self._checked(self._grant_used),
             "call_refused": self._checked(self._call_refused),
+            "budget_take": self._checked(self._budget_take),
+            "budget_return": self._checked(self._budget_return),
             "review_ask": self._checked(self._review_ask),
             "review_alive": self._checked(self._review_alive),
             "review_consume": self._checked(self._review_consume),
@@ -191,6 +194,15 @@ class WorkerCalls:
         )
         return {}
 
+    def _budget_take(self, body: Body) -> Body:
+        nodes, wanted = _budgeted(body["nodes"]), _amounts(body["wanted"])
+        taken = self._store.nodes.take(nodes, wanted, self._now() + REVOKED_FOR)
+        return {"given": dict(taken.given), "left": dict(taken.left), "short": dict(taken.short)}
+
+    def _budget_return(self, body: Body) -> Body:
+        self._store.nodes.give_back(_budgeted(body["nodes"]), _amounts(body["amounts"]))
+        return {}
+
     def _review_ask(self, body: Body) -> Body:
         request = self._docket.file(
             Ask(
@@ -278,6 +290,17 @@ class WorkerCalls:
     def _metrics(self, body: Body) -> Body:
         self._fleet.report_counters(self, body["values"])
         return {}
+
+
+def _budgeted(values: Iterable[Mapping[str, Any]]) -> list[Node]:
+    return [node_from_dict(value) for value in values]
+
+
+def _amounts(values: Mapping[str, Any]) -> dict[str, int]:
+    """Return amounts as a worker says them. Raises `ValueError`."""
+    if any(name not in AMOUNTS or type(amount) is not int for name, amount in values.items()):
+        raise ValueError("not amounts of a budget")
+    return dict(values)
 
 
 def _unknown(request: str) -> Body:

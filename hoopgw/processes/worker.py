@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw import config, registry
+from hoopgw.control.budgets import ControlBudgets
 from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
 from hoopgw.control.granted import WorkerGrants
@@ -89,6 +90,7 @@ class Worker:
     grants: GrantView = field(init=False)
     granted: WorkerGrants = field(init=False)
     reviews: ReviewDesk = field(init=False)
+    budgets: ControlBudgets = field(init=False)
     sessions: SessionRegistry = field(init=False)
     link: LinkHub = field(init=False)
     heads: LogHeads = field(init=False)
@@ -132,6 +134,7 @@ class Worker:
             self.name,
         )
         self.reviews = ReviewDesk(self.control, reactor)
+        self.budgets = ControlBudgets(self.control)
         self.sessions = SessionRegistry(
             self.control,
             reactor,
@@ -238,6 +241,7 @@ class Worker:
             policy=self.policy,
             recorder=CountingRecorder(self.recorder, self.counters),
             reviews=self.reviews,
+            budgets=self.budgets,
             link=self.link,
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,

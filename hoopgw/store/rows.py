@@ -124,6 +124,17 @@ class NodeRow:
     """When it may be forgotten."""
 
 
+@frozen(kw_only=True)
+class Taken:
+    """What was charged to all budgets of a lineage, by names of `hoopgw.events.AMOUNTS`."""
+
+    given: Mapping[str, int]
+    left: Mapping[str, int]
+    """What the tightest budget has left."""
+    short: Mapping[str, str]
+    """The delegation whose budget that is."""
+
+
 class NodeStore(Protocol):
     """Delegations and their budgets. Each call raises `UnavailableError`, as the store's."""
 
@@ -143,9 +154,7 @@ class NodeStore(Protocol):
         """Count the delegations of one root that have not ended."""
         ...
 
-    def take(
-        self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float
-    ) -> Mapping[str, int]:
+    def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:
         """Charge all nodes that have a budget with as much of what is wanted as each has left.
 
         Args:

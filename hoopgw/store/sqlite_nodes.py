@@ -12,7 +12,7 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from hoopgw.events import AMOUNTS, Node
-from hoopgw.store.rows import NodeRow
+from hoopgw.store.rows import NodeRow, Taken
 from hoopgw.store.sealed import SealedDatabase
 from hoopgw.store.sqlite_rows import Column, Table
 
@@ -94,21 +94,24 @@ class SqliteNodes:
         rows = self._db.rows("SELECT count(*) FROM nodes WHERE root = ? AND expires > ?", root, now)
         return int(rows[0][0])
 
-    def take(
-        self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float
-    ) -> Mapping[str, int]:
+    def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:
         """Charge every node that has a budget, with what the tightest of them has left."""
+        given, left, short = dict(wanted), dict[str, int](), dict[str, str]()
         with self._db.transaction():
             spent = {node.id: self._spent(node.id, expires) for node in nodes if node.budget}
-            given = dict(wanted)
-            for node in nodes:
-                for name, amount in given.items():
+            for name in wanted:
+                for node in nodes:
                     limit = None if node.budget is None else getattr(node.budget, name)
-                    if limit is not None:
-                        left = limit - spent[node.id].amounts.get(name, 0)
-                        given[name] = max(0, min(amount, left))
+                    if limit is None:
+                        continue
+                    room = max(0, limit - spent[node.id].amounts.get(name, 0))
+                    if name not in left or room < left[name]:
+                        left[name], short[name] = room, node.id
+                if name in left:
+                    given[name] = max(0, min(given[name], left[name]))
+                    left[name] -= given[name]
             self._charge(spent.values(), given, expires)
-        return given
+        return Taken(given=given, left=left, short=short)
 
     def give_back(self, nodes: Sequence[Node], amounts: Mapping[str, int]) -> None:
         """Take off what was taken and not used."""

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres import wire
 from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
+from hoopgw_postgres.funding import rows_exceeded
 from hoopgw_postgres.parameters import PINNED, SHOWN_PARAMETERS
 from hoopgw_postgres.statements import Facts
 from hoopgw_postgres.withheld import withhold
@@ -191,7 +192,7 @@ class Answers:
     def _special_rows(self, data: memoryview, at: int, running: Running) -> int:
         """Mask, count or drop the whole rows from ``at`` on; return where they end."""
         self._credit(data, at)
-        if running.masker is not None and running.max_rows is None:
+        if running.masker is not None and running.room is None:
             return self._masked_rows(data, at, running, running.masker)
         first, kind, size, rows = at, data[at], len(data), 0
         room = running.room
@@ -332,7 +333,7 @@ class Answers:
         tag = bytes(data[at + 5 : end - 1]).decode("utf-8", "replace")
         instead = None
         if running.over:
-            instead = self._rows_exceeded(running)
+            instead = rows_exceeded(running)
         else:
             running.outcome = tag or ("SUSPENDED" if data[at] == 0x73 else "EMPTY")
         running.masker = None
@@ -354,16 +355,6 @@ class Answers:
             running.portal.shown += running.rows
         self._finished(running)
 
-    def _rows_exceeded(self, running: Running) -> bytes:
-        running.outcome = "ERROR 54000"
-        return wire.report(
-            b"E",
-            "ERROR",
-            "54000",
-            f"the policy shows at most {running.max_rows} rows of this statement",
-            hint="Add a LIMIT.",
-        )
-
     def _error(self, data: memoryview, at: int, end: int) -> bytes | None:
         flow, pending = self._flow, self._flow.pending
         fields = wire.parse_report(data[at + 5 : end])
@@ -384,7 +375,7 @@ class Answers:
         if running is not None:
             running.masker = None
             if running.over:
-                instead = self._rows_exceeded(running)
+                instead = rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
         if head.silent and not self.told_fatal:

@@ -18,10 +18,12 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
 from hoopgw.policy.decision import Allow, Deny, Review
+from hoopgw.spi import Purse
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import Asked, Flow, Prepared, Running, Step, Work
+from hoopgw_postgres.funding import bound, price
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import OUTDATED, Judge, Judged, schemas_of
 from hoopgw_postgres.watch import PATIENCE, Watch
@@ -47,6 +49,7 @@ class Dispatch:
         resume: called when what was undecided is decided.
         end: ends the session with a FATAL error: SQLSTATE, text, reason for the record.
         watch: over what is masked; None if nothing is.
+        purse: what operations are paid from; None if there is no budget.
 
     """
 
@@ -60,6 +63,7 @@ class Dispatch:
         resume: Callable[[], None],
         end: Callable[[str, str, str], None],
         watch: Watch | None,
+        purse: Purse | None,
     ) -> None:
         self._flow = flow
         self._target = target
@@ -75,6 +79,7 @@ class Dispatch:
         self.copying: Running | None = None
         """The COPY FROM STDIN that was forwarded last."""
         self._watch = watch
+        self._purse = purse
         self._impossible = b"hoopgw_refused_" + secrets.token_hex(8).encode()
 
     def flush(self) -> None:
@@ -233,7 +238,35 @@ class Dispatch:
         self._resume()
 
     def run(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
-        """Record the decision on what would run, then do what it says."""
+        """Pay for what would run, record the decision on it, then do what that says."""
+        purse = self._purse
+        if purse is not None:
+            wanted = price(judged, self._flow)
+            if wanted and not purse.spend(wanted):
+                self.flush()
+                self._wait(self._fund(purse.fund(wanted), asked, bytes(frame), judged))
+                return
+        self._paid(asked, frame, judged)
+
+    async def _fund(
+        self, funded: Deferred[str], asked: Asked, frame: bytes, judged: Judged
+    ) -> None:
+        """Go on when more of a budget was taken, or refuse."""
+        try:
+            short = await funded
+            refused = refusals.used_up(short)
+        except UnavailableError as error:
+            short, refused = str(error), refusals.not_charged(error)
+        if self._flow.over:
+            return
+        self.undecided = None  # it may have to wait for people
+        if not short:
+            self._paid(asked, frame, judged)
+            return
+        self._journal.denied_by_gateway(judged, asked, short)
+        self._refuse_step(asked.step, refused)
+
+    def _paid(self, asked: Asked, frame: bytes | memoryview, judged: Judged) -> None:
         try:
             self._carry_out(asked, frame, judged)
         except RecorderError as error:
@@ -317,6 +350,8 @@ class Dispatch:
         running = Running(judged, asked.text, intent, self._journal.now(), None)
         if judged.max_rows is not None:
             self._limit(running, asked, judged)
+        if self._purse is not None:
+            bound(running, self._purse)
         work = Work(asked.step, running)
         work.portal = asked.portal
         if self._watch is not None and asked.step is Step.EXECUTE:

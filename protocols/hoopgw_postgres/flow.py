@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from hoopgw.spi import Purse
 from hoopgw_postgres.judge import Judged
 from hoopgw_postgres.names import Names
 
@@ -72,6 +73,8 @@ class Running:
     over = False
     """Its rows are dropped: it has shown as many as it may."""
     masker: Masker | None = None
+    purse: Purse | None = None
+    """What its rows are paid from, if there is a budget of rows."""
     looked = False
     """Whether a masker was looked for: the target has said what comes."""
     portal: Portal | None = None
@@ -95,15 +98,19 @@ class Running:
     @property
     def room(self) -> int | None:
         """How many rows it may show yet; None is no limit."""
-        if self.max_rows is None:
-            return None
-        shown = 0 if self.portal is None else self.portal.shown
-        return max(0, self.max_rows - shown - self.rows)
+        room = None
+        if self.max_rows is not None:
+            shown = 0 if self.portal is None else self.portal.shown
+            room = max(0, self.max_rows - shown - self.rows)
+        if self.purse is not None:
+            paid = max(0, (self.purse.room("rows") or 0) - self.rows)
+            room = paid if room is None else min(room, paid)
+        return room
 
     @property
     def plain(self) -> bool:
         """Whether rows pass as they are."""
-        return self.masker is None and self.max_rows is None
+        return self.masker is None and self.max_rows is None and self.purse is None
 
     def keep(self, data: bytes | memoryview) -> None:
         """Count bytes that went to the client, and keep the first of them."""

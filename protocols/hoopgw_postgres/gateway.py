@@ -20,7 +20,7 @@ from hoopgw.events import Principal
 from hoopgw.policy.decision import Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
-from hoopgw.spi import GatewayContext, OpenTarget
+from hoopgw.spi import GatewayContext, OpenTarget, Purse
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.admission import ConnectRefusedError, admit
@@ -132,6 +132,7 @@ class ClientConnection(Protocol):
         self._session: Session | None = None
         self._opening: Deferred[None] | None = None
         self._opened: OpenTarget | None = None
+        self._purse: Purse | None = None
         self._early = bytearray()
         self._id = ""
         self._pid = 0
@@ -180,6 +181,8 @@ class ClientConnection(Protocol):
             self._opening.cancel()
         if self._session is not None:
             self._session.client_lost()
+        if self._purse is not None:
+            self._purse.close()
 
     def turn_away(self) -> None:
         """Close: others want to log in, too."""
@@ -283,7 +286,17 @@ class ClientConnection(Protocol):
             self._id,
         )
         watch = Watch(context.clock, masks) if masks is not None and masks.hides else None
-        session = Session(self._leg, opened, judge, journal, context.reviews, watch, self._over)
+        self._purse = context.budgets.open(login.principal)
+        session = Session(
+            self._leg,
+            opened,
+            judge,
+            journal,
+            context.reviews,
+            watch,
+            self._over,
+            self._purse,
+        )
         journal.started()
         journal.connected(operation, verdict)
         self._record_sights(journal, login.principal, place, verdict)

@@ -153,6 +153,21 @@ def not_recorded(reason: Exception) -> bytes:
     )
 
 
+def used_up(reason: str) -> bytes:
+    """Encode the error for what a budget does not hold any more."""
+    return error(
+        "53400",
+        reason,
+        hint="Who was given the budget needs a new delegation, with another key and a budget of"
+        " its own, from whoever started it. Policies and approvals do not add to a budget.",
+    )
+
+
+def not_charged(reason: Exception) -> bytes:
+    """Encode the error for what did not run, because nobody knows what the budget has left."""
+    return error("57P03", f"not run, because its budget cannot be charged: {reason}")
+
+
 def no_statement(name: str) -> str:
     """Say that a statement is not there, as PostgreSQL does."""
     return f'prepared statement "{name}" does not exist'

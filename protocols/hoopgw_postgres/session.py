@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
 from hoopgw.sessions.gates import Hold, ReadGate
-from hoopgw.spi import OpenTarget
+from hoopgw.spi import OpenTarget, Purse
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers
@@ -34,6 +34,7 @@ from hoopgw_postgres.flow import (
     Step,
     Work,
 )
+from hoopgw_postgres.funding import charging
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged
 from hoopgw_postgres.names import Names
@@ -60,6 +61,7 @@ class Session:
         reviews: where people are asked.
         watch: over how answers are masked; None if nothing is.
         on_over: called once, with the reason, when both legs are closed.
+        purse: what operations are paid from; None if there is no budget.
 
     """
 
@@ -72,6 +74,7 @@ class Session:
         reviews: Any,
         watch: Watch | None,
         on_over: Callable[[str], None],
+        purse: Purse | None = None,
     ) -> None:
         self._client = client
         self._target: DataTransport = opened.leg
@@ -83,11 +86,11 @@ class Session:
         self._on_over = on_over
         self._flow = flow = Flow()
         self._answers = answers = Answers(
-            flow, client.write, masks, journal.finished, opened.cancel
+            flow, client.write, masks, charging(journal.finished, purse), opened.cancel
         )
         asking = Asking(reviews, judge.principal, journal.session, answers.inject)
         self._dispatch = Dispatch(
-            flow, self._target, judge, journal, asking, self._resume, self.end, watch
+            flow, self._target, judge, journal, asking, self._resume, self.end, watch, purse
         )
         self._client_gate = ReadGate(client)
         self._target_gate = ReadGate(self._target)
@@ -95,7 +98,7 @@ class Session:
         self._need = 0
         """Bytes that the buffer must have before it is worth a look."""
         self._at_once: AtOnce | None = None
-        if masks is None and not journal.strict:
+        if masks is None and not journal.strict and purse is None:
             self._at_once = AtOnce(flow, answers, client, self._target, judge, journal)
         self._leaving = False
 

@@ -10,7 +10,7 @@ import pytest
 from attrs import define, field
 from joserfc.jwk import OKPKey
 
-from hoopgw.events import Cap
+from hoopgw.events import Budget, Cap
 from hoopgw.identity.hops import HopClaims, mint_hop, node_id, prove
 from hoopgw.identity.jose import parse
 from hoopgw.identity.tokens import target_audience
@@ -180,3 +180,31 @@ def test_a_password_is_good_once_and_for_one_target(story: Story) -> None:
         story.password("migrator").replace("~", "~" + story.chains["reporter"].split("~")[1] + "~"),
     ):
         assert client.refusal(rig, bad) is not None
+
+
+def test_a_budget_counts_for_the_whole_subtree(story: Story) -> None:
+    """Each session on its own, and each child, is charged to who has the budget."""
+    rig, client = story.rig, story.client
+    story.delegate("alice", "frugal", budget=Budget(operations=2))
+    story.delegate("frugal", "child")
+    story.delegate("frugal", "twin")
+    assert client.refusal(rig, story.password("child")) is None
+    assert client.refusal(rig, story.password("frugal")) is None
+    for who in ("twin", "child", "frugal"):
+        said = client.refusal(rig, story.password(who))
+        assert said is not None
+        assert "the budget of frugal is used up: 2 operations" in said
+    assert client.refusal(rig, story.password("planner")) is None
+
+
+def test_caps_hold_whatever_was_promised(story: Story) -> None:
+    """A child of one that may reach another target only does not reach this one."""
+    rig, client = story.rig, story.client
+    elsewhere = (Cap(target="elsewhere", actions=frozenset({"*"})),)
+    everything = (Cap(target="*", actions=frozenset({"*"})),)
+    story.delegate("alice", "narrow", caps=elsewhere)
+    story.delegate("narrow", "greedy", caps=everything)
+    for who in ("narrow", "greedy"):
+        said = client.refusal(rig, story.password(who))
+        assert said is not None
+        assert "the caps that alice gave narrow do not cover" in said

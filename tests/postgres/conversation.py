@@ -14,7 +14,7 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sight, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
-from hoopgw.spi import OpenTarget, ReviewOutcome, TargetSettings
+from hoopgw.spi import OpenTarget, Purse, ReviewOutcome, TargetSettings
 from hoopgw_postgres import wire
 from hoopgw_postgres.analysis import Analyser
 from hoopgw_postgres.journal import Journal, Opening
@@ -161,6 +161,7 @@ class Conversation:
         policy: Any = None,
         principal: Principal = ALICE,
         inputs: InputBook | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.client, self.target = FakeLeg(), FakeLeg()
         self.policy = FakePolicy() if policy is None else policy
@@ -201,6 +202,7 @@ class Conversation:
             self.reviews,
             watch,
             self.over.append,
+            purse,
         )
         self.session.start(b"")
 

@@ -1,0 +1,213 @@
+"""What the sessions of a worker may still use of budgets, leased from control in pieces.
+
+Control keeps what each delegation with a budget has used, together with all below it; a worker
+takes some of what is left in advance, so that not every operation needs a call. Sessions of the
+same delegations share one account in a worker. What was leased and not used goes back when the
+last of them ends; what a worker held that died counts as used.
+
+Rows and bytes are counted when they have gone to the client, so sessions that run at the same time
+can pass a budget by what each had under way, and no more: see `Account.room`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.control.client import ControlClient
+from hoopgw.events import AMOUNTS, Node, Principal
+from hoopgw.ipc import Body
+from hoopgw.wire_values import node_to_dict
+
+log = Logger()
+
+_PIECES: Final = 20
+"""A lease is this part of the smallest budget, or what `_MOST` says."""
+_MOST: Final = {"operations": 200, "rows": 50_000, "bytes": 16 * 2**20, "reviews": 1}
+
+Budgeted: TypeAlias = tuple[Node, ...]
+"""The delegations of a lineage that have a budget."""
+
+
+@define(eq=False)
+class ControlBudgets:
+    """Implements `hoopgw.spi.Budgets`."""
+
+    _control: ControlClient
+    _accounts: dict[Budgeted, Account] = field(factory=dict, init=False, repr=False)
+
+    def open(self, principal: Principal) -> Account | None:
+        """Return what a session of a principal may use; None if nobody has set a limit."""
+        nodes = tuple(node for node in principal.nodes if node.budget is not None)
+        if not nodes:
+            return None
+        account = self._accounts.get(nodes)
+        if account is None:
+            names = {
+                node.id: hop.name
+                for hop, node in zip(principal.chain[1:], principal.nodes, strict=True)
+            }
+            account = Account(self._control, nodes, names, self._forget)
+            self._accounts[nodes] = account
+        account.sessions += 1
+        return account
+
+    def _forget(self, account: Account) -> None:
+        self._accounts.pop(account.nodes, None)
+
+
+@define(eq=False)
+class Account:
+    """What one lineage may use here. Implements `hoopgw.spi.Purse`, once for each session."""
+
+    _control: ControlClient
+    nodes: Budgeted
+    _names: Mapping[str, str]
+    """Delegations to the names of who acts in them."""
+    _forget: Callable[[Account], None]
+    sessions: int = field(default=0, init=False)
+    _pieces: dict[str, int] = field(init=False)
+    """The limited amounts, each with how much is taken at once."""
+    _leased: dict[str, int] = field(init=False)
+    """What is at hand; below nothing, as much was used without having been taken yet."""
+    _beyond: dict[str, int] = field(factory=dict, init=False)
+    """What control said that it has left besides."""
+    _short: dict[str, str] = field(factory=dict, init=False)
+    """Whose budget has the least left of what."""
+    _waiters: list[Deferred[None]] = field(factory=list, init=False, repr=False)
+    """Who waits for the answer to the one question that is under way."""
+
+    def __attrs_post_init__(self) -> None:
+        limits = {name: _smallest(self.nodes, name) for name in AMOUNTS}
+        self._pieces = {
+            name: max(1, min(limit // _PIECES, _MOST[name]))
+            for name, limit in limits.items()
+            if limit is not None
+        }
+        self._leased = dict.fromkeys(self._pieces, 0)
+
+    def spend(self, names: Sequence[str]) -> bool:
+        """Use one of each amount, if all that is limited is at hand; say whether it was."""
+        leased = self._leased
+        for name, left in leased.items():
+            if left <= 0 and self._is_needed(name, names):
+                return False
+        for name in names:
+            if name in leased:
+                leased[name] -= 1
+        self._look()
+        return True
+
+    def fund(self, names: Sequence[str]) -> Deferred[str]:
+        """Use one of each amount, after taking more from control.
+
+        Fires with nothing if that is done, otherwise with whose budget is used up; fails with
+        `UnavailableError` if control cannot be asked.
+        """
+        return Deferred.fromCoroutine(self._fund(names))
+
+    def room(self, name: str) -> int | None:
+        """Return how much may be used yet, as far as is known here; None is no limit."""
+        if name not in self._leased:
+            return None
+        return max(0, self._leased[name] + self._beyond.get(name, 0))
+
+    def used(self, amounts: Mapping[str, int]) -> None:
+        """Count what was used."""
+        for name, amount in amounts.items():
+            if name in self._leased:
+                self._leased[name] -= amount
+        self._look()
+
+    def close(self) -> None:
+        """Take note that a session is over; after the last, what was not used goes back."""
+        self.sessions -= 1
+        if self.sessions > 0:
+            return
+        self._forget(self)
+        if not self._waiters:  # otherwise when the answer is there
+            self._give_back()
+
+    async def _fund(self, names: Sequence[str]) -> str:
+        while not self.spend(names):
+            await self._take()
+            for name in self._pieces:
+                if self._is_needed(name, names) and not self.room(name):
+                    return self.exhausted(name)
+        return ""
+
+    def _is_needed(self, name: str, names: Sequence[str]) -> bool:
+        """Whether nothing may be asked for without some of an amount."""
+        return name != "reviews" or name in names
+
+    def _look(self) -> None:
+        """Take more in time, so that nobody has to wait for it."""
+        low = any(
+            left < 0 or (left < self._pieces[name] // 4 and self._beyond.get(name, 0) > 0)
+            for name, left in self._leased.items()
+        )
+        if low and not self._waiters and self._control.is_connected:
+            self._take().addErrback(_not_taken)
+
+    def _take(self) -> Deferred[None]:
+        """Ask control for more of what is short; who comes meanwhile waits for the same answer."""
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        if len(self._waiters) == 1:
+            wanted = {
+                name: piece - self._leased[name]
+                for name, piece in self._pieces.items()
+                if self._leased[name] < piece
+            }
+            answer = self._control.call("budget_take", nodes=self._as_dicts(), wanted=wanted)
+            answer.addCallback(self._taken).addBoth(self._answered)
+        return waiter
+
+    def _taken(self, answer: Body) -> None:
+        for name, amount in answer["given"].items():
+            if name in self._leased:
+                self._leased[name] += int(amount)
+        self._beyond.update((str(name), int(left)) for name, left in answer["left"].items())
+        self._short.update((str(name), str(node)) for name, node in answer["short"].items())
+
+    def _answered(self, result: Failure | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if result is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(result)
+        if self.sessions <= 0:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        left = {name: amount for name, amount in self._leased.items() if amount}
+        if left:
+            self._leased = dict.fromkeys(self._leased, 0)
+            self._control.tell("budget_return", nodes=self._as_dicts(), amounts=left)
+
+    def exhausted(self, name: str) -> str:
+        """Say whose budget of an amount is used up."""
+        node = next((each for each in self.nodes if each.id == self._short.get(name)), None)
+        if node is None or node.budget is None:
+            return f"a budget of {name} is used up"
+        whose = self._names.get(node.id, "a delegation")
+        limit = getattr(node.budget, name)
+        return f"the budget of {whose} is used up: {limit} {name}, with all that it started"
+
+    def _as_dicts(self) -> list[dict[str, object]]:
+        return [node_to_dict(node) for node in self.nodes]
+
+
+def _smallest(nodes: Budgeted, name: str) -> int | None:
+    limits = [getattr(node.budget, name) for node in nodes]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _not_taken(failure: Failure) -> None:
+    log.warn("budgets could not be leased: {why}", why=failure.getErrorMessage())

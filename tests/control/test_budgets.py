@@ -1,0 +1,209 @@
+"""Tests for `hoopgw.control.budgets`: leased to workers in pieces, charged to all above."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from hoopgw.control.budgets import Account, ControlBudgets
+from hoopgw.errors import UnavailableError
+from hoopgw.events import Budget, Hop, Node, Principal
+from tests.control.world import WorldCase
+from tests.store.values import ALICE
+
+OPERATIONS = ("operations",)
+
+
+def acting(*hops: tuple[str, Budget | None]) -> Principal:
+    """Return Alice's agent's agent, each with a budget or none."""
+    return Principal(
+        chain=(ALICE.root, *(Hop(id=name, name=name, kind="agent") for name, _ in hops)),
+        nodes=tuple(Node(id=f"node-{name}", budget=budget) for name, budget in hops),
+        session=ALICE.session,
+        expires=ALICE.expires,
+    )
+
+
+class BudgetsTests(WorldCase):
+    """A worker's sessions, and control."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.here, self.there = (ControlBudgets(self.worker(name).client) for name in ("w1", "w2"))
+
+    def open(self, who: Principal, at: ControlBudgets | None = None) -> Account:
+        """Begin a session that has a budget."""
+        purse = (at or self.here).open(who)
+        assert purse is not None
+        return purse
+
+    def fund(self, purse: Account, *names: str) -> str:
+        """Ask for more, and return what is said."""
+        asked = purse.fund(names or OPERATIONS)
+        self.carry()
+        return self.successResultOf(asked)
+
+    def spend_all(self, purse: Account, *names: str) -> tuple[int, str]:
+        """Use one after the other; return how many there were, and what was said at the end."""
+        count = 0
+        while True:
+            if not purse.spend(names or OPERATIONS):
+                said = self.fund(purse, *names)
+                if said:
+                    return count, said
+            count += 1
+            self.carry()
+
+    def test_without_a_budget_there_is_nothing_to_do(self) -> None:
+        """No account, no call."""
+        self.assertIsNone(self.here.open(ALICE))
+        self.assertIsNone(self.here.open(acting(("planner", None))))
+
+    def test_exactly_as_many(self) -> None:
+        """However the pieces fall; and it says whose it was."""
+        for limit in (0, 1, 7, 100, 1001):
+            who = acting((f"a{limit}", Budget(operations=limit)))
+            purse = self.open(who)
+            count, said = self.spend_all(purse)
+            self.assertEqual(count, limit)
+            whose = f"the budget of a{limit} is used up: {limit} operations"
+            self.assertEqual(said, f"{whose}, with all that it started")
+
+    def test_children_are_charged_to_their_parents(self) -> None:
+        """Whoever starts many has no more; the tightest is named."""
+        parent = ("planner", Budget(operations=10))
+        one = self.open(acting(parent, ("one", Budget(operations=4))))
+        two = self.open(acting(parent, ("two", None)), self.there)
+        count, said = self.spend_all(one)
+        self.assertEqual(count, 4)
+        self.assertIn("of one", said)
+        count, said = self.spend_all(two)
+        self.assertEqual(count, 6)
+        self.assertIn("of planner", said)
+        count, said = self.spend_all(self.open(acting(parent)))
+        self.assertEqual(count, 0)
+
+    def test_it_survives_restarts_and_new_log_ins(self) -> None:
+        """What was used is kept by delegation, and durable."""
+        who = acting(("planner", Budget(operations=5)))
+        purse = self.open(who)
+        for _ in range(3):
+            self.assertEqual(purse.spend(OPERATIONS) or self.fund(purse) == "", True)
+        purse.close()
+        self.carry()
+        self.kill()
+        self.begin()
+        self.wait(10)
+        again = self.open(evolve(who, expires=who.expires - 1), self.there)
+        self.assertEqual(self.spend_all(again)[0], 2)
+
+    def test_what_was_not_used_goes_back(self) -> None:
+        """When the last session of a lineage ends, so that another worker has it."""
+        who = acting(("planner", Budget(operations=4000)))
+        first, second = self.open(who), self.open(who)
+        self.assertIs(first, second)
+        self.assertEqual(self.fund(first), "")
+        self.assertGreater(self.store.nodes.spent("node-planner")["operations"], 100)
+        first.close()
+        self.carry()
+        self.assertGreater(self.store.nodes.spent("node-planner")["operations"], 100)
+        second.close()
+        self.carry()
+        self.assertEqual(self.store.nodes.spent("node-planner")["operations"], 1)
+
+    def test_rows_and_bytes_after_they_went(self) -> None:
+        """What went beyond is charged; then nothing goes any more."""
+        who = acting(("planner", Budget(rows=100)))
+        purse = self.open(who)
+        self.assertEqual(self.fund(purse), "")
+        self.assertEqual(purse.room("rows"), 100)
+        self.assertIsNone(purse.room("bytes"))
+        purse.used({"rows": 60, "bytes": 5000})
+        self.carry()
+        self.assertEqual(purse.room("rows"), 40)
+        self.assertTrue(purse.spend(OPERATIONS))
+        purse.used({"rows": 45, "bytes": 0})
+        self.carry()
+        self.assertFalse(purse.spend(OPERATIONS))
+        self.assertIn("100 rows", self.fund(purse))
+        self.assertEqual(self.store.nodes.spent("node-planner")["rows"], 100)
+
+    def test_reviews_count_only_where_people_are_asked(self) -> None:
+        """Who may ask nobody can still do what needs nobody."""
+        purse = self.open(acting(("planner", Budget(reviews=1, operations=50))))
+        self.assertEqual(self.fund(purse, "operations", "reviews"), "")
+        self.assertIn("1 reviews", self.fund(purse, "operations", "reviews"))
+        self.assertEqual(self.fund(purse), "")
+
+    def test_more_is_taken_before_it_is_needed(self) -> None:
+        """Nobody waits as long as control answers in time."""
+        purse = self.open(acting(("planner", Budget(operations=100_000))))
+        self.assertEqual(self.fund(purse), "")
+        for _ in range(1000):
+            self.assertTrue(purse.spend(OPERATIONS))
+            self.carry()
+
+    def test_without_control_what_is_at_hand_can_be_used(self) -> None:
+        """And then nothing."""
+        purse = self.open(acting(("planner", Budget(operations=100))))
+        self.assertEqual(self.fund(purse), "")
+        self.kill()
+        while purse.spend(OPERATIONS):
+            pass
+        self.failureResultOf(purse.fund(OPERATIONS), UnavailableError)
+
+    def test_who_waits_together(self) -> None:
+        """One question, and each gets one or is refused."""
+        purse = self.open(acting(("planner", Budget(operations=3))))
+        asked = [purse.fund(OPERATIONS) for _ in range(5)]
+        self.carry()
+        said = [self.successResultOf(each) for each in asked]
+        self.assertEqual(sorted(bool(each) for each in said), [False] * 3 + [True] * 2)
+
+    def test_an_answer_after_the_last_session(self) -> None:
+        """It goes back at once."""
+        purse = self.open(acting(("planner", Budget(operations=100))))
+        asked: Deferred[str] = purse.fund(OPERATIONS)
+        purse.close()
+        self.carry()
+        self.successResultOf(asked)
+        self.carry()
+        self.assertLessEqual(self.store.nodes.spent("node-planner")["operations"], 1)
+
+    def test_a_tampered_count_is_all_used(self) -> None:
+        """Who can write to the file gets nothing for it."""
+        who = acting(("planner", Budget(operations=3)))
+        self.assertEqual(self.spend_all(self.open(who))[0], 3)
+        self.store._db.write("UPDATE spent SET operations = 0")
+        self.assertEqual(self.spend_all(self.open(who, self.there))[0], 0)
+
+    @given(
+        st.integers(0, 60),
+        st.none() | st.integers(0, 60),
+        st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 9)), max_size=12),
+    )
+    def test_never_more(
+        self, limit: int, own: int | None, sessions: list[tuple[bool, bool, int]]
+    ) -> None:
+        """Whatever sessions come and go, on either worker, of parent or child."""
+        self.store._db.write("DELETE FROM spent")
+        parent = ("planner", Budget(operations=limit))
+        chains = [
+            acting(parent),
+            acting(parent, ("child", None if own is None else Budget(operations=own))),
+        ]
+        used = {False: 0, True: 0}
+        for child, here, count in sessions:
+            purse = self.open(chains[child], self.here if here else self.there)
+            for _ in range(count):
+                if purse.spend(OPERATIONS) or not self.fund(purse):
+                    used[child] += 1
+            purse.close()
+            self.carry()
+        self.assertLessEqual(sum(used.values()), limit)
+        self.assertLessEqual(used[True], limit if own is None else own)
+        wanted = sum(count for _, _, count in sessions)
+        if own is None:
+            self.assertEqual(sum(used.values()), min(limit, wanted))
