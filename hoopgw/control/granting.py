@@ -59,6 +59,10 @@ class Granting:
             self._store, self._docket, self.clock, self.journal, self.alarms, self._changed
         )
 
+    def take_up(self) -> None:
+        """Take up what the store holds from before. It is not earlier than that."""
+        self.clock.is_at_least(self.ledger.take_up())
+
     def in_force(self) -> list[Body]:
         """Return all grants in force, for a worker that greets."""
         return [held_to_dict(grant) for grant in self.ledger.in_force()]

@@ -51,7 +51,7 @@ class Switchboard:
         self._store.drop_sessions()
         waiting = self._store.request_ids(WAITING, 2 * WAITING_LIMIT)
         self.attendance.expect(request for request in waiting if not is_grant(request))
-        self.granting.ledger.take_up()
+        self.granting.take_up()
 
     def make_calls(self) -> WorkerCalls:
         """Return what serves a new connection."""

@@ -30,7 +30,7 @@ class GlassBroken:
 class Alarm(Protocol):
     """Where alarms go. What fails there must not keep others from hearing."""
 
-    def __call__(self, event: GlassBroken) -> None:
+    def __call__(self, event: GlassBroken, /) -> None:
         """Raise the alarm. Must neither wait nor raise."""
         ...
 

@@ -106,12 +106,15 @@ class Ledger:
         factory=lambda: RateLimit(_GLASS_BURST, _GLASS_PER_SECOND), init=False
     )
 
-    def take_up(self) -> None:
-        """Take up what the store holds in force."""
+    def take_up(self) -> float:
+        """Take up what the store holds in force; return when the last of it began."""
+        began = 0.0
         for name in self._store.grants.ids(["active"], ACTIVE_LIMIT):
             row = self._store.grants.find(name)
             if row is not None:
                 self._keep(row)
+                began = max(began, row.began or 0.0)
+        return began
 
     def in_force(self) -> list[HeldGrant]:
         """Return all that is in force now."""

@@ -78,6 +78,7 @@ class GatewayCase(TestCase):
     """One control process's service, in this process."""
 
     toml = TOML
+    policy = POLICY
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hg-control-"))
@@ -85,7 +86,7 @@ class GatewayCase(TestCase):
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         (self.folder / "policies").mkdir()
-        (self.folder / "policies" / "test.cedar").write_text(POLICY)
+        (self.folder / "policies" / "test.cedar").write_text(self.policy)
         (self.folder / "hoopgw.toml").write_text(self.toml.format(port=self.port))
         self.config = config.load(self.folder / "hoopgw.toml")
         create_state(self.config.paths, self.config.tls.names, datetime.now(UTC))
