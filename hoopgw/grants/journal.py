@@ -13,6 +13,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from hoopgw.errors import RecorderError
+from hoopgw.events import trail_of
 from hoopgw.recording.inputs import hop_record
 from hoopgw.recording.records import (
     AnyRecord,
@@ -151,7 +152,8 @@ def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
 
 
 def _told(record: GrantStep) -> str:
-    who = " / ".join(hop.name for hop in record.chain)
+    nodes = ("", *record.nodes)
+    who = trail_of(zip((hop.name for hop in record.chain), nodes, strict=False))
     parts = [f"grant {record.grant} {record.step}: {record.name} on {record.target} for {who},"]
     parts.append(f"{record.scope} of {record.seconds} s")
     if record.digest:
