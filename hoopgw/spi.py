@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, le, matches_re
@@ -403,6 +403,15 @@ class TargetLeg(Protocol):
         ...
 
 
+@runtime_checkable
+class UsualPlace(Protocol):
+    """A target leg that knows where inside a target an account's sessions usually are."""
+
+    def usual_place(self, target: AgentTarget, account: str) -> str:
+        """Return it, in the protocol's own words: for PostgreSQL the database."""
+        ...
+
+
 @frozen(kw_only=True)
 class AgentTarget:
     """One ``[[targets]]`` table of the agent's own configuration."""
@@ -451,6 +460,9 @@ class ProtocolSpec:
     """Validate the protocol's part of a target; raises `ConfigError`."""
     replay: Callable[[Iterable[AnyRecord]], Iterable[ReplayLine]]
     """Show a session's records to a person, in order."""
+    connecting: Callable[[TargetSettings, str, str], Operation] | None = None
+    """The operation that opening a session is, given account and `UsualPlace`, both perhaps empty
+    as not known: whom policy refuses it, the target is not shown. None: it is shown to all."""
     api: int = API
 
 

@@ -9,11 +9,16 @@ from hoopgw.cli.output import Output, json_option
 
 
 @click.command()
+@click.option("--all", "everything", is_flag=True, help="All there are, for those who oversee.")
 @json_option
-def targets() -> None:
-    """List the targets, and whether an agent serves them now."""
+def targets(*, everything: bool) -> None:
+    """List what you may connect to, as which accounts, and whether an agent serves it now.
+
+    What is "on request" must be granted first: hoopgw request --target NAME.
+    """
     output = Output.current()
-    answer = Home.current().api().get("/v1/targets")
+    wanted = "true" if everything else None
+    answer = Home.current().api().get("/v1/targets", all=wanted)
     if output.is_json:
         output.json(answer)
         return
@@ -22,13 +27,15 @@ def targets() -> None:
             target["name"],
             target["protocol"],
             target.get("environment"),
+            target.get("accounts"),
+            target.get("access"),
             target.get("agent"),
             "connected" if target.get("connected") else "gone",
         )
         for target in answer["targets"]
     ]
     output.rows(
-        ("target", "protocol", "environment", "agent", "state"),
+        ("target", "protocol", "environment", "accounts", "access", "agent", "state"),
         rows,
-        empty="there are no targets",
+        empty="there is no target that you may connect to",
     )

@@ -90,7 +90,7 @@ def find_target(home: Home, name: str) -> dict[str, Any]:
         if target["name"] == name:
             return target
     names = ", ".join(sorted(target["name"] for target in known)) or "none"
-    raise CommandError(f"there is no target {name!r}; these are: {names}")
+    raise CommandError(f"there is no target {name!r} that you may connect to; these are: {names}")
 
 
 def only_account(target: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 ======  =======================  ===========================================================
 GET     me                       the caller, with groups and rights
-GET     targets                  what is configured, and whether its agent is connected
+GET     targets                  what the caller may connect to, as which accounts, and whether its
+                                 agent is connected; ``?all=true`` for administrators and auditors
 GET     agents                   administrators and auditors
 POST    agents/NAME/revoke       administrators
 POST    join-tokens              ``{agent}``, administrators: ``{agent, token, expires}``
@@ -18,12 +19,13 @@ from typing import Any
 
 from attrs import define
 
-from hoopgw.control.arguments import only, text
+from hoopgw.control.arguments import flag, only, text
 from hoopgw.control.callers import Caller, Callers
 from hoopgw.control.delegations import Delegations
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.questions import Questions
+from hoopgw.control.reach import Reach
 from hoopgw.control.views import agent_view, principal_view, target_view
 from hoopgw.control.web import ApiError, Call, Route
 from hoopgw.errors import AuthenticationError
@@ -43,6 +45,7 @@ class GatewayRoutes:
     _listeners: Mapping[str, str]
     """A protocol to the address of its listener."""
     _questions: Questions
+    _reach: Reach
     _delegations: Delegations
 
     def routes(self) -> list[Route]:
@@ -68,13 +71,19 @@ class GatewayRoutes:
             "auditor": caller.oversees,
         }
 
-    def _list_targets(self, call: Call) -> dict[str, Any]:
-        self._callers.identify(call)
-        agents = self._fleet.agents()
+    async def _list_targets(self, call: Call) -> dict[str, Any]:
+        caller = self._callers.identify(call)
+        only(call.query, "all")
+        everything = flag(call, "all") is True
+        if everything and not caller.oversees:
+            raise ApiError(403, "refused", "only administrators and auditors see all targets")
+        agents, reach = self._fleet.agents(), self._reach
+        found = reach.all(agents) if everything else await reach.of(caller.principal, agents)
         return {
             "targets": [
-                target_view(target, agents, self._listeners.get(target.protocol))
-                for target in self._targets.values()
+                target_view(target, agents, self._listeners.get(target.protocol), found[name])
+                for name, target in self._targets.items()
+                if name in found
             ]
         }
 

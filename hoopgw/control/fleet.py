@@ -47,6 +47,8 @@ class AgentStatus:
     targets: tuple[str, ...]
     trust: str = ""
     """What it says that it trusts; see `hoopgw.control.trust.AgentTrust`."""
+    accounts: Mapping[str, Mapping[str, str]] = field(factory=dict)
+    """Each target's accounts, and where inside it each usually is."""
 
 
 @define(eq=False)
@@ -124,6 +126,10 @@ class Fleet:
                 idle=int(agent.get("idle", 0)),
                 targets=tuple(map(str, agent.get("targets", ()))),
                 trust=str(agent.get("trust", "")),
+                accounts={
+                    str(target): {str(name): str(place) for name, place in accounts.items()}
+                    for target, accounts in agent.get("accounts", {}).items()
+                },
             )
             for agent in list(agents)[:AGENTS_LIMIT]
         ]

@@ -9,6 +9,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from hoopgw.control.reading import ReadingRoom
+from hoopgw.errors import PolicyError
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import read_directory, version_of
@@ -40,6 +41,18 @@ class PolicyFiles:
     async def ask(self, question: Callable[[PolicySet], T]) -> T:
         """Ask the policy something that takes long, in the thread. Raises as `current`."""
         return await self._in_thread(lambda: question(self.read()))
+
+    async def ask_last(self, question: Callable[[PolicySet], T]) -> T:
+        """Ask as `ask`, but while the files are not valid, as they last were: as workers do."""
+        return await self._in_thread(lambda: question(self._last()))
+
+    def _last(self) -> PolicySet:
+        try:
+            return self.read()
+        except PolicyError:
+            if self._known is None:
+                raise
+            return self._known
 
     def read(self) -> PolicySet:
         """Read the files; in a thread. Raises `PolicyError`."""

@@ -30,6 +30,7 @@ from hoopgw.control.metrics import GatewayCollector, MetricsResource
 from hoopgw.control.pki import Numbers, RevocationLists, pki_resource
 from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.questions import Questions
+from hoopgw.control.reach import Reach
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.token_site import AgentCallers, TokenCalls, add_token_calls
 from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
@@ -166,6 +167,7 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
         parts.now,
         parts.granting.held,
     )
+    reach = Reach(targets, parts.protocols, parts.files, parts.granting.held, parts.now)
     return JsonRoutes(
         [
             *RequestRoutes(callers, parts.docket, parts.store).routes(),
@@ -195,6 +197,7 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
                 targets,
                 {each.protocol: str(each.listen) for each in parts.config.listeners},
                 questions,
+                reach,
                 parts.delegations,
             ).routes(),
             *NodeRoutes(callers, parts.store.nodes, parts.delegations, parts.now).routes(),

@@ -10,6 +10,7 @@ import msgspec
 from attrs import asdict
 
 from hoopgw.control.fleet import AgentStatus
+from hoopgw.control.reach import Reachable
 from hoopgw.events import Hop, Node, Principal
 from hoopgw.grants import rules as grants_rules
 from hoopgw.policy.offers import Offer
@@ -255,9 +256,20 @@ def agent_view(row: AgentRow | None, status: AgentStatus | None) -> dict[str, An
 
 
 def target_view(
-    target: TargetSettings, agents: Mapping[str, AgentStatus], listen: str | None
+    target: TargetSettings,
+    agents: Mapping[str, AgentStatus],
+    listen: str | None,
+    found: Reachable,
 ) -> dict[str, Any]:
-    """Show a target; ``listen`` is where the gateway takes callers of its protocol."""
+    """Show a target.
+
+    Args:
+        target: the one.
+        agents: that are connected.
+        listen: where the gateway takes callers of its protocol.
+        found: as whom the caller may connect, and what must be granted first.
+
+    """
     agent = agents.get(target.agent)
     return {
         "name": target.name,
@@ -266,6 +278,9 @@ def target_view(
         "listen": listen,
         "agent": target.agent,
         "connected": agent is not None and agent.connected,
+        "accounts": sorted(found.accounts),
+        "access": "open" if found.is_open else "on request",
+        "offers": [] if found.is_open else sorted(found.offers),
     }
 
 

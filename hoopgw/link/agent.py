@@ -186,9 +186,11 @@ class AgentLink:
         if self.witness is not None:
             self.witness.connected()
         self._ticking = self.clock.callLater(BEAT, self._tick)
+        accounts = self.door.accounts()
         told = peer.call(
             "hello",
-            targets=sorted(self.door.targets),
+            targets=sorted(accounts),
+            accounts=accounts,
             time=self.clock.seconds(),
             trust=self.trust(),
         )

@@ -38,6 +38,10 @@ class Floor:
 
     entries: tuple[FloorEntry, ...]
 
+    def opens(self, target: str, account: str) -> bool:
+        """Whether any entry opens an account of a target."""
+        return any(target in e.targets and account in e.accounts for e in self.entries)
+
     def mode(self, target: str, account: str) -> Mode:
         """Return how an account of a target may be opened: the strictest entry that names both.
 

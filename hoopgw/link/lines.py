@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field
@@ -29,6 +30,9 @@ MISSED: Final = 3
 """Heartbeats that may fail to come before a connection counts as dead."""
 OPEN_TIMEOUT: Final = 15.0
 """Seconds that an agent may take to open a target; its own deadlines are shorter."""
+TARGETS_LIMIT: Final = 1000
+ACCOUNTS_LIMIT: Final = 100
+"""That are taken note of for one target."""
 ORPHAN_GRACE: Final = 30.0
 """Seconds that open legs live on after their agent's control connection was lost."""
 
@@ -154,6 +158,8 @@ class Line:
     spares: Spares[SpareConnection] = field(init=False, repr=False)
     targets: tuple[str, ...] = ()
     """As the agent says; for people."""
+    accounts: Mapping[str, Mapping[str, str]] = field(factory=dict)
+    """Each target's accounts, and where each usually is; as the agent says, for people."""
     proved: Proved | None = None
     _peer: Peer | None = field(default=None, init=False, repr=False)
     _heard: float = field(default=0.0, init=False)
@@ -294,6 +300,7 @@ class Line:
             "sessions": len(self._legs),
             "targets": list(self.targets),
             "trust": self.known if self.is_connected else "",
+            "accounts": self.accounts,
         }
 
     def _tell_wanted(self) -> None:
@@ -308,7 +315,8 @@ class Line:
     def _hello(self, body: Body) -> Body:
         targets = body.get("targets", [])
         if isinstance(targets, list):
-            self.targets = tuple(_printable(str(target)) for target in targets[:1000])
+            self.targets = tuple(_printable(str(target)) for target in targets[:TARGETS_LIMIT])
+        self.accounts = _accounts(body.get("accounts"))
         self.known = _printable(str(body.get("trust", "")))
         self.changed()
         return {
@@ -346,6 +354,20 @@ class Line:
     def _cut_orphans(self) -> None:
         self._orphaned = None
         self.cut()
+
+
+def _accounts(said: object) -> dict[str, dict[str, str]]:
+    """Return the accounts that an agent tells of, as far as they can be."""
+    if not isinstance(said, dict):
+        return {}
+    return {
+        _printable(str(target)): {
+            _printable(str(account)): _printable(str(place))
+            for account, place in islice(accounts.items(), ACCOUNTS_LIMIT)
+        }
+        for target, accounts in islice(said.items(), TARGETS_LIMIT)
+        if isinstance(accounts, dict)
+    }
 
 
 def _printable(text: str) -> str:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from hoopgw.errors import LinkError, TicketError
 from hoopgw.link.floor import Floor
 from hoopgw.link.tickets import Ticket, TicketVerifier
-from hoopgw.spi import AgentTarget, Opened, TargetLeg
+from hoopgw.spi import AgentTarget, Opened, TargetLeg, UsualPlace
 
 log = Logger()
 
@@ -35,6 +35,21 @@ class TargetDoor:
     ready: Callable[[], Awaitable[None]] = _at_once
     """Waits, not for long, until targets may be opened at all; raises `LinkError` if they may
     not."""
+
+    def accounts(self) -> dict[str, dict[str, str]]:
+        """Return what can be opened: each target's accounts, and where each usually is."""
+        return {
+            target.name: {
+                account: self._usual_place(target, account)
+                for account in target.accounts
+                if self.floor.opens(target.name, account)
+            }
+            for target in self.targets.values()
+        }
+
+    def _usual_place(self, target: AgentTarget, account: str) -> str:
+        leg = self.legs.get(target.protocol)
+        return leg.usual_place(target, account) if isinstance(leg, UsualPlace) else ""
 
     def check(self, text: str, nonce: bytes) -> Ticket:
         """Return the ticket for a data connection.

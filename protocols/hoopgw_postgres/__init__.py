@@ -23,7 +23,7 @@ def __getattr__(name: str) -> ProtocolSpec:
     from hoopgw.spi import ProtocolSpec
     from hoopgw_postgres.agent import make_target_leg
     from hoopgw_postgres.gateway import make_factory
-    from hoopgw_postgres.operations import check_target
+    from hoopgw_postgres.operations import check_target, would_connect
     from hoopgw_postgres.replay import replay
 
     made = ProtocolSpec(
@@ -34,6 +34,7 @@ def __getattr__(name: str) -> ProtocolSpec:
         cedar_schema=resources.files(__name__).joinpath("schema.cedarschema").read_text("utf-8"),
         check_target=check_target,
         replay=replay,
+        connecting=would_connect,
     )
     globals()["protocol"] = made
     return made

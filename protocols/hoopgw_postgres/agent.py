@@ -95,7 +95,7 @@ class Options:
 
 @define(eq=False)
 class PostgresTargetLeg:
-    """Opens PostgreSQL servers. Implements `hoopgw.spi.TargetLeg`."""
+    """Opens PostgreSQL servers. Implements `hoopgw.spi.TargetLeg` and `UsualPlace`."""
 
     context: AgentContext
     _contexts: Contexts = field(factory=Contexts, init=False, repr=False)
@@ -103,6 +103,10 @@ class PostgresTargetLeg:
     def check(self, target: AgentTarget) -> None:
         """Check a target's options before anything is opened. Raises `ConfigError`."""
         Options.of(target)
+
+    def usual_place(self, target: AgentTarget, account: str) -> str:
+        """Return the database that an account is connected to when the caller names none."""
+        return _options(target).database or account
 
     async def open(self, target: AgentTarget, account: str, wishes: Mapping[str, Any]) -> Opened:
         """Connect and log in.

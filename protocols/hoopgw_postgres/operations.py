@@ -199,6 +199,11 @@ def operation(
     )
 
 
+def would_connect(target: TargetSettings, account: str, database: str) -> Operation:
+    """Return the operation that opening a session would be; see `hoopgw.spi.ProtocolSpec`."""
+    return connecting(Place(target, database, account))
+
+
 def connecting(place: Place) -> Operation:
     """Return the operation that opening a session is."""
     parts = (

@@ -146,10 +146,38 @@ class TargetTests(CommandCase):
         self.assertEqual(
             [line.split() for line in result.output.splitlines()],
             [
-                ["TARGET", "PROTOCOL", "ENVIRONMENT", "AGENT", "STATE"],
-                ["orders", "postgres", "prod", "local", "gone"],
+                ["TARGET", "PROTOCOL", "ENVIRONMENT", "ACCOUNTS", "ACCESS", "AGENT", "STATE"],
+                ["orders", "postgres", "prod", "-", "open", "local", "gone"],
             ],
         )
+
+    async def test_what_policy_refuses_is_not_there(self) -> None:
+        """Neither in the list nor for a token; all of it is for those who oversee."""
+        nothing = await self.hoopgw(CAROL, "targets")
+        self.assertEqual(nothing.output, "there is no target that you may connect to\n")
+        refused = await self.hoopgw(CAROL, "token", "orders", "--account", "app")
+        self.assertEqual(refused.status, 1)
+        self.assertIn("that you may connect to", refused.errors)
+        self.assertEqual((await self.hoopgw(CAROL, "targets", "--all")).status, 1)
+        everything = await self.hoopgw(ROOT, "targets", "--all", "--json")
+        self.assertEqual([each["name"] for each in everything.json["targets"]], ["orders"])
+
+    async def test_the_only_account(self) -> None:
+        """It need not be named; of several, one must be."""
+        for accounts, status in (({"app": "shop"}, 0), ({"app": "shop", "other": ""}, 2), ({}, 2)):
+            await self.announce(accounts)
+            result = await self.hoopgw(ALICE, "token", "orders", "--json")
+            self.assertEqual(result.status, status, result.errors)
+        await self.announce({"app": "shop"})
+        listed = await self.hoopgw(ALICE, "targets")
+        self.assertIn("app", listed.output)
+
+    async def announce(self, accounts: dict[str, str]) -> None:
+        """Tell of an agent's accounts, as a worker does."""
+        peer = await self.peer()
+        await peer.call("hello", worker="w1")
+        agent = {"name": "local", "connected": True, "targets": ["orders"]}
+        await peer.call("agent_status", agents=[{**agent, "accounts": {"orders": accounts}}])
 
     async def get(self, *arguments: str) -> Run:
         return await self.hoopgw(ALICE, "token", "orders", "--account", "app", *arguments)

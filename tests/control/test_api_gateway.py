@@ -257,6 +257,9 @@ class ReportTests(GatewayCase):
                     "listen": "127.0.0.1:6432",
                     "agent": "local",
                     "connected": True,
+                    "accounts": [],
+                    "access": "open",
+                    "offers": [],
                 }
             ],
         )

@@ -241,6 +241,7 @@ class UnixTests(LinkTestCase):
             (local["name"], local["connected"], local["sessions"], local["targets"]),
             ("local", True, 1, ["orders"]),
         )
+        self.assertEqual(local["accounts"], {"orders": {"reader": ""}})
         self.assertEqual((remote["name"], remote["connected"]), ("remote", False))
 
     # Who may connect
