@@ -128,10 +128,20 @@ def whoami() -> None:
             "who": who["path"],
             "id": who["chain"][0]["id"],
             "groups": who["groups"],
+            "attributes": _listed(who.get("attributes", {})),
+            "set off by": who.get("persons", []),
             "gateway": kept.gateway,
             "until": moment(kept.until),
         }
     )
+
+
+def _listed(attributes: Mapping[str, Any]) -> list[str]:
+    """Return what policy sees of the caller, as it is written there."""
+    return [
+        f"{name}={value if isinstance(value, str) else ' '.join(map(str, value))}"
+        for name, value in sorted(attributes.items())
+    ]
 
 
 def _from_file(path: Path) -> IssuerToken:

@@ -31,6 +31,7 @@ from hoopgw.control.web import ApiError, Call, Route
 from hoopgw.errors import AuthenticationError
 from hoopgw.spi import TargetSettings
 from hoopgw.store.rows import Store
+from hoopgw.wire_values import attributes_to_dict
 
 
 @define(eq=False)
@@ -65,6 +66,8 @@ class GatewayRoutes:
         return {
             **principal_view(caller.principal),
             "groups": sorted(caller.principal.root.groups),
+            "attributes": attributes_to_dict(caller.principal.root.attributes),
+            "persons": sorted(caller.principal.origin.persons),
             "login": caller.principal.session,
             "expires": caller.principal.expires,
             "admin": caller.is_admin,

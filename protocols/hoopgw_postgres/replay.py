@@ -72,6 +72,8 @@ def _lines(record: AnyRecord, texts: Mapping[int, bytes]) -> Iterator[ReplayLine
 
 def _started(record: SessionStarted) -> str:
     chain = trail(record.chain)
+    if record.persons:
+        chain += f" (set off by {', '.join(record.persons)})"
     return printable(
         f"{chain} opened {record.target} as {record.account} from {record.address}"
         f" ({record.method}, agent {record.agent})"
