@@ -296,7 +296,7 @@ def test_broken_glass(rig: GatewayRig) -> None:
         refused(connection, "DO $$ BEGIN END $$")
     said = rig.gateway.output
     assert "olga broke glass on orders" in said
-    who = {"name": "sam", "groups": ["security"]}
+    who: dict[str, Any] = {"name": "sam", "groups": ["security"]}
     (item,) = rig.api("GET", "/v1/grants/reviews", **who)["grants"]
     with pytest.raises(requests.HTTPError, match=r"40[34]"):
         rig.api(
