@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -72,6 +72,8 @@ class GatewayApi:
     """What the token is bound to, or will be."""
     origin: str | None = None
     """What the gateway calls itself, if that is not ``url``: proofs name it."""
+    shown: Callable[[], str] | None = field(default=None, repr=False)
+    """Gives the token for one request, instead of ``token``: one that is good once."""
 
     def get(self, path: str, **query: Any) -> Any:
         """Ask for something, and return its JSON."""
@@ -87,20 +89,21 @@ class GatewayApi:
 
         The token endpoint takes the token inside the form, and with it only the key's proof.
         """
-        return evolve(self, token=None)._call("POST", path, data=dict(values))
+        return evolve(self, token=None, shown=None)._call("POST", path, data=dict(values))
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         if self.ca is not None and not self.ca.is_file():
             raise UnreachableError(
                 f"there is no CA file {self.ca}; give the gateway's with --ca FILE"
             )
+        token = self.token if self.shown is None else self.shown()
         try:
             answer = requests.request(
                 method,
                 self.url.rstrip("/") + path,
                 timeout=TIMEOUT,
                 verify=True if self.ca is None else str(self.ca),
-                auth=Proved(self.key, self.token, (self.origin or self.url).rstrip("/")),
+                auth=Proved(self.key, token, (self.origin or self.url).rstrip("/")),
                 allow_redirects=False,
                 headers={"Accept": "application/json"},
                 stream=True,

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import click
@@ -18,7 +17,6 @@ from hoopgw.cli.failure import CommandError, NotLoggedInError, UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import json_option, moment
 from hoopgw.client.errors import EXPIRED, NOT_LOGGED_IN, UNREACHABLE, Refused
-from hoopgw.client.identity import BROKER
 from hoopgw.client.link import BrokerLink, BrokerSigner
 from hoopgw.client.logins import KeptLogins
 from hoopgw.client.signers import ChildSigner, ChildTerms, LoginSigner, Signer, Standing, end_of
@@ -91,10 +89,12 @@ def delegate(
     Clients inside just work, and so does `hoopgw delegate`. Its exit status is the command's.
     """
     doors = installed_doors()
-    broker = os.environ.get(BROKER)
+    home = Home.current()
     try:
-        logins = KeptLogins(Home.current())
-        parent: Signer = BrokerSigner(BrokerLink(Path(broker))) if broker else LoginSigner(logins)
+        logins = KeptLogins(home)
+        parent: Signer = (
+            BrokerSigner(BrokerLink(home.broker)) if home.broker else LoginSigner(logins)
+        )
         terms = ChildTerms(
             name=name,
             expires=end_of(parent, parse_duration(ttl) if ttl else None, time.time()),
@@ -116,7 +116,7 @@ def delegate(
             status = run_inside(errand, parent.link, os.environ)
         else:
             ended = _forget if keep else _revoking(logins)
-            login_file = logins.home.folder / "login.json"
+            login_file = home.folder / "login.json"
             status = run_here(errand, parent, login_file, doors, ended, os.environ)
     except Refused as refused:
         raise _failure(refused) from refused

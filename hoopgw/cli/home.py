@@ -26,7 +26,10 @@ from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
 from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError
+from hoopgw.client.errors import Refused
+from hoopgw.client.link import BrokerLink, BrokerSigner
 from hoopgw.identity.login import password_form, refresh_form, revoke_form, target_form
+from hoopgw.identity.tokens import GATEWAY
 
 _FILE: Final = "login.json"
 _CA_FILE: Final = "gateway-ca.pem"
@@ -101,6 +104,9 @@ class Home:
     folder: Path
     gateway: str | None = None
     ca: Path | None = None
+    broker: Path | None = None
+    """The socket of the broker that speaks for this process, inside `hoopgw delegate`: then there
+    is no log-in, and what is shown to the gateway is a chain with a proof, good once."""
 
     @classmethod
     def current(cls) -> Home:
@@ -117,6 +123,8 @@ class Home:
             CommandError: it is to be refreshed, and the gateway does not answer.
 
         """
+        if self.broker is not None:
+            return brokered_login(self.broker)
         kept = self._kept()
         if kept is None:
             raise NotLoggedInError("you are not logged in: run `hoopgw login`")
@@ -159,7 +167,14 @@ class Home:
 
         """
         login = self.load()
-        return login.api(self.ca_of(login))
+        if self.broker is None:
+            return login.api(self.ca_of(login))
+        broker = self.broker
+        return GatewayApi(
+            url=login.gateway,
+            ca=self.ca_of(login),
+            shown=lambda: brokered_login(broker).token,
+        )
 
     def revoke(self) -> bool:
         """End the log-in at the gateway, whether its token is over or not.
@@ -294,6 +309,28 @@ class Home:
             return None
         except (ValueError, TypeError) as error:
             raise NotLoggedInError(f"{path} cannot be read: run `hoopgw login`") from error
+
+
+def brokered_login(broker: Path) -> Login:
+    """Return what stands for a log-in inside `hoopgw delegate`: its token is good once.
+
+    Raises:
+        NotLoggedInError: the broker does not answer, or not to this process.
+
+    """
+    signer = BrokerSigner(BrokerLink(broker))
+    try:
+        standing, token = signer.standing(), signer.prove(GATEWAY)
+    except Refused as refused:
+        raise NotLoggedInError(str(refused)) from refused
+    return Login(
+        gateway=standing.gateway,
+        ca=standing.ca,
+        token=token.value,
+        expires=standing.expires,
+        key={},
+        origin=standing.gateway,
+    )
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:

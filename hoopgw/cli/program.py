@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from hoopgw import __version__
 from hoopgw.cli.failure import CommandError
@@ -111,7 +112,15 @@ def program(
     Exit status: 0 done, 1 refused or failed, 2 wrong use, 3 not logged in or the log-in is over,
     4 the gateway does not answer.
     """
-    context.obj = Home(folder=home or home_folder(os.environ), gateway=gateway, ca=ca)
+    # Who names a folder on the command line means the log-in in it, also inside `hoopgw delegate`.
+    named = context.get_parameter_source("home") is ParameterSource.COMMANDLINE
+    broker = None if named else os.environ.get("HOOPGW_BROKER")
+    context.obj = Home(
+        folder=home or home_folder(os.environ),
+        gateway=gateway,
+        ca=ca,
+        broker=Path(broker) if broker else None,
+    )
 
 
 @program.command()

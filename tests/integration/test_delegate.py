@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -321,3 +322,35 @@ def test_no_process_is_left(alice: Person) -> None:
     )
     assert done.returncode == 0
     assert "No such file or directory" in done.stderr
+
+
+class TestCommandsInside:
+    """`hoopgw` itself, inside: it acts as the child."""
+
+    def hoopgw(self, alice: Person, *arguments: str, **more: Any) -> Any:
+        """Run a command inside, and return what it printed as JSON."""
+        inner = (sys.executable, "-m", "hoopgw.cli", *arguments, "--json")
+        done = alice.delegate(*AS_READER, "-q", "--", *inner, **more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def test_who_it_is(self, alice: Person) -> None:
+        """The chain, as the gateway sees it."""
+        who = self.hoopgw(alice, "whoami")
+        assert [hop["name"] for hop in who["chain"]] == ["alice", "planner"]
+
+    def test_what_opens_a_target(self, rig: GatewayRig, alice: Person) -> None:
+        """A session password of the child's own, that dies with it."""
+        given = self.hoopgw(alice, "token", "pg15", "--account", READER, "--password")
+        assert given["user"].startswith(f"{READER}~")
+        psql = [PSQL_15, "-XAtc", "SELECT 1"]
+        env = {"PATH": os.environ["PATH"], **given["env"]}
+        done = subprocess.run(psql, env=env, capture_output=True, text=True, check=False)
+        assert "password authentication failed" in done.stderr  # the delegation has ended
+
+    def test_no_log_in_of_its_own(self, alice: Person) -> None:
+        """What needs a person is refused as for every agent."""
+        inner = (sys.executable, "-m", "hoopgw.cli", "agent", "token", "other")
+        done = alice.delegate(*AS_READER, "-q", "--", *inner)
+        assert done.returncode == 1
+        assert "only administrators" in done.stderr
