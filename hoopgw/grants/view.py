@@ -11,6 +11,7 @@ from hoopgw.events import Principal
 from hoopgw.grants.held import HeldGrant
 
 _NEVER: Final = float("inf")
+_KNOWN_LIMIT: Final = 10_000
 
 
 @define(eq=False)
@@ -34,6 +35,8 @@ class GrantView:
     _counts: bool = field(default=True, init=False)
     """Whether they counted when last looked at."""
     _epoch: str = field(default="", init=False)
+    _known: dict[tuple[Principal, str], tuple[HeldGrant, ...]] = field(factory=dict, init=False)
+    """What was found for a principal in a session, until something changes."""
 
     def __len__(self) -> int:
         return len(self._root_of)
@@ -62,18 +65,22 @@ class GrantView:
         found = self._by_root.get(principal.root.id)
         if found is None or not self._look():
             return ()
-        return tuple(
-            grant
-            for grant in found.values()
-            if grant.session in ("", session) and grant.covers(principal)
-        )
+        key = (principal, session)
+        held = self._known.get(key)
+        if held is None:
+            held = tuple(
+                grant
+                for grant in found.values()
+                if grant.session in ("", session) and grant.covers(principal)
+            )
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            self._known[key] = held
+        return held
 
     def put(self, grant: HeldGrant) -> frozenset[str]:
         """Add a grant, or replace it as it stands now; return the roots that it concerns."""
-        self._forget(grant.id)
-        if grant.until > self._now():
-            self._by_root.setdefault(grant.root, {})[grant.id] = grant
-            self._root_of[grant.id] = grant.root
+        self._add(grant)
         self._changed()
         return frozenset({grant.root})
 
@@ -89,7 +96,7 @@ class GrantView:
         self._by_root.clear()
         self._root_of.clear()
         for grant in grants:
-            self.put(grant)
+            self._add(grant)
         self._changed()
         return before | self.roots
 
@@ -114,6 +121,12 @@ class GrantView:
             self.advance()
         return counts
 
+    def _add(self, grant: HeldGrant) -> None:
+        self._forget(grant.id)
+        if grant.until > self._now():
+            self._by_root.setdefault(grant.root, {})[grant.id] = grant
+            self._root_of[grant.id] = grant.root
+
     def _forget(self, grant: str) -> str | None:
         root = self._root_of.pop(grant, None)
         if root is not None:
@@ -125,6 +138,7 @@ class GrantView:
 
     def _changed(self) -> None:
         self._changes += 1
+        self._known.clear()
         ends = (grant.until for held in self._by_root.values() for grant in held.values())
         self._next = min(ends, default=_NEVER)
         self._epoch = f"grants {self._changes}"
