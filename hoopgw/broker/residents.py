@@ -27,6 +27,8 @@ class Resident:
     command: Process | None = None
     """None until it is known: then nobody is served."""
     children: list[Resident] = field(factory=list)
+    accounts: Mapping[str, str] = field(factory=dict)
+    """Target to the account that its clients use when they name none."""
     commands: Callable[[], Collection[Process]]
     """All commands that are served, of every identity: the nearest one owns a process."""
     _doors: list[Door] = field(factory=list, init=False)
@@ -44,7 +46,6 @@ class Resident:
         self,
         specs: Mapping[str, DoorSpec],
         targets: Sequence[Target],
-        accounts: Mapping[str, str],
         *,
         file_mode: int,
     ) -> dict[str, str]:
@@ -61,7 +62,7 @@ class Resident:
                 uid=self.uid,
                 signer=self.signer,
                 targets=mine,
-                accounts=accounts,
+                accounts=self.accounts,
                 admit=self.admit,
                 file_mode=file_mode,
             )

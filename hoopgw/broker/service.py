@@ -119,13 +119,15 @@ class Broker:
             folder=make_inner(self.folder, str(self._made), for_other=for_other),
             uid=self.uid,
             parent=parent,
+            # What its parent's clients use, unless it says otherwise.
+            accounts={**(parent.accounts if parent is not None else {}), **accounts},
             commands=self._commands,
         )
         self._residents.append(resident)
         if parent is not None:
             parent.children.append(resident)
         try:
-            variables = await self._open(resident, targets, accounts, for_other=for_other)
+            variables = await self._open(resident, targets, for_other=for_other)
         except BaseException:
             await self.end(resident)
             raise
@@ -161,7 +163,6 @@ class Broker:
         self,
         resident: Resident,
         targets: Sequence[Target],
-        accounts: Mapping[str, str],
         *,
         for_other: bool,
     ) -> dict[str, str]:
@@ -181,7 +182,7 @@ class Broker:
             connected, sock=listen_at(path, self.uid), limit=LINE_LIMIT
         )
         variables = await resident.open_doors(
-            self.doors, targets, accounts, file_mode=0o644 if for_other else 0o600
+            self.doors, targets, file_mode=0o644 if for_other else 0o600
         )
         return {
             **variables,
