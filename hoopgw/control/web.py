@@ -59,6 +59,16 @@ class BoundedChannel(http.HTTPChannel):
     def resetTimeout(self) -> None:
         """Do not begin anew: more bytes are no new request."""
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a header that is too long: Twisted would close without a word."""
+        body = b'{"error":"too_large","detail":"a header of the request is too long"}'
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self.timeoutConnection()  # type: ignore[no-untyped-call]  # closes, and aborts if need be
+
     def requestDone(self, request: http.Request) -> None:
         """Bound how long the peer may take to read the last answer."""
         super().requestDone(request)  # type: ignore[no-untyped-call]  # Twisted's is not typed

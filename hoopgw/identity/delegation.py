@@ -9,7 +9,7 @@ of RFC 8693:
 ``kind``      ``agent`` or ``workload`` (``agent``)
 ``cnf``       ``{"jwk": ...}``: the child's Ed25519 key, if the request does not prove it itself
 ``caps``      ``[{"target": ..., "actions": [...]}]``: what it is narrowed to
-``ttl``       seconds, at most what the parent has left
+``ttl``       seconds, at most a day, and at most what the parent has left
 ``nest``      how many hops may follow, at most one less than the parent has
 ``budget``    ``{"operations": ..., "rows": ..., "bytes": ..., "reviews": ...}``
 ``purpose``   the prompt or job step
@@ -49,6 +49,8 @@ ACTOR: Final = frozenset({"actor_token", "actor_token_type"})
 TERMS: Final = frozenset(
     {"name", "kind", "cnf", "caps", "ttl", "nest", "budget", "purpose", "isolated"}
 )
+TTL_LIMIT: Final = 86_400.0
+"""Seconds that a child's token is good at most: it is not refreshed, but given anew."""
 _JSON: Final = ("caps", "nest", "budget", "isolated")
 _PLACEHOLDER: Final = "actor"  # stands in for a name until the actor's own is known
 
@@ -126,7 +128,7 @@ class Delegation:
             ttl = float(text)
         else:
             raise ExchangeError("invalid_request", "ttl: expected a number of seconds")
-        return float(int(min(parent.expires, self.parts.now() + ttl)))
+        return float(int(min(parent.expires, self.parts.now() + min(ttl, TTL_LIMIT))))
 
 
 def _child_key(parent: Subject, form: Mapping[str, str]) -> dict[str, Any]:

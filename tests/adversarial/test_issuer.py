@@ -101,8 +101,12 @@ client_id = "hoopgw-cli"
 audiences = ["hoopgw"]
 allow_http = true
 """
-        self.toml = TOML + issuer
+        self.toml = TOML + issuer + self.more()
         super().setUp()
+
+    def more(self) -> str:
+        """Return more of the configuration."""
+        return ""
 
     def made(self, kid: str = "one", key: RSAKey | None = None, **changes: Any) -> str:
         """Make a token as the issuer does."""
