@@ -17,6 +17,7 @@ from hoopgw.cli.policy_folder import (
     schemas,
     valid_or_fail,
 )
+from hoopgw.cli.policy_prove import prove
 from hoopgw.cli.policy_whatif import what_if
 from hoopgw.policy.cases import run_cases
 from hoopgw.policy.check import check as check_policies
@@ -88,4 +89,5 @@ def explain(case: str, directory: Path, config: Path | None) -> None:
 
 policy.add_command(test_cases)
 policy.add_command(what_if)
+policy.add_command(prove)
 policy.add_command(check, "lint")

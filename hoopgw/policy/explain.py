@@ -98,27 +98,36 @@ def explain(
         held: what was granted to who asks.
 
     """
-    inquiry = Inquiry(
-        chain=principal.chain,
-        accesses=operation.accesses,
-        context=operation.context,
-        approvals=approvals,
-        now=now,
-        proved=principal.proved,
+    return explain_inquiry(
+        policies,
+        Inquiry(
+            chain=principal.chain,
+            accesses=operation.accesses,
+            context=operation.context,
+            approvals=approvals,
+            now=now,
+            proved=principal.proved,
+        ),
+        held,
     )
+
+
+def explain_inquiry(
+    policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, ...] = ()
+) -> Explanation:
+    """Explain what the policy says to a question, with what whoever asks is granted."""
     outcome: Verdict | Sight | Hidden = judge_granted(policies, inquiry, held)
-    if is_sight(operation.accesses):
+    if is_sight(inquiry.accesses):
         outcome = judge_sights_granted(policies, inquiry, held)[0].sight
-    inquiry = evolve(
-        inquiry,
-        links=links_of((grant for grant in held if grant.is_ready), policies.offers),
-        breakglass=any(grant.breakglass for grant in held),
-    )
+    links = links_of((grant for grant in held if grant.is_ready), policies.offers)
+    if links:
+        breaks = any(grant.breakglass for grant in held)
+        inquiry = evolve(inquiry, links=links, breakglass=inquiry.breakglass or breaks)
     try:
         answers = ask(policies.all, policies.schema, inquiry)
         permits = ask(policies.permits, policies.schema, inquiry)
     except Exception as error:  # it is the explanation: the verdict above refused for it
-        step = _erring(principal, operation.accesses[0], f"{type(error).__name__}: {error}")
+        step = _erring(inquiry, f"{type(error).__name__}: {error}")
         return Explanation(outcome=outcome, steps=(step,), rules=())
     targets = inquiry.targets
     named = {rule.id: rule for answer in (*answers, *permits) for rule in answer.rules}
@@ -172,10 +181,11 @@ def _step(policies: PolicySet, inquiry: Inquiry, answer: Answer, permit: Answer)
     )
 
 
-def _erring(principal: Principal, access: Access, error: str) -> Step:
+def _erring(inquiry: Inquiry, error: str) -> Step:
+    root, access = inquiry.chain[0], inquiry.accesses[0]
     return Step(
-        hop=principal.root.name,
-        kind=principal.root.kind,
+        hop=root.name,
+        kind=root.kind,
         action=access.action.rpartition("::")[2],
         resource=access.resource.id,
         is_allowed=False,

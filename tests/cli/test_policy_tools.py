@@ -117,3 +117,42 @@ class WhatIfTests(RecordedCase):
         empty.mkdir()
         options = ("--policies", POLICIES, "--log", empty)
         self.assertEqual(run("policy", "what-if", *options).status, 5)
+
+
+class ProveTests(RecordedCase):
+    """Tests for ``hoopgw policy prove``."""
+
+    def test_proved(self) -> None:
+        result = run("policy", "prove", self.new / "queries.yaml")
+        self.assertEqual(result.status, 0, result.errors)
+        self.assertIn("9 queries are proved", result.output)
+
+    def test_a_bad_edit(self) -> None:
+        """Told by a request that the engine allows, and why it does."""
+        self.change(
+            "40-masking.cedar",
+            'unless { principal in Hoopgw::Group::"fraud" };',
+            'unless { principal in Hoopgw::Group::"support" };',
+        )
+        self.change("40-masking.cedar", "pii.email", "pii.mail")
+        result = run("policy", "prove", self.new / "queries.yaml", env={"COLUMNS": "200"})
+        self.assertEqual(result.status, 1)
+        self.assertIn("REFUTED    no agent sees personal data in clear", result.output)
+        self.assertIn("labelled pii.email", result.output)
+        self.assertIn("allowed by agents-inherit", result.output)
+        found = run("policy", "prove", self.new / "queries.yaml", "--json").json
+        self.assertFalse(found["ok"])
+        self.assertIn("refuted", [query["result"] for query in found["queries"]])
+
+    def test_what_is_not_valid(self) -> None:
+        queries = self.new / "queries.yaml"
+        queries.write_text("queries: [{name: q, when: 'principal.x'}]")
+        self.assertEqual(run("policy", "prove", queries).status, 5)
+        queries.write_text("queries: []")
+        self.assertEqual(run("policy", "prove", queries).status, 1)
+
+    def test_too_little_time(self) -> None:
+        """No answer is no proof."""
+        result = run("policy", "prove", self.new / "queries.yaml", "--timeout", "0.001")
+        self.assertEqual(result.status, 1)
+        self.assertIn("NOT PROVED", result.output)
