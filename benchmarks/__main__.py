@@ -14,7 +14,16 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import bulk, grants, lateness, mask_rows, memory, recording, small_statements
+from benchmarks import (
+    bulk,
+    chains,
+    grants,
+    lateness,
+    mask_rows,
+    memory,
+    recording,
+    small_statements,
+)
 from benchmarks.figures import Section, show
 
 Benchmark: TypeAlias = Callable[[Progress, int, float], list[Section]]
@@ -27,6 +36,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "lateness": lateness.run,
     "rows": mask_rows.run,
     "grants": grants.run,
+    "chains": chains.run,
 }
 
 
@@ -38,7 +48,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
-    """Measure NAMES, or all: small, bulk, memory, recording, lateness, rows, grants."""
+    """Measure NAMES, or all: small, bulk, memory, recording, lateness, rows, grants, chains."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}
     for name in names or BENCHMARKS:
