@@ -56,11 +56,16 @@ class BoundedChannel(http.HTTPChannel):
     for ever; and there is none once the last answer was written.
     """
 
+    _too_long = False
+
     def resetTimeout(self) -> None:
         """Do not begin anew: more bytes are no new request."""
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a header that is too long: Twisted would close without a word."""
+        if self._too_long:
+            return  # more of the same line
+        self._too_long = True
         body = b'{"error":"too_large","detail":"a header of the request is too long"}'
         transport: Any = self.transport
         transport.write(

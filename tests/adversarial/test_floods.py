@@ -10,12 +10,15 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+import requests
 
+from hoopgw.identity.urns import GRANT, JWT
 from tests.adversarial.test_holds import process_of
 from tests.support.gateway import GatewayRig
 from tests.support.processes import wait_until
@@ -352,3 +355,36 @@ def serves_again(rig: GatewayRig) -> bool:
         return serves(rig)
     except AssertionError:
         return False
+
+
+FLOOD = 40
+"""Connections that ask at once."""
+
+
+def test_a_flood_does_not_starve_control(rig: GatewayRig) -> None:
+    """Forty that send bad tokens as fast as they can: sessions begin, and the API answers."""
+    url, ca = rig.settings.control.url, str(rig.ca)
+    over = time.monotonic() + 4.0
+    bad = {"grant_type": GRANT, "subject_token_type": JWT, "subject_token": "x.y.z" * 500}
+
+    def flood(_number: int) -> list[int]:
+        statuses = []
+        with requests.Session() as session:
+            while time.monotonic() < over:
+                answer = session.post(url + "/sts/token", data=bad, verify=ca, timeout=10)
+                statuses.append(answer.status_code)
+        return statuses
+
+    with ThreadPoolExecutor(FLOOD) as pool:
+        floods = [pool.submit(flood, number) for number in range(FLOOD)]
+        slowest = 0.0
+        while time.monotonic() < over - 0.5:
+            begun = time.monotonic()
+            assert requests.get(url + "/healthz", verify=ca, timeout=10).status_code == 200
+            with rig.connect("pg18") as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+            slowest = max(slowest, time.monotonic() - begun)
+        statuses = [status for each in floods for status in each.result()]
+    assert set(statuses) <= {400, 429}
+    assert 429 in statuses
+    assert slowest < 2.5, slowest

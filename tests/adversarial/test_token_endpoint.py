@@ -38,7 +38,6 @@ from hoopgw.identity.urns import (
 )
 from tests.adversarial.test_issuer import IssuerCase, Provider
 from tests.identity import forge
-from tests.support.gateway import GatewayRig
 
 ORDERS, SHOP = target_audience("orders"), target_audience("shop")
 EXCHANGE = {"grant_type": GRANT, "subject_token_type": ACCESS_TOKEN}
@@ -618,36 +617,3 @@ def decoded(text: str) -> bytes:
 
 def unsigned(header: Any, claims: Any) -> str:
     return f"{part(header)}.{part(dict(claims))}."
-
-
-FLOOD = 40
-"""Connections that ask at once."""
-
-
-def test_a_flood_does_not_starve_control(rig: GatewayRig) -> None:
-    """Forty that send bad tokens as fast as they can: sessions begin, and the API answers."""
-    url, ca = rig.settings.control.url, str(rig.ca)
-    over = time.monotonic() + 4.0
-    bad = {"grant_type": GRANT, "subject_token_type": JWT, "subject_token": "x.y.z" * 500}
-
-    def flood(_number: int) -> list[int]:
-        statuses = []
-        with requests.Session() as session:
-            while time.monotonic() < over:
-                answer = session.post(url + "/sts/token", data=bad, verify=ca, timeout=10)
-                statuses.append(answer.status_code)
-        return statuses
-
-    with ThreadPoolExecutor(FLOOD) as pool:
-        floods = [pool.submit(flood, number) for number in range(FLOOD)]
-        slowest = 0.0
-        while time.monotonic() < over - 0.5:
-            begun = time.monotonic()
-            assert requests.get(url + "/healthz", verify=ca, timeout=10).status_code == 200
-            with rig.connect("pg18") as connection:
-                assert connection.execute("SELECT 1").fetchone() == (1,)
-            slowest = max(slowest, time.monotonic() - begun)
-        statuses = [status for each in floods for status in each.result()]
-    assert set(statuses) <= {400, 429}
-    assert 429 in statuses
-    assert slowest < 2.5, slowest
