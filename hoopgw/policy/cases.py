@@ -32,6 +32,7 @@ from hoopgw.policy import strict_yaml
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import Explanation, explain, is_sight
+from hoopgw.policy.granting import as_if_granted
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import FILE_LIMIT
 from hoopgw.wire_values import attributes_from_dict
@@ -72,12 +73,14 @@ class _Case(msgspec.Struct, forbid_unknown_fields=True):
     expect: Expected
     context: _Context = {}
     approvals: list[str] = []
+    grants: list[str] = []
     proved: bool = False
     now: datetime | int | None = None
     mask: str | None = None
     by: list[str] | None = None
     reason: str | None = None
     max_rows: int | None = None
+    cures: list[str] | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -180,10 +183,11 @@ def _run_file(policies: PolicySet, path: Path) -> Iterator[CaseResult]:
     for number, case in enumerate(file.cases):
         try:
             principal, operation = _question(file, case)
+            held = as_if_granted(policies, case.grants, principal, operation)
         except ValueError as error:
             raise PolicyError(f"{path}: case {case.name!r}: {error}") from error
         explanation = explain(
-            policies, principal, operation, _seconds(case.now), frozenset(case.approvals)
+            policies, principal, operation, _seconds(case.now), frozenset(case.approvals), held
         )
         outcome = explanation.outcome
         yield CaseResult(
@@ -303,6 +307,10 @@ def _differences(case: _Case, outcome: Verdict | Sight | Hidden) -> Iterator[Dif
     rows = None if decision is None or isinstance(decision, Deny) else decision.max_rows
     if case.max_rows is not None and case.max_rows != rows:
         yield Difference(name="max_rows", expected=str(case.max_rows), got=str(rows))
+    cures = outcome.cures + outcome.breakglass if isinstance(outcome, Verdict) else ()
+    if case.cures is not None and sorted(case.cures) != sorted(cures):
+        expected, found = (", ".join(sorted(each)) or "nothing" for each in (case.cures, cures))
+        yield Difference(name="cures", expected=expected, got=found)
 
 
 def _name(outcome: Verdict | Sight | Hidden) -> Expected:

@@ -12,6 +12,7 @@ from typing import Final
 
 from attrs import evolve
 
+from hoopgw.events import Operation, Principal
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Review, Sight, Use, Verdict
 from hoopgw.policy.judging import SightVerdict, judge, judge_sights
@@ -20,6 +21,8 @@ from hoopgw.policy.offers import Offer
 from hoopgw.policy.questions import Inquiry
 from hoopgw.policy.sets import PolicySet
 
+AS_IF: Final = "granted"
+"""The id of grants that nobody has."""
 TRIED_LIMIT: Final = 20
 """Offers that are tried, one by one, on a refused operation; and grants that could be used up."""
 
@@ -51,6 +54,47 @@ def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, 
     if not isinstance(best.decision, Deny):
         return best
     return _refused(policies, with_ready, best, held)
+
+
+def as_if_granted(
+    policies: PolicySet, names: Iterable[str], principal: Principal, operation: Operation
+) -> tuple[HeldGrant, ...]:
+    """Return grants, called ``granted``, that nobody has, to see what they would change.
+
+    Args:
+        policies: whose offers they are of.
+        names: of the offers.
+        principal: who would hold them.
+        operation: on whose targets.
+
+    Raises:
+        ValueError: there is no such offer, or it is not for this principal.
+
+    """
+    asked = Inquiry(chain=principal.chain, accesses=operation.accesses, now=0)
+    return tuple(
+        _as_if(policies.offer(name), name, principal, target)
+        for name in names
+        for target in sorted(asked.targets)
+    )
+
+
+def _as_if(offer: Offer | None, name: str, principal: Principal, target: str) -> HeldGrant:
+    if offer is None:
+        raise ValueError(f"no template offers {name!r}")
+    target = offer.target or target
+    if refused := offer.refuses(principal.chain, target):
+        raise ValueError(refused)
+    return HeldGrant(
+        id=AS_IF,
+        template=offer.template,
+        terms=offer.terms,
+        target=target,
+        chain=tuple((hop.kind, hop.id) for hop in principal.chain),
+        nodes=tuple(node.id for node in principal.nodes),
+        breakglass=bool(offer.breakglass),
+        until=0.0,
+    )
 
 
 def _better(best: Verdict, found: Verdict) -> Verdict:

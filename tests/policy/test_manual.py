@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.masking import KINDS
 from hoopgw.policy import text
+from hoopgw.policy.annotations import _READERS, OFFER_ANNOTATIONS
 from hoopgw.policy.cases import Expected, run_cases
 from hoopgw.policy.check import check
 from hoopgw.policy.questions import BATCH_LIMIT
@@ -30,8 +31,8 @@ class ManualTests(SynchronousTestCase):
         ]
         place = Path(self.mktemp())
         place.mkdir()
-        first, second, cases = blocks
-        (place / "page.cedar").write_text(f"{first}\n{second}\n")
+        first, second, offer, cases = blocks
+        (place / "page.cedar").write_text(f"{first}\n{second}\n{offer}\n")
         (place / "page.cases.yaml").write_text(cases)
         self.assertEqual(check(place, SCHEMAS), ())
         (result,) = run_cases(PolicySet.load(place, SCHEMAS), place)
@@ -40,7 +41,7 @@ class ManualTests(SynchronousTestCase):
     def test_it_lists_all(self) -> None:
         """Annotations, masks, outcomes, actions."""
         plain = PAGE.replace("\\-", "-")
-        for name in ("id", "approval", "approvals", "approval_ttl", "justify", "mask", "deny"):
+        for name in ("id", *_READERS, *OFFER_ANNOTATIONS):
             self.assertIn(f".BI @{name}(", plain)
         for word in (*KINDS, *get_args(Expected)):
             self.assertRegex(plain, rf"\b{word}\b")
