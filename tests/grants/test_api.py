@@ -102,7 +102,7 @@ class AskTests(GrantCase):
         agent = child(EVE, "planner")
         asked = (await self.ask(agent)).body
         seen = (await self.call("GET", f"/v1/grants/{asked['id']}", CAROL)).body
-        self.assertEqual(seen["principal"]["path"], agent.path)
+        self.assertEqual(seen["principal"]["path"], agent.trail)
         self.assertEqual(seen["purposes"], ["to look"])
         self.assertEqual((await self.act(asked["id"], "approve", CAROL)).status, 200)
         (held,) = self.held()
