@@ -15,6 +15,12 @@
     except Refused as refused:
         print(refused.code, refused.hint)      # not_in_caps ...
 
+Access that it does not have, an agent asks for itself; a person decides::
+
+    asked = me.request("orders", grant="read", seconds=900, reason="ticket 7")
+    while asked.state == "requested":
+        asked = me.requested(asked.id, wait=50)
+
 With asyncio, `AsyncIdentity` has the same methods, to be awaited. No Twisted and no Cedar is
 loaded by it.
 """
@@ -25,7 +31,7 @@ from hoopgw.client.aio import AsyncIdentity
 from hoopgw.client.errors import Refused
 from hoopgw.client.identity import ChildIdentity, Identity
 from hoopgw.client.signers import ChildTerms, Standing
-from hoopgw.client.values import Access, Target, Token
+from hoopgw.client.values import Access, Requested, Target, Token
 from hoopgw.events import Budget, Cap
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "ChildTerms",
     "Identity",
     "Refused",
+    "Requested",
     "Standing",
     "Target",
     "Token",

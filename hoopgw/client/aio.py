@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import define
 
 from hoopgw.client.identity import Identity
 from hoopgw.client.signers import Standing
-from hoopgw.client.values import Access, Caps, Target, Token
+from hoopgw.client.values import Access, Caps, Requested, Target, Token
 from hoopgw.events import Budget
 
 
@@ -71,3 +72,32 @@ class AsyncIdentity:
             purpose=purpose,
         )
         return AsyncIdentity(child)
+
+    async def request(
+        self,
+        target: str,
+        *,
+        seconds: float,
+        reason: str,
+        grant: str | None = None,
+        action: str | None = None,
+        scope: str = "window",
+    ) -> Requested:
+        """Ask for access for a while that this identity does not have; people decide on it."""
+        return await asyncio.to_thread(
+            self.sync.request,
+            target,
+            seconds=seconds,
+            reason=reason,
+            grant=grant,
+            action=action,
+            scope=scope,
+        )
+
+    async def requested(self, request: str, *, wait: float = 0.0) -> Requested:
+        """Look at what was asked for, perhaps once it is decided."""
+        return await asyncio.to_thread(self.sync.requested, request, wait=wait)
+
+    async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the gateway's HTTP interface as this identity."""
+        return await asyncio.to_thread(self.sync.call, method, path, body)

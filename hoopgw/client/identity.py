@@ -11,10 +11,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from attrs import define
 
-from hoopgw.client.errors import UNKNOWN_ACCOUNT, UNKNOWN_TARGET, Refused
+from hoopgw.client.errors import BAD_REQUEST, UNKNOWN_ACCOUNT, UNKNOWN_TARGET, Refused
 from hoopgw.client.link import BrokerLink, BrokerSigner
 from hoopgw.client.signers import (
     ChildSigner,
@@ -24,12 +25,14 @@ from hoopgw.client.signers import (
     Standing,
     end_of,
 )
-from hoopgw.client.values import Access, Caps, Target, Token, parse_caps
+from hoopgw.client.values import Access, Caps, Requested, Target, Token, parse_caps
 from hoopgw.events import Budget
 from hoopgw.identity.tokens import GATEWAY, target_audience
 
 BROKER: Final = "HOOPGW_BROKER"
 """The environment variable that names a broker's socket."""
+WAIT_LIMIT: Final = 50.0
+"""Seconds that one call waits for people."""
 
 
 @define(eq=False)
@@ -155,6 +158,50 @@ class Identity:
         child = ChildSigner(self.signer, terms)
         child.chain()  # what cannot be is refused now, not when it is used
         return ChildIdentity(child)
+
+    def request(
+        self,
+        target: str,
+        *,
+        seconds: float,
+        reason: str,
+        grant: str | None = None,
+        action: str | None = None,
+        scope: str = "window",
+    ) -> Requested:
+        """Ask for access for a while that this identity does not have; people decide on it.
+
+        Args:
+            target: what it is for.
+            seconds: for how long.
+            reason: for those who decide.
+            grant: what is asked for, as the gateway's offers or a refusal name it; or
+            action: what it must allow, such as ``Postgres::insert``.
+            scope: ``window``, or ``session`` for the next session only.
+
+        """
+        if (grant is None) == (action is None):
+            raise Refused(BAD_REQUEST, "give grant or action")
+        what = {"grant": grant} if grant is not None else {"action": action}
+        body = {"target": target, "seconds": seconds, "reason": reason, "scope": scope, **what}
+        return Requested.from_dict(self.call("POST", "/v1/grants", body))
+
+    def requested(self, request: str, *, wait: float = 0.0) -> Requested:
+        """Look at what was asked for.
+
+        Args:
+            request: its id.
+            wait: seconds to wait for a decision, 50 at most; ask again for more.
+
+        """
+        path = f"/v1/grants/{quote(request, safe='')}?wait={min(wait, WAIT_LIMIT):.0f}"
+        return Requested.from_dict(self.call("GET", path))
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the gateway's HTTP interface as this identity, and return the JSON of its answer."""
+        from hoopgw.client.calls import call  # it loads an HTTP library, which few programs need
+
+        return call(self.signer, method, path, body)
 
     def delegate_to(self, jwk: Mapping[str, Any], terms: ChildTerms) -> str:
         """Delegate to whoever holds a key, elsewhere; return the chain that it presents.

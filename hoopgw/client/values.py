@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from hoopgw.client.errors import BAD_REQUEST, NOT_IN_CAPS, Refused
+from hoopgw.client.errors import BAD_REQUEST, NOT_IN_CAPS, REFUSED, Refused
 from hoopgw.events import Budget, Cap
 from hoopgw.wire_values import budget_from_dict
 
@@ -63,6 +63,41 @@ class Token:
     value: str = field(repr=False)
     expires: float
     """Seconds since the epoch; it is good once, until then."""
+
+
+@frozen(kw_only=True)
+class Requested:
+    """Access that was asked for, as it stands now."""
+
+    id: str
+    state: str
+    """``requested`` or ``active``; or how it ended: ``denied``, ``expired``, ``withdrawn``,
+    ``consumed``, ``revoked``."""
+    until: float | None
+    """Seconds since the epoch: its end, once it is granted."""
+    groups: tuple[str, ...] = ()
+    """Who may decide on it."""
+    note: str = ""
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether it can be used now."""
+        return self.state == "active"
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Requested:
+        """Read the gateway's answer. Raises `Refused` if it cannot be read."""
+        try:
+            until = values["until"]
+            return cls(
+                id=str(values["id"]),
+                state=str(values["state"]),
+                until=None if until is None else float(until),
+                groups=tuple(map(str, values.get("groups", ()))),
+                note=str(values.get("note") or ""),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Refused(REFUSED, "the gateway's answer cannot be read") from error
 
 
 @frozen(kw_only=True)
