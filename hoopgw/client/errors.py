@@ -6,6 +6,7 @@ the way to ask. An agent can act on ``code`` and ``ask`` without reading prose.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -72,3 +73,27 @@ class Refused(HoopgwError):  # noqa: N818  # a refusal is an answer, and callers
             hint=str(values.get("hint") or "")[:1000],
             ask=ask if isinstance(ask, dict) else None,
         )
+
+    @classmethod
+    def of(cls, error: Exception) -> Refused | None:
+        """Return what a database driver's error says of a refusal by the gateway, for programs.
+
+        The gateway puts it into the error's DETAIL as JSON, with what can be asked for. Reads what
+        psycopg and asyncpg keep of an error.
+
+        Returns:
+            None if the error is no refusal, or one about which nothing can be done.
+
+        """
+        said = getattr(error, "diag", error)
+        detail = getattr(said, "message_detail", None) or getattr(said, "detail", None)
+        hint = getattr(said, "message_hint", None) or getattr(said, "hint", None)
+        try:
+            values = json.loads(detail) if isinstance(detail, str) else None
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(values, dict) or not isinstance(values.get("code"), str):
+            return None
+        ask = {name: value for name, value in values.items() if name != "code"}
+        text = getattr(said, "message_primary", None) or getattr(said, "message", None)
+        return cls(values["code"], str(text or error), hint=str(hint or ""), ask=ask)

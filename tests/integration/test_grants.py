@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,8 +16,10 @@ import pytest
 import requests
 from psycopg import errors
 
+from hoopgw.client import Identity, Refused
 from tests.support import gateway, postgres
-from tests.support.gateway import GatewayRig, RigTarget
+from tests.support.delegating import Person
+from tests.support.gateway import WRITER, GatewayRig, RigTarget
 from tests.support.processes import wait_until
 
 POLICY = """
@@ -318,3 +322,26 @@ def test_agents(rig: GatewayRig) -> None:
     ask(rig, "olga2", grant="t-glass", reason="outage 8")
     with connect(rig, "olga2", agent="planner") as connection:
         refused(connection)
+
+
+def test_a_program_asks(rig: GatewayRig) -> None:
+    """An agent asks by `hoopgw.client`, for its own chain; a person approves; then it is let in."""
+    with tempfile.TemporaryDirectory(prefix="hg-alice-") as home:
+        Person.log_in(rig, Path(home), groups=("staff",))
+        agent = Identity.from_environment({"HOOPGW_HOME": home}).delegate("asker")
+        with pytest.raises(Refused) as refused:
+            agent.request("orders", grant="nothing-of-the-kind", seconds=60, reason="ticket 7")
+        assert refused.value.code not in ("unreachable", "not_logged_in"), refused.value
+        with psycopg.connect(**agent.password("orders", WRITER).psycopg(), autocommit=True) as c:
+            with pytest.raises(errors.InsufficientPrivilege) as denied:
+                c.execute("SELECT count(*) FROM numbers")
+            said = Refused.of(denied.value)
+            assert said is not None
+            assert (said.code, said.ask["target"]) == ("grant_required", "orders")
+            assert "read" in said.ask["grants"]
+            asked = agent.request("orders", grant="read", seconds=900, reason="ticket 7")
+            assert (asked.state, asked.groups) == ("requested", ("dba",))
+            rig.api("POST", f"/v1/grants/{asked.id}/approve", {}, name="dora", groups=["dba"])
+            assert agent.requested(asked.id, wait=20).is_granted
+            assert c.execute("SELECT count(*) FROM numbers").fetchone() == (1000,)
+        assert Refused.of(ValueError("another")) is None
