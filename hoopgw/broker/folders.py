@@ -27,6 +27,8 @@ from hoopgw.client.errors import REFUSED, Refused
 PREFIX: Final = "hoopgw-"
 PATH_LIMIT: Final = 107
 """Bytes of a unix socket's path (``sun_path`` less its end)."""
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted: beyond it, clients such as libpq get an error at once."""
 _LOCK: Final = "lock"
 _LONGEST: Final = "/99999/.s.PGSQL.5432"
 _YOUNG: Final = 60.0
@@ -108,7 +110,7 @@ def make_inner(parent: Path, name: str, *, for_other: bool) -> Path:
     return path
 
 
-def listen_at(path: Path, uid: int, backlog: int = 64) -> socket.socket:
+def listen_at(path: Path, uid: int) -> socket.socket:
     """Return a listening unix socket that only one user can connect to (0600)."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -119,7 +121,7 @@ def listen_at(path: Path, uid: int, backlog: int = 64) -> socket.socket:
             os.umask(before)
         if uid != os.geteuid():
             os.chown(path, uid, -1, follow_symlinks=False)
-        made.listen(backlog)
+        made.listen(BACKLOG)
     except OSError:
         made.close()
         raise

@@ -31,7 +31,7 @@ import attrs
 from attrs import define, field, frozen
 
 from hoopgw.broker.doors import DoorSpec
-from hoopgw.broker.folders import listen_at, make_inner
+from hoopgw.broker.folders import BACKLOG, listen_at, make_inner
 from hoopgw.broker.peers import Process, is_below, peer_of
 from hoopgw.broker.residents import Resident
 from hoopgw.client.errors import BAD_REQUEST, NOT_YOURS, SLOW_DOWN, TOO_DEEP, Refused
@@ -179,7 +179,7 @@ class Broker:
             task.add_done_callback(tasks.discard)
 
         self._servers[id(resident)] = await asyncio.start_unix_server(
-            connected, sock=listen_at(path, self.uid), limit=LINE_LIMIT
+            connected, sock=listen_at(path, self.uid), limit=LINE_LIMIT, backlog=BACKLOG
         )
         variables = await resident.open_doors(
             self.doors, targets, file_mode=0o644 if for_other else 0o600

@@ -20,8 +20,8 @@ from typing import Final, cast
 from attrs import define, field, frozen
 
 from hoopgw.broker.doors import Door, DoorSpec, Place
-from hoopgw.broker.folders import listen_at, write_once
-from hoopgw.client.errors import UNKNOWN_TARGET, UNREACHABLE, Refused
+from hoopgw.broker.folders import BACKLOG, listen_at, write_once
+from hoopgw.client.errors import SLOW_DOWN, UNKNOWN_TARGET, UNREACHABLE, Refused
 from hoopgw.client.values import Target
 from hoopgw.errors import ProtocolViolationError
 from hoopgw.identity.tokens import target_audience
@@ -67,12 +67,19 @@ class PostgresDoor:
         contexts = _Contexts(place)
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(self._sessions) >= SESSIONS_LIMIT:
+                writer.write(_fatal(_too_many()))
+                writer.close()
+                return
             task = loop.create_task(self._serve(place, contexts, reader, writer))
             self._sessions.add(task)
             task.add_done_callback(self._sessions.discard)
 
         self._server = await asyncio.start_unix_server(
-            connected, sock=listen_at(path, place.uid), limit=wire.OPENING_LIMIT
+            connected,
+            sock=listen_at(path, place.uid),
+            limit=wire.OPENING_LIMIT,
+            backlog=BACKLOG,
         )
         services = place.folder / "pg_service.conf"
         write_once(services, service_file(place), mode=place.file_mode)
@@ -118,8 +125,6 @@ class PostgresDoor:
         if asked.target is None:
             await self._cancel(contexts, asked)
             return None
-        if len(self._sessions) > SESSIONS_LIMIT:
-            raise _TooManyError(f"{SESSIONS_LIMIT} connections of this delegation are open already")
         found = contexts.target(asked.target)
         token = await asyncio.to_thread(place.signer.prove, target_audience(found.name))
         upstream = await contexts.connect(found)
@@ -138,13 +143,6 @@ class PostgresDoor:
         side.writer.write(asked.packet)
         await side.writer.drain()
         side.writer.close()
-
-
-class _TooManyError(Refused):
-    """Becomes SQLSTATE too_many_connections."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(_MANY, detail)
 
 
 @frozen
@@ -268,6 +266,8 @@ class _Contexts:
                 server_hostname=target.host,
                 limit=_AUTHENTICATION_LIMIT,
             )
+        except ssl.SSLCertVerificationError as error:
+            raise Refused(UNREACHABLE, "the gateway's certificate is not trusted") from error
         except OSError as error:
             raise Refused(UNREACHABLE, "the gateway does not answer", hint="Try later.") from error
         return _Side(reader, writer)
@@ -341,9 +341,13 @@ def _environment(place: Place, services: Path) -> dict[str, str]:
     return variables
 
 
+def _too_many() -> Refused:
+    return Refused(SLOW_DOWN, f"{SESSIONS_LIMIT} connections of this delegation are open already")
+
+
 def _fatal(refused: Refused) -> bytes:
     """Say no in PostgreSQL's own words."""
-    codes = {UNREACHABLE: _UNAVAILABLE, _MANY: _MANY}
+    codes = {UNREACHABLE: _UNAVAILABLE, SLOW_DOWN: _MANY}
     code = codes.get(refused.code, _REFUSAL)
     return wire.report(
         b"E", "FATAL", code, f"hoopgw delegate: {refused.detail}", hint=refused.hint or None

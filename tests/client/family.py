@@ -40,6 +40,7 @@ class Gateway:
     is_down: bool = False
     refreshes: int = 0
     nest: int | None = None
+    ca: str | None = "ca.pem"
     _signer: TokenSigner = field(
         factory=lambda: TokenSigner(OKPKey.generate_key("Ed25519", private=True), URL)
     )
@@ -92,4 +93,4 @@ class Gateway:
                 nest=self.nest,
             )
         )
-        return Root(token=token, key=self._key, expires=expires, gateway=URL, ca="ca.pem")
+        return Root(token=token, key=self._key, expires=expires, gateway=URL, ca=self.ca)

@@ -100,3 +100,31 @@ class MessageTests(SynchronousTestCase):
         error = self.assertRaises(Refused, answer_of, encode(sent.as_dict()))
         self.assertEqual(error.as_dict(), sent.as_dict())
         self.assertEqual((error.code, error.ask), ("not_in_caps", {"target": "orders"}))
+
+
+class DriverErrorTests(SynchronousTestCase):
+    """`Refused.of`: what the gateway's refusals say in a driver's errors."""
+
+    DETAIL = '{"code":"grant_required","grants":["read"],"target":"orders"}'
+
+    def error(self, **members: object) -> Exception:
+        """Return an error as asyncpg makes it."""
+        error = ValueError("no policy permits this")
+        for name, value in members.items():
+            setattr(error, name, value)
+        return error
+
+    def test_what_can_be_asked_for(self) -> None:
+        """Code, hint, and the rest as it is."""
+        refused = Refused.of(self.error(detail=self.DETAIL, hint="hoopgw request ..."))
+        assert refused is not None
+        self.assertEqual(refused.code, "grant_required")
+        self.assertEqual(refused.ask, {"grants": ["read"], "target": "orders"})
+        self.assertEqual(refused.detail, "no policy permits this")
+        self.assertEqual(refused.hint, "hoopgw request ...")
+
+    def test_other_errors(self) -> None:
+        """Say nothing about it."""
+        for detail in (None, "", "Key (id)=(1) is there.", "[]", '{"code":5}', "{", "[" * 9999):
+            self.assertIsNone(Refused.of(self.error(detail=detail)), detail)
+        self.assertIsNone(Refused.of(ValueError()))
