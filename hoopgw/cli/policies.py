@@ -18,6 +18,7 @@ from hoopgw.cli.policy_folder import (
     valid_or_fail,
 )
 from hoopgw.cli.policy_prove import prove
+from hoopgw.cli.policy_suggest import suggest_policy
 from hoopgw.cli.policy_whatif import what_if
 from hoopgw.policy.cases import run_cases
 from hoopgw.policy.check import check as check_policies
@@ -90,4 +91,5 @@ def explain(case: str, directory: Path, config: Path | None) -> None:
 policy.add_command(test_cases)
 policy.add_command(what_if)
 policy.add_command(prove)
+policy.add_command(suggest_policy)
 policy.add_command(check, "lint")

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from hoopgw.events import Access, ContextValue, Hop
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.granting import judge_granted, judge_sights_granted
+from hoopgw.policy.links import grant_of
 from hoopgw.policy.questions import Inquiry
 from hoopgw.policy.sets import PolicySet
 from hoopgw.recording.decisions import Found, Unreadable
@@ -197,9 +198,15 @@ class QuestionReader:
         text = record.text
         if isinstance(text, int):
             text = b"" if session is None else session.texts.get(text, b"")
-        return self._question(
+        asked = self._question(
             leaf, record, record.input, "operation", record.action, recorded, text
         )
+        used = {grant_of(rule) for rule in recorded.because}
+        if not any(grant.id in used and not grant.is_ready for grant in asked.held):
+            return asked
+        # It was used up, or claimed, for this very operation.
+        held = (evolve(g, scope="window") if g.id in used else g for g in asked.held)
+        return evolve(asked, held=tuple(held))
 
     def _question(
         self,

@@ -156,3 +156,39 @@ class ProveTests(RecordedCase):
         result = run("policy", "prove", self.new / "queries.yaml", "--timeout", "0.001")
         self.assertEqual(result.status, 1)
         self.assertIn("NOT PROVED", result.output)
+
+
+class SuggestTests(RecordedCase):
+    """Tests for ``hoopgw policy suggest``."""
+
+    def suggest(self, chain: str, *arguments: str) -> Run:
+        options = ("--chain", chain, "--log", self.log, "--since", "all")
+        return run("policy", "suggest", *options, *arguments)
+
+    def test_a_policy(self) -> None:
+        """Which checks, and by which all that the chain did would be allowed again."""
+        result = self.suggest("alice/planner")
+        self.assertEqual(result.status, 0, result.errors)
+        self.assertIn('Postgres::Table::"orders/public.customers"', result.output)
+        self.assertIn("delegate --allow orders:Postgres::select", result.output)
+        shutil.rmtree(self.new)
+        self.new.mkdir()
+        (self.new / "suggested.cedar").write_text(result.output)
+        self.assertEqual(run("policy", "check", self.new, "--strict").status, 0)
+        mine = self.what_if("--chain", "alice/planner", "--json").json
+        self.assertEqual((mine["judged"], mine["changed"]), (2, 0))
+        others = self.what_if("--json").json
+        self.assertGreater(others["narrower"], 0)
+        self.assertEqual(others["wider"], 0)
+
+    def test_nothing_to_suggest(self) -> None:
+        result = self.suggest("nobody")
+        self.assertEqual(result.status, 1)
+        self.assertIn("nothing that it did was allowed", result.errors)
+        self.assertEqual(self.suggest("alice", "--group", "dba").status, 1)
+
+    def test_what_was_refused_is_never_in_it(self) -> None:
+        made = self.suggest("alice", "--json").json
+        self.assertEqual((made["allowed"], made["held"], made["refused"]), (2, 1, 1))
+        self.assertNotIn("update", made["cedar"])
+        self.assertNotIn("ddl", made["cedar"])

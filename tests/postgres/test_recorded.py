@@ -41,9 +41,10 @@ WRITING = wire.ready(b"I")
 def chain(*names: str, groups: str = "developers", cap: bool = False) -> Principal:
     """Return someone's chain."""
     narrowed = (Cap(target="orders", actions=frozenset({"Postgres::select"})),) if cap else None
-    root = Hop(id="corp|r", name=names[0], kind="person", groups=frozenset({groups}))
+    root = Hop(id=f"corp|{names[0]}", name=names[0], kind="person", groups=frozenset({groups}))
     agents = tuple(
-        Hop(id=f"corp|r~{name}", name=name, kind="agent", caps=narrowed) for name in names[1:]
+        Hop(id=f"corp|{names[0]}~{name}", name=name, kind="agent", caps=narrowed)
+        for name in names[1:]
     )
     nodes = tuple(Node(id=hop.id) for hop in agents)
     return Principal(chain=(root, *agents), nodes=nodes, session="sid", expires=4e9)
@@ -142,7 +143,7 @@ class DifferentialTests(SynchronousTestCase):
             template="t",
             terms=offered.offers["t"].terms,
             target="orders",
-            chain=(("person", "corp|r"),),
+            chain=(("person", "corp|alice"),),
             until=5.0,
         )
         policy = CedarPolicy(offered, lambda: 1.0, Holding(held))
