@@ -162,8 +162,7 @@ def warn_gateway(config: GatewayConfig, findings: Findings) -> None:
         if target.protocol not in served:
             expected = f'callers need a listener with protocol = "{target.protocol}"'
             findings.warn(f"targets[{index}]", "has no listener", expected)
-    if not config.identity.issuers:
-        findings.warn("identity.issuers", "is empty", "nobody can log in")
+    _warn_issuers(config.identity.issuers, findings)
     if not config.control.admins:
         findings.warn("control.admins", "is empty", "nobody can enrol agents or end sessions")
     if not config.policy.directory.is_dir():
@@ -173,6 +172,19 @@ def warn_gateway(config: GatewayConfig, findings: Findings) -> None:
         findings.warn("state", f"{config.state} is not there", "run hoopgw init")
     elif config.state.stat().st_mode & 0o077:
         findings.warn("state", f"{config.state} is open to others", f"chmod 0700 {config.state}")
+
+
+def _warn_issuers(issuers: Sequence[IssuerSettings], findings: Findings) -> None:
+    if not issuers:
+        findings.warn("identity.issuers", "is empty", "nobody can log in")
+    for index, settings in enumerate(issuers):
+        where = f"identity.issuers[{index}]"
+        if settings.type == "github-actions" and settings.persons is None:
+            expected = "whoever sets a job off can approve what it asks"
+            findings.warn(f"{where}.persons", "is missing", expected)
+        if settings.type == "entra" and settings.groups_claim == "groups" and not settings.graph:
+            expected = "people in more than 200 groups cannot log in"
+            findings.warn(f"{where}.graph", "is missing", expected)
 
 
 def warn_agent(config: AgentConfig, findings: Findings) -> None:

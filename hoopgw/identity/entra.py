@@ -49,7 +49,7 @@ class Application(typing.Protocol):
 
 def is_entra(issuer: LoginIssuer) -> bool:
     """Say whether an issuer is Microsoft Entra ID."""
-    return urlsplit(issuer.issuer).hostname in _HOSTS
+    return issuer.type == "entra" or urlsplit(issuer.issuer).hostname in _HOSTS
 
 
 def application(issuer: LoginIssuer) -> Application:
@@ -69,6 +69,8 @@ def application(issuer: LoginIssuer) -> Application:
             authority=authority,
             exclude_scopes=["offline_access"],
             timeout=30,
+            # The gateway's configuration says which authority it is: no other is asked about it.
+            instance_discovery=False,
         )
     except Exception as error:  # msal raises ValueError, and what requests raises
         raise LoginError(f"{authority} cannot be used: {shown(error)}") from error

@@ -54,6 +54,8 @@ class LoginIssuer:
     alias: str
     issuer: str
     client_id: str
+    type: str = "oidc"
+    """As in the gateway's configuration."""
     audiences: frozenset[str] = frozenset()
     """What access tokens for the gateway have in ``aud``."""
 
@@ -71,6 +73,7 @@ class LoginIssuer:
                     alias=str(i["alias"]),
                     issuer=str(i["issuer"]),
                     client_id=str(i["client_id"]),
+                    type=str(i.get("type", "oidc")),
                     audiences=frozenset(map(str, i.get("audiences", ()))),
                 )
                 for i in description["issuers"]

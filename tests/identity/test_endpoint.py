@@ -269,6 +269,7 @@ class DocumentTests(EndpointTestCase):
             [
                 {
                     "alias": "corp",
+                    "type": "oidc",
                     "issuer": settings().issuer,
                     "client_id": "hoopgw-cli",
                     "audiences": ["hoopgw"],
