@@ -6,6 +6,7 @@ the clock of the key cache is not real, so that nobody waits for its pauses.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 import time
@@ -31,6 +32,7 @@ from hoopgw.identity.dpop import make_proof
 from hoopgw.identity.endpoint import token_resource
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.fetch import make_fetch
+from hoopgw.identity.hops import public_jwk
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.keys import DEADLINE, FRESH, PAUSE, IssuerKeys
 from hoopgw.identity.login import (
@@ -42,6 +44,7 @@ from hoopgw.identity.login import (
     exchange_form,
     log_in_with_device,
     password_form,
+    refresh_form,
     target_form,
 )
 from hoopgw.identity.oidc import Authenticated, TokenUse
@@ -146,8 +149,12 @@ class ProviderTestCase(TestCase):
         def proof() -> str:
             return make_proof(key, "POST", url, time.time())
 
-        token = (await self.exchange(exchange_form(given), proof()))["access_token"]
+        begun = await self.exchange(exchange_form(given), proof())
+        again = await self.exchange(refresh_form(begun["refresh_token"]), proof())
+        token = again["access_token"]
         principal = self.verifier.verify(token, GATEWAY, time.time(), holder=key.thumbprint())
+        first = self.verifier.read(begun["access_token"], GATEWAY, time.time()).principal
+        self.assertEqual((first.session, first.chain), (principal.session, principal.chain))
         narrow = await self.exchange(target_form(token, "orders"), proof())
         self.assertEqual(
             self.verifier.verify(narrow["access_token"], target_audience("orders"), time.time()),
@@ -155,7 +162,23 @@ class ProviderTestCase(TestCase):
         )
         password = await self.exchange(password_form(token, "orders", "reader"), proof())
         self.assertEqual(self.passwords.kept[password["handle"]][0].principal, principal)
+        await self.assert_delegates(token, proof, principal)
         return principal
+
+    async def assert_delegates(
+        self, token: str, proof: Callable[[], str], parent: Principal
+    ) -> None:
+        """Give a child a token, and see whom it stands for."""
+        child = OKPKey.generate_key("Ed25519")
+        form = exchange_form(IssuerToken(token=token, kind=ACCESS_TOKEN)) | {
+            "name": "planner",
+            "cnf": json.dumps({"jwk": public_jwk(child)}),
+        }
+        given = await self.exchange(form, proof())
+        found = self.verifier.verify(
+            given["access_token"], GATEWAY, time.time(), holder=child.thumbprint()
+        )
+        self.assertEqual((found.chain[0], found.chain[1].name), (parent.root, "planner"))
 
 
 class OidcProviderTests(ProviderTestCase):
