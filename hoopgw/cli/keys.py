@@ -107,12 +107,17 @@ def rotate(key: str, config: Path, *, vouched: bool) -> None:
 @click.confirmation_option(
     prompt="What old keys have signed is refused from now on, in use or not. Go on?"
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also if agents still have certificates of the old key: they have to join again then.",
+)
 @_local
 @json_option
-def retire(key: str, config: Path) -> None:
+def retire(key: str, config: Path, *, force: bool) -> None:
     """Forget the old keys of one kind now, as when one was stolen; rotate first."""
     output = Output.current()
-    answer = call_local(_socket(config), "local_retire_key", key=key)
+    answer = call_local(_socket(config), "local_retire_key", key=key, force=force)
     if output.is_json:
         output.json(answer)
     else:

@@ -50,8 +50,9 @@ class KeyCalls:
         return {"key": name, "waits_for": waits}
 
     def _retire(self, body: Body) -> Body:
-        """``{key}`` to ``{retired}``: how many old keys were forgotten."""
-        return {"retired": self._keeper.retire(str(body.get("key")))}
+        """``{key, force}`` to ``{retired}``: how many old keys were forgotten."""
+        force = body.get("force") is True
+        return {"retired": self._keeper.retire(str(body.get("key")), force=force)}
 
     def _log_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Name the log's key as auditors know it; how it was handed over says the log."""

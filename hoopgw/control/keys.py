@@ -173,15 +173,28 @@ class KeyKeeper:
         pending = self._rotations[name].announced is not None
         return self.waits_for(kind) if pending else []
 
-    def retire(self, name: str) -> int:
+    def retire(self, name: str, *, force: bool = False) -> int:
         """Forget the old keys of one kind at once: what they signed is refused from now on.
+
+        Args:
+            name: of the key.
+            force: also if somebody still depends on them, who is then shut out.
 
         Returns:
             How many there were.
 
+        Raises:
+            UnavailableError: there is no such key, or somebody depends on the old ones.
+
         """
-        self._kind(name)
+        kind = self._kind(name)
         rotation = self._rotations[name]
+        late = self._late(kind)
+        if rotation.retired and late and not force:
+            raise UnavailableError(
+                f"{name}: still with what the old key has signed: {', '.join(late)}; wait a moment,"
+                " or shut them out with --force"
+            )
         self._put(name, evolve(rotation, retired=()))
         self._look()
         log.warn("{name}: {count} old keys were retired", name=name, count=len(rotation.retired))
@@ -206,6 +219,13 @@ class KeyKeeper:
         waits: list[str] = []
         if Knower.CALLERS in kind.knowers and not self._rotations[kind.name].vouched:
             waits.append(f"your word that callers have it: hoopgw keys rotate {kind.name} --switch")
+        return waits + self._late(kind)
+
+    # How it is done
+
+    def _late(self, kind: KeyKind) -> list[str]:
+        """Say which workers and agents have not said that they trust what is told now."""
+        waits: list[str] = []
         if kind.name == "token":
             waits += ["the workers"] if self._is_publishing else []
         elif Knower.WORKERS in kind.knowers:
@@ -213,8 +233,6 @@ class KeyKeeper:
         if Knower.AGENTS in kind.knowers:
             waits += [f"agent {name}" for name in self._ignorant_agents()]
         return waits
-
-    # How it is done
 
     def _kind(self, name: str) -> KeyKind:
         if name not in KINDS or name in ELSEWHERE:

@@ -207,6 +207,21 @@ class AgentsTests(KeeperCase):
         assert row is not None
         return row
 
+    def test_what_agents_depend_on_is_not_retired(self) -> None:
+        """While one has only what the old CA has issued, unless its operator wants that."""
+        self.enrol("a1")
+        self.keeper.rotate("link")
+        self.say("a1", self.keeper.agents.name)
+        self.keeper.sweep()
+        with self.assertRaisesRegex(UnavailableError, "--force"):
+            self.keeper.retire("link")
+        self.say("a1", self.keeper.agents.name)
+        self.assertEqual(self.keeper.retire("link"), 1)
+        self.keeper.rotate("ticket")
+        self.say("a1", self.keeper.agents.name)
+        self.keeper.sweep()
+        self.assertEqual(self.keeper.retire("ticket", force=True), 1)
+
     def test_one_that_must_join_again_is_not_waited_for(self) -> None:
         self.enrol("a1")
         self.keeper.rotate("ticket")
@@ -230,7 +245,7 @@ class AgentsTests(KeeperCase):
         self.assertEqual(self.keeper.agents.link[1], first.link[0])
         self.assertEqual(self.keeper.agents.issuing.certificate, self.keeper.agents.link[0])
         self.assertEqual(self.hooks, ["link"])
-        self.keeper.retire("link")
+        self.keeper.retire("link", force=True)
         names.append(self.keeper.agents.name)
         self.assertEqual(len(set(names)), 4)
 
