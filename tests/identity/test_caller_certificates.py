@@ -35,8 +35,13 @@ Extensions = list[tuple[x509.ExtensionType, bool]]
 
 
 def octets(content: bytes) -> bytes:
-    """Encode an OCTET STRING in DER, with two bytes of length."""
-    return b"\x04\x82" + len(content).to_bytes(2, "big") + content
+    """Encode an OCTET STRING in DER."""
+    size = len(content)
+    if size < 128:
+        return bytes([4, size]) + content
+    if size < 256:
+        return bytes([4, 0x81, size]) + content
+    return b"\x04\x82" + size.to_bytes(2, "big") + content
 
 
 class CallerCase(SynchronousTestCase):
