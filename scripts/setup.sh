@@ -91,6 +91,7 @@ install_servers() {
     [ -x /usr/lib/postgresql/15/bin/initdb ] || missing="postgresql-15"
     command -v psql >/dev/null || missing="$missing postgresql-client-15"
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
+    command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
     [ -n "$missing" ] || return 0
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         # No cluster of the system's own: the tests make theirs, and stop them.
