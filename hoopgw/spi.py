@@ -67,6 +67,14 @@ class Recorder(Protocol):
         """
         ...
 
+    def write_allowed(self, record: bytes) -> None:
+        """Keep an encoded `Intent` that is allowed, as `write` does."""
+        ...
+
+    def put_off_encoded(self, record: bytes) -> None:
+        """Keep an encoded record that is no `SessionRefused`, as `put_off` does."""
+        ...
+
     def sync(self) -> Deferred[None]:
         """Fire when all that was written so far survives a power loss."""
         ...

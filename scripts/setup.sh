@@ -70,8 +70,10 @@ make_venv() {
 # The editable install links modules one by one, so it is made again when their list changes.
 fingerprint() {
     {
-        cat setup.cfg pyproject.toml
-        find hoopgw protocols plugins -type f ! -name '*.pyc' ! -name dropin.cache | LC_ALL=C sort
+        cat setup.cfg setup.py pyproject.toml
+        find hoopgw protocols plugins -type f -name '*.pyx' -exec cat {} +
+        find hoopgw protocols plugins -type f ! -name '*.pyc' ! -name '*.so' ! -name '_*.c' \
+            ! -name dropin.cache | LC_ALL=C sort
         .venv/bin/python -V
     } | sha256sum | cut -d' ' -f1
 }

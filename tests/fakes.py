@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from hoopgw.errors import RecorderError
-from hoopgw.recording.records import Record
+from hoopgw.recording.records import Record, decode
 
 
 class FakeRecorder:
@@ -32,6 +32,12 @@ class FakeRecorder:
 
     def put_off(self, record: Record) -> None:
         self.records.append(record)
+
+    def write_allowed(self, record: bytes) -> None:
+        self.write(decode(record))
+
+    def put_off_encoded(self, record: bytes) -> None:
+        self.put_off(decode(record))
 
     def sync(self) -> Deferred[None]:
         if not self.hold_syncs:

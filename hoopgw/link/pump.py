@@ -1,8 +1,9 @@
 """Carry bytes between two transports: the agent's whole work once a session is open.
 
 This is the agent's hot path. For each piece that is read there is one call, ``write`` of the other
-transport, bound here once; nothing is copied, framed or looked at. Back-pressure is the transports'
-own: each is the other's producer, so a side whose queue is full stops the reading of the other.
+transport, bound here once, or none where the reactor is compiled; nothing is framed or looked at.
+Back-pressure is the transports' own: each is the other's producer, so a side whose queue is full
+stops the reading of the other.
 A side that closes takes the other with it, after what was written has been sent.
 """
 
@@ -46,6 +47,7 @@ class Pump:
         gone = [side for side in (self.near, self.far) if not side.connected]
         for side, other in ((self.near, self.far), (self.far, self.near)):
             side.protocol = _Side(other, self._lost)
+            side.carry_to(other)
             other.registerProducer(side, True)  # closes ``side`` if ``other`` has gone already
         for _ in gone:
             self._lost()

@@ -163,14 +163,22 @@ class SpoolRecorder:
                 number is still free.
 
         """
+        self.write_allowed(encode(record))
+
+    def write_allowed(self, record: bytes) -> None:
+        """Keep an encoded record, as `write`.
+
+        Raises:
+            RecorderError: as of `write`.
+
+        """
         if self._writer.offset >= self._bound:
             self._prepare()
-        data = encode(record)
-        if len(data) > RECORD_LIMIT:
+        if len(record) > RECORD_LIMIT:
             raise RecorderError("the operation is too long to be recorded")
         waiting = self._waiting
         before = len(waiting)
-        waiting += len(data).to_bytes(4, "big") + data
+        waiting += len(record).to_bytes(4, "big") + record
         try:
             self._writer.append(waiting)
         except SpoolWriteError as error:
@@ -189,15 +197,23 @@ class SpoolRecorder:
             RecorderError: too much waits already, or recording has ended.
 
         """
+        self.put_off_encoded(encode(record))
+
+    def put_off_encoded(self, record: bytes) -> None:
+        """Keep an encoded record, as `put_off`.
+
+        Raises:
+            RecorderError: as of `put_off`.
+
+        """
         if len(self._waiting) > PUT_OFF_LIMIT and not self._stopped:
             self._write_waiting()  # many results at once are no fault
         if len(self._waiting) > PUT_OFF_LIMIT or self._stopped:
             self._refused += 1
             raise RecorderError("too many records wait for the spool")
-        data = encode(record)
-        if len(data) > RECORD_LIMIT:
+        if len(record) > RECORD_LIMIT:
             raise RecorderError("the result is too long to be recorded")
-        self._waiting += len(data).to_bytes(4, "big") + data
+        self._waiting += len(record).to_bytes(4, "big") + record
         self._records += 1
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from hoopgw.recording.records import Intent, Record, SessionRefused
@@ -19,6 +20,11 @@ class CountingRecorder:
     counters: Counter[str]
     """Gets ``operations_allow``, ``operations_review``, ``operations_deny`` and
     ``sessions_refused_total``."""
+    put_off_encoded: Callable[[bytes], None] = field(init=False, repr=False)
+    """Keeps an encoded record with the next one: nothing of it is counted."""
+
+    def __attrs_post_init__(self) -> None:
+        self.put_off_encoded = self._inner.put_off_encoded
 
     def write(self, record: Record) -> None:
         """Keep a record, and count an intent by its decision."""
@@ -31,6 +37,11 @@ class CountingRecorder:
         self._inner.put_off(record)
         if type(record) is SessionRefused:
             self.counters["sessions_refused_total"] += 1
+
+    def write_allowed(self, record: bytes) -> None:
+        """Keep an encoded intent that is allowed, and count it."""
+        self._inner.write_allowed(record)
+        self.counters["operations_allow"] += 1
 
     def sync(self) -> Deferred[None]:
         """Fire when all that was written so far survives a power loss."""

@@ -52,8 +52,10 @@ class DataTransport:
 
     __slots__ = (
         "__weakref__",
+        "_carry_to",
         "_closing",
         "_deadline",
+        "_fd",
         "_hold",
         "_lingering",
         "_producer",
@@ -75,6 +77,8 @@ class DataTransport:
     def __init__(self, reactor: Any, sock: socket.socket) -> None:
         self._reactor = reactor
         self._sock = sock
+        self._fd = sock.fileno()
+        self._carry_to: DataTransport | None = None
         self._tls: TlsStream | None = None
         self._queue: deque[memoryview] = deque()
         self._queued = 0
@@ -205,6 +209,13 @@ class DataTransport:
         if received or not server_side:
             self._reactor.callLater(0, self._deliver_rest)
 
+    def carry_to(self, other: DataTransport) -> None:
+        """Say that the protocol only writes all that comes to ``other``, up to the end.
+
+        A compiled reactor (`hoopgw.transport.reactor`) then does that without asking the protocol.
+        """
+        self._carry_to = other
+
     @property
     def tls(self) -> ssl.SSLObject | None:
         """The TLS connection, for its certificate, ALPN and version; None without TLS."""
@@ -246,10 +257,10 @@ class DataTransport:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._lost(Failure(ConnectionLost(str(error))))
+            self.broken(error.errno)
             return
         if count == 0:
-            self._lost(_DONE)
+            self.closed()
             return
         if self._closing:
             return  # read all the same: unread bytes would turn our close into a reset
@@ -261,8 +272,7 @@ class DataTransport:
             tls.feed(_BUFFER[:count])
             self._deliver()
         except Exception:
-            log.failure("a data leg raised")
-            self._lost(Failure())
+            self.raised()
 
     def doWrite(self) -> None:
         """Send what is queued."""
@@ -287,6 +297,19 @@ class DataTransport:
         self._unstall()
         if self._closing and not self._queue and self.connected:
             self._linger()
+
+    def closed(self) -> None:
+        """End: the peer has closed its side."""
+        self._lost(_DONE)
+
+    def broken(self, code: int | None) -> None:
+        """End: reading failed with an error of the system."""
+        self._lost(Failure(ConnectionLost(os.strerror(code or 0))))
+
+    def raised(self) -> None:
+        """End with the exception that is being handled."""
+        log.failure("a data leg raised")
+        self._lost(Failure())
 
     def connectionLost(self, reason: Failure) -> None:
         """End: called by the reactor when it stops, or finds the descriptor broken."""
@@ -349,7 +372,7 @@ class DataTransport:
             if tls.has_ciphertext:  # answers of TLS itself, as to a key update
                 self._send(tls.ciphertext())
         except ssl.SSLZeroReturnError:
-            self._lost(_DONE)
+            self.closed()
         except ssl.SSLError as error:
             self._fail(error)
 
@@ -369,8 +392,7 @@ class DataTransport:
         try:
             self._deliver()
         except Exception:
-            log.failure("a data leg raised")
-            self._lost(Failure())
+            self.raised()
 
     def _fail(self, error: ssl.SSLError) -> None:
         if self._tls is not None and self.connected:
@@ -408,6 +430,8 @@ class DataTransport:
         self._queue.clear()
         self._queued = 0
         self._hold.clear()
+        self._fd = -1
+        self._carry_to = None
         self._sock.close()
         producer, self._producer = self._producer, None
         protocol, self.protocol = self.protocol, None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_RECORD: Final = 65_536
+RECORD: Final = 65_536
 """Bytes: more than the 16 KB that one record can hold."""
-_PLAIN: Final = memoryview(bytearray(_RECORD))
+PLAIN: Final = memoryview(bytearray(RECORD))
+"""Where all connections decrypt to."""
 
 
 class TlsStream:
@@ -24,25 +25,36 @@ class TlsStream:
     is to be sent to the peer: the methods of OpenSSL's objects themselves, as each call counts.
     """
 
-    __slots__ = ("_in", "_out", "_read", "ciphertext", "established", "feed", "object", "seal")
+    __slots__ = (
+        "ciphertext",
+        "established",
+        "feed",
+        "incoming",
+        "object",
+        "outgoing",
+        "read",
+        "seal",
+    )
 
     def __init__(
         self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
     ) -> None:
-        self._in = ssl.MemoryBIO()
-        self._out = ssl.MemoryBIO()
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
         self.object = context.wrap_bio(
-            self._in, self._out, server_side=server_side, server_hostname=server_hostname
+            self.incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname
         )
-        self._read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # with a buffer it returns the count
-        self.feed: Callable[[Buffer], int] = self._in.write
-        self.seal: Callable[[Buffer], int] = self.object.write
-        self.ciphertext: Callable[[], bytes] = self._out.read
+        # The standard library's object only passes these two on to the one inside it.
+        inner: Any = getattr(self.object, "_sslobj", self.object)
+        self.read: Callable[[int, memoryview], int] = inner.read
+        self.seal: Callable[[Buffer], int] = inner.write
+        self.feed: Callable[[Buffer], int] = self.incoming.write
+        self.ciphertext: Callable[[], bytes] = self.outgoing.read
         self.established = False
 
     def end(self) -> None:
         """Say that nothing more comes from the peer."""
-        self._in.write_eof()
+        self.incoming.write_eof()
 
     def shake(self) -> bool:
         """Go on with the handshake; tell whether it is done.
@@ -67,12 +79,12 @@ class TlsStream:
 
         """
         try:
-            count = self._read(_RECORD, _PLAIN)
+            count = self.read(RECORD, PLAIN)
         except ssl.SSLWantReadError:
             return None
         if count == 0:
             raise ssl.SSLZeroReturnError
-        return _PLAIN[:count]
+        return PLAIN[:count]
 
     @property
     def has_more(self) -> bool:
@@ -80,12 +92,12 @@ class TlsStream:
 
         OpenSSL keeps no rest of a record: each fits into the buffer that it is read into.
         """
-        return self._in.pending > 0
+        return self.incoming.pending > 0
 
     @property
     def has_ciphertext(self) -> bool:
         """Whether something is to be sent."""
-        return self._out.pending > 0
+        return self.outgoing.pending > 0
 
     def close(self) -> None:
         """Add a close_notify to what is to be sent (RFC 8446, section 6.1)."""

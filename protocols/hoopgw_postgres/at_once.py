@@ -7,6 +7,8 @@ be looked at message by message. This decides, records and forwards as `session`
 `answers` do; what is not so simple is left to them before anything was done.
 
 Every function here is a part of each small statement's cost: a call costs more than what it does.
+So this has a compiled twin, ``_at_once``, where it was built (`hoopgw.transport.accelerated`); the
+tests hold both to the same.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import struct
 from typing import Final, TypeAlias
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
-from hoopgw.transport import DataTransport
+from hoopgw.transport import DataTransport, accelerated
 from hoopgw_postgres import wire
 from hoopgw_postgres.answers import Answers
 from hoopgw_postgres.flow import NAMES_LIMIT, Flow, Prepared, Running, Step, Work
@@ -196,3 +198,12 @@ class AtOnce:
         self._journal.finished(running)
         self._client.write(answer)
         flow.answered()
+
+
+def at_once_class() -> type[AtOnce]:
+    """Return this module's `AtOnce`, or its compiled twin."""
+    if accelerated.is_wanted("hoopgw_postgres._at_once"):
+        from hoopgw_postgres import _at_once
+
+        return _at_once.AtOnce
+    return AtOnce

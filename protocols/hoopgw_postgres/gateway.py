@@ -302,6 +302,8 @@ class ClientConnection(Protocol):
         self._record_sights(journal, login.principal, place, verdict)
         self._opening = None
         self._session = session
+        # From now on, all is for the session.
+        self.dataReceived = session.from_client  # type: ignore[method-assign]  # it saves a call
         self._greet(login, session, opened)
         session.start(b"")
         if rest := prelude.rest():

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from hoopgw.events import (
@@ -38,6 +38,7 @@ from hoopgw.recording.records import (
     SessionStarted,
     ShownRecord,
     TextDefined,
+    template,
 )
 from hoopgw.spi import Recorder, ReviewOutcome
 from hoopgw.terminal import printable_bytes
@@ -49,6 +50,8 @@ PARAMETERS_LIMIT: Final = 65_536
 """Bytes of bound values that are kept; the digest covers all."""
 _NOTED_LIMIT: Final = 2000
 """Judgements whose input is known by name."""
+_FORMS_LIMIT: Final = 256
+"""Judgements whose intents have a form."""
 _DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
 _WIDTH: Final = 20_000
 """Bytes of one bound value that reviewers see."""
@@ -69,6 +72,19 @@ class Opening:
     method: str
     address: str
     agent: str
+
+
+@frozen
+class IntentForm:
+    """The encoding of intents on one judgement, in the parts that are the same for all of them."""
+
+    until: int
+    """Nanoseconds since the epoch; then it has to be made anew."""
+    head: bytes = field(repr=False)
+    """Before sequence and time."""
+    middle: bytes = field(repr=False)
+    """Before text, parameters and digest."""
+    tail: bytes = field(repr=False)
 
 
 class Journal:
@@ -97,13 +113,16 @@ class Journal:
         self._recorder = recorder
         self._opening = opening
         self._settings: dict[str, str | None] = dict(settings)
-        self._sequence = 0
+        self.sequence = 0
+        """Of the next record."""
         self._texts = 0
         self._inputs = inputs
         self._noted: dict[Judged, tuple[bytes, bytes]] = {}
         self._noted_until = 0
         self._fixed = self._fixed_part()
-        self._state = self._begin()
+        self.state = self._begin()
+        """Hash of what is the same for all operations under the present settings."""
+        self.forms: dict[Judged, IntentForm] = {}
         self._ended = False
 
     def now(self) -> int:
@@ -140,7 +159,7 @@ class Journal:
     def changed(self, name: str, value: str | None) -> None:
         """Note a setting that the session changed; it is a part of every later digest."""
         self._settings[name] = value
-        self._state = self._begin()
+        self.state = self._begin()
 
     def connected(self, operation: Operation, verdict: Verdict) -> None:
         """Write what policy said of the session itself."""
@@ -150,7 +169,7 @@ class Journal:
         because, policy = list(verdict.because), verdict.policy
         self._put_off(
             SessionJudged(
-                self.session, self._sequence, now, noted, because, policy, verdict.now, granted
+                self.session, self.sequence, now, noted, because, policy, verdict.now, granted
             )
         )
 
@@ -174,7 +193,7 @@ class Journal:
         policy, decided = verdict.policy, verdict.now
         self._put_off(
             FieldsShown(
-                self.session, self._sequence, now, noted, rows, shown, policy, decided, granted
+                self.session, self.sequence, now, noted, rows, shown, policy, decided, granted
             )
         )
 
@@ -187,38 +206,81 @@ class Journal:
         """
         named: bytes | int = text
         if prepared is not None:
-            named = prepared.number or self._text_number(prepared)
-        state = self._state.copy()
+            named = prepared.number or self.text_number(prepared)
+        state = self.state.copy()
         state.update(_LENGTH(len(text)) + text + _LENGTH(len(parameters)) + parameters)
         now = time.time_ns()
         asked = self._noted.get(judged) if now < self._noted_until else None
         if asked is None:
             asked = self._noted_anew(judged, now)
-        sequence = self._sequence
+        sequence = self.sequence
         self._recorder.write(
-            Intent(
-                self.session,
-                sequence,
-                now,
-                judged.action,
-                judged.resources,
-                named,
-                parameters,
-                state.digest(),
-                "allow",
-                judged.because,
-                judged.policy,
-                "",
-                0,
-                asked[0],
-                judged.decided,
-                0,
-                "",
-                asked[1],
-            )
+            self._plain_intent(judged, sequence, now, named, parameters, state.digest(), asked)
         )
-        self._sequence = sequence + 1
+        self.sequence = sequence + 1
         return sequence, now
+
+    def _plain_intent(
+        self,
+        judged: Judged,
+        sequence: int,
+        now: int,
+        text: bytes | int,
+        parameters: bytes,
+        digest: bytes,
+        noted: tuple[bytes, bytes],
+    ) -> Intent:
+        return Intent(
+            self.session,
+            sequence,
+            now,
+            judged.action,
+            judged.resources,
+            text,
+            parameters,
+            digest,
+            "allow",
+            judged.because,
+            judged.policy,
+            "",
+            0,
+            noted[0],
+            judged.decided,
+            0,
+            "",
+            noted[1],
+        )
+
+    # For the compiled short way, which packs records by itself
+
+    def form(self, judged: Judged, now: int) -> IntentForm:
+        """Return the form of the intents that `plain` writes, after what they refer to."""
+        noted, granted = self._noted_anew(judged, now)
+        like = self._plain_intent(judged, 0, now, b"", b"", b"", (noted, granted))
+        head, between, middle, *others, tail = template(
+            like, "sequence", "at", "text", "parameters", "digest"
+        )
+        assert not any((between, *others))  # they stand next to each other
+        form = IntentForm(self._noted_until, head, middle, tail)
+        if len(self.forms) >= _FORMS_LIMIT:
+            self.forms.clear()
+        self.forms[judged] = form
+        return form
+
+    def result_form(self) -> tuple[bytes, bytes]:
+        """Return what begins and ends the encoding of a plain result.
+
+        Between them are sequence, time, intent, outcome, rows, 0, sent, output and duration.
+        """
+        like = Result(self.session, 0, 0, 0, "", 0, 0, 0, b"", 0)
+        names = "sequence", "at", "intent", "outcome", "rows", "masked", "sent", "output"
+        head, *others, tail = template(like, *names, "duration")
+        assert not any(others)
+        return head, tail
+
+    def writers(self) -> tuple[Callable[[bytes], None], Callable[[bytes], None]]:
+        """Return what keeps an encoded intent that is allowed, and what puts off a result."""
+        return self._recorder.write_allowed, self._recorder.put_off_encoded
 
     def allowed(self, judged: Judged, asked: Asked) -> int:
         """Write the intent of an operation that runs at once; return its sequence."""
@@ -258,8 +320,8 @@ class Journal:
             return
         now = time.time_ns()
         output = running.output
-        sequence = self._sequence
-        self._sequence = sequence + 1
+        sequence = self.sequence
+        self.sequence = sequence + 1
         self._recorder.put_off(
             Result(
                 self.session,
@@ -312,13 +374,13 @@ class Journal:
     ) -> int:
         text: bytes | int = asked.text
         if asked.prepared is not None:
-            text = self._text_number(asked.prepared)
+            text = self.text_number(asked.prepared)
         parameters = asked.parameters
         size = len(parameters)
         now = time.time_ns()
         noted, granted = self._noted_anew(judged, now)
         policy_said = _DECISIONS[type(judged.decision)]
-        sequence = self._sequence
+        sequence = self.sequence
         self._recorder.write(
             Intent(
                 self.session,
@@ -341,7 +403,7 @@ class Journal:
                 granted,
             )
         )
-        self._sequence = sequence + 1  # not before it is kept: a refused record leaves no gap
+        self.sequence = sequence + 1  # not before it is kept: a refused record leaves no gap
         return sequence
 
     def _noted_anew(self, judged: Judged, now: int) -> tuple[bytes, bytes]:
@@ -367,7 +429,7 @@ class Journal:
         if noted is None:
             return b""
         if not self._inputs.is_written(noted.id, now):
-            self._put_off(noted.record(self.session, self._sequence, now))
+            self._put_off(noted.record(self.session, self.sequence, now))
             self._inputs.wrote(noted.id)
         return noted.id
 
@@ -376,16 +438,17 @@ class Journal:
             return b""
         noted = NotedGrants.of(held)
         if not self._inputs.is_written(noted.id, now):
-            self._put_off(noted.record(self.session, self._sequence, now))
+            self._put_off(noted.record(self.session, self.sequence, now))
             self._inputs.wrote(noted.id)
         return noted.id
 
     def _put_off(self, record: Record) -> None:
         """Keep the next record with the one behind it."""
         self._recorder.put_off(record)
-        self._sequence += 1
+        self.sequence += 1
 
-    def _text_number(self, prepared: Prepared) -> int:
+    def text_number(self, prepared: Prepared) -> int:
+        """Return by what number records name a statement's text, after defining it."""
         if prepared.number is None:
             self._texts += 1
             prepared.number = self._texts
@@ -395,7 +458,7 @@ class Journal:
         return prepared.number
 
     def _digest(self, judged: Judged, asked: Asked) -> bytes:
-        state = self._state.copy()
+        state = self.state.copy()
         text, parameters = asked.text, asked.parameters
         if judged.executed:
             parameters += judged.executed
@@ -426,6 +489,6 @@ class Journal:
         return state
 
     def _next(self) -> int:
-        sequence = self._sequence
-        self._sequence = sequence + 1
+        sequence = self.sequence
+        self.sequence = sequence + 1
         return sequence

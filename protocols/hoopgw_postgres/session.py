@@ -22,7 +22,7 @@ from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers
 from hoopgw_postgres.asking import Asking
-from hoopgw_postgres.at_once import AtOnce
+from hoopgw_postgres.at_once import AtOnce, at_once_class
 from hoopgw_postgres.dispatch import Dispatch
 from hoopgw_postgres.flow import (
     NAMES_LIMIT,
@@ -99,7 +99,7 @@ class Session:
         """Bytes that the buffer must have before it is worth a look."""
         self._at_once: AtOnce | None = None
         if masks is None and not journal.strict and purse is None:
-            self._at_once = AtOnce(flow, answers, client, self._target, judge, journal)
+            self._at_once = at_once_class()(flow, answers, client, self._target, judge, journal)
         self._leaving = False
 
     def start(self, first: bytes) -> None:
@@ -115,18 +115,22 @@ class Session:
 
     def from_client(self, data: memoryview) -> None:
         """Take what the client sent."""
-        if self._flow.over:
+        flow, waits = self._flow, self._dispatch.undecided is not None
+        at_once = self._at_once
+        if at_once is not None and not (flow.pending or flow.over or waits or self._buffer):
+            if not at_once.take(data):
+                self._take(data)
             return
-        if self._dispatch.undecided is not None or self._stalled or self._buffer:
+        if flow.over:
+            return
+        if waits or self._stalled or self._buffer:
             self._buffer += data
             if self._dispatch.undecided is not None or self._stalled:
                 self._read_ahead()
             elif len(self._buffer) >= self._need:
                 self._take_buffer()
             return
-        at_once = self._at_once
-        if at_once is None or self._flow.pending or not at_once.take(data):
-            self._take(data)
+        self._take(data)
 
     def _read_ahead(self) -> None:
         """Bound what a client sends while it has to wait."""
@@ -377,8 +381,9 @@ class Session:
     def from_target(self, data: memoryview) -> None:
         """Take what the target sent."""
         try:
-            if self._at_once is None or not self._at_once.answered(data):
-                self._answers.received(data)
+            if self._at_once is not None and self._at_once.answered(data):
+                return  # nothing else was under way, so nothing waits for it
+            self._answers.received(data)
         except ProtocolViolationError as error:
             log.warn("ending a session: {error}", error=error)
             self.end("08P01", f"hoopgw ends the session: {error}", str(error))

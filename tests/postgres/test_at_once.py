@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import struct
 from typing import Any
+from unittest import SkipTest
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.recording.records import Intent, Record, Result, TextDefined
-from hoopgw_postgres import wire
+from hoopgw.transport import accelerated
+from hoopgw_postgres import at_once, session, wire
 from tests.postgres.conversation import SYNC, Conversation, complete, error, row, row_description
+
+COMPILED: type[Any] | None = None
+if accelerated.is_built("hoopgw_postgres._at_once"):
+    from hoopgw_postgres import _at_once
+
+    COMPILED = _at_once.AtOnce
+WAYS = [at_once.AtOnce] if COMPILED is None else [at_once.AtOnce, COMPILED]
 
 TEXT = b"select x from t where i = $1"
 READY = wire.message(b"Z", b"I")
@@ -69,6 +79,13 @@ def shown(result: Result) -> tuple[Any, ...]:
 
 class BothWaysTestCase(SynchronousTestCase):
     """The same, said both ways."""
+
+    short_way: type[Any] | None = at_once.AtOnce
+
+    def setUp(self) -> None:
+        if self.short_way is None:
+            raise SkipTest("the compiled twin was not built")
+        self.patch(session, "at_once_class", lambda: self.short_way)
 
     def both(self, *said: tuple[bytes, list[bytes]]) -> Conversation:
         """Say messages and give answers both ways; return the short one for a closer look."""
@@ -153,6 +170,16 @@ class SameTests(BothWaysTestCase):
         talk = self.both((text, [answer]), (text, [answer]))
         self.assertEqual([result.rows for result in talk.recorder.of(Result)], [4, 4])
 
+
+class SameCompiledTests(SameTests):
+    """The compiled twin does the same."""
+
+    short_way = COMPILED
+
+
+class AnyAnswerTests(SynchronousTestCase):
+    """Answers that are not whole, or none at all: all three ways do the same."""
+
     @given(st.lists(st.integers(1, 200), max_size=4), st.sampled_from(["query", "run"]))
     def test_any_cut_of_the_answer(self, cuts: list[int], kind: str) -> None:
         """An answer that comes in pieces takes the usual way."""
@@ -164,6 +191,11 @@ class SameTests(BothWaysTestCase):
             pieces.append(answer[start:cut])
             start = cut
         pieces = [piece for piece in (*pieces, answer[start:]) if piece]
+        for way in WAYS:
+            self.patch(session, "at_once_class", lambda way=way: way)
+            self.in_pieces(kind, pieces)
+
+    def in_pieces(self, kind: str, pieces: list[bytes]) -> None:
         asked = wire.query(b"select 1") if kind == "query" else bind(b"named") + RUN
         short, usual = conversation(short=True), conversation(short=False)
         for talk in (short, usual):
@@ -177,15 +209,17 @@ class SameTests(BothWaysTestCase):
     @given(st.binary(max_size=60))
     def test_garbage_from_the_target(self, garbage: bytes) -> None:
         """It ends both alike."""
-        short, usual = conversation(short=True), conversation(short=False)
-        for talk in (short, usual):
-            talk.say(wire.query(b"select 1"))
-            talk.target.protocol.dataReceived(memoryview(garbage + READY))
-        self.assertEqual(bytes(short.client.written), bytes(usual.client.written))
-        self.assertEqual(short.over, usual.over)
+        for way in WAYS:
+            self.patch(session, "at_once_class", lambda way=way: way)
+            short, usual = conversation(short=True), conversation(short=False)
+            for talk in (short, usual):
+                talk.say(wire.query(b"select 1"))
+                talk.target.protocol.dataReceived(memoryview(garbage + READY))
+            self.assertEqual(bytes(short.client.written), bytes(usual.client.written))
+            self.assertEqual(short.over, usual.over)
 
 
-class OnlyShortTests(SynchronousTestCase):
+class OnlyShortTests(BothWaysTestCase):
     """What the short way is for, and where it ends."""
 
     def test_it_is_taken(self) -> None:
@@ -242,3 +276,85 @@ class OnlyShortTests(SynchronousTestCase):
             talk.say(bind(b"named") + RUN)
             talk.answer(answer)
         self.assertEqual(len(talk.recorder.of(TextDefined)), 1)
+
+
+class OnlyShortCompiledTests(OnlyShortTests):
+    """The same of the compiled twin."""
+
+    short_way = COMPILED
+
+
+class TwinTests(SynchronousTestCase):
+    """Whatever bytes come: the compiled way takes what the plain one takes, and writes the same."""
+
+    def setUp(self) -> None:
+        if COMPILED is None:
+            raise SkipTest("the compiled twin was not built")
+
+    def twins(self) -> tuple[Conversation, Conversation]:
+        """Start the same conversation, with the plain way and with the compiled one."""
+        found = []
+        for way in (at_once.AtOnce, COMPILED):
+            self.patch(session, "at_once_class", lambda way=way: way)
+            found.append(conversation(short=True))
+        return found[0], found[1]
+
+    @given(st.data())
+    def test_any_question(self, data: st.DataObject) -> None:
+        question = data.draw(mutated([*QUESTIONS]))
+        plain, compiled = self.twins()
+        taken = [
+            talk.session._at_once.take(memoryview(question))  # type: ignore[union-attr]
+            for talk in (plain, compiled)
+        ]
+        self.assertEqual(taken[0], taken[1], question)
+        self.assertEqual(bytes(plain.target.written), bytes(compiled.target.written))
+        self.assertEqual(told(plain.recorder.records), told(compiled.recorder.records))
+        self.assertEqual(*(timeless(talk) for talk in (plain, compiled)))
+
+    @given(st.data())
+    def test_any_answer(self, data: st.DataObject) -> None:
+        question, answers = data.draw(st.sampled_from([*QUESTIONS.items()]))
+        answer = data.draw(mutated(answers))
+        plain, compiled = self.twins()
+        for talk in (plain, compiled):
+            self.assertTrue(talk.session._at_once.take(memoryview(question)))  # type: ignore[union-attr]
+        taken = [
+            talk.session._at_once.answered(memoryview(answer))  # type: ignore[union-attr]
+            for talk in (plain, compiled)
+        ]
+        self.assertEqual(taken[0], taken[1], answer)
+        self.assertEqual(bytes(plain.client.written), bytes(compiled.client.written))
+        self.assertEqual(*(timeless(talk) for talk in (plain, compiled)))
+
+
+ANSWER = ROWS + complete("SELECT 2") + READY
+QUESTIONS = {
+    wire.query(b"select 1"): [ANSWER, complete("SELECT 0") + READY],
+    bind(b"named") + RUN: [wire.message(b"2") + ANSWER],
+    bind(b"named", b"x" * 300) + RUN[7:]: [wire.message(b"2") + complete("SELECT 0") + READY],
+    parse() + bind() + RUN: [wire.message(b"1") + wire.message(b"2") + ANSWER],
+}
+"""What the short way takes, and answers that it passes."""
+
+
+@st.composite
+def mutated(draw: st.DrawFn, samples: list[bytes]) -> bytes:
+    """Give one of the samples, with some bytes replaced, put in, or cut off."""
+    data = bytearray(draw(st.sampled_from(samples)))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(data)))
+        put = draw(st.sampled_from([b"", b"\0", b"\1", b"\xff", b"D", b"C", b"\0\0\0\4", b"7"]))
+        data[at : at + draw(st.integers(0, 5))] = put
+    return bytes(data)
+
+
+def timeless(talk: Conversation) -> list[Any]:
+    """Return a session's records without times and durations, to the last field."""
+    found = []
+    for record in talk.recorder.records:
+        values = structs.asdict(record)
+        for name in ("session", "at", "duration"):
+            values.pop(name, None)
+        found.append(values)
+    return found

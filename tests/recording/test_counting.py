@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import RecorderError
 from hoopgw.recording.counting import CountingRecorder
-from hoopgw.recording.records import Record, SessionEnded, SessionRefused
+from hoopgw.recording.records import Record, SessionEnded, SessionRefused, decode, encode
 from tests.recording.samples import intent
 
 
@@ -31,6 +31,14 @@ class Kept:
         """Keep one."""
         self.write(record)
 
+    def write_allowed(self, record: bytes) -> None:
+        """Keep one."""
+        self.write(decode(record))
+
+    def put_off_encoded(self, record: bytes) -> None:
+        """Keep one."""
+        self.write(decode(record))
+
     def sync(self) -> Deferred[None]:
         """Be done."""
         return succeed(None)
@@ -50,6 +58,16 @@ class CountingTests(SynchronousTestCase):
             self.counters, {"operations_allow": 2, "operations_deny": 1, "operations_review": 1}
         )
         self.assertEqual(len(self.kept.records), 4)
+
+    def test_encoded(self) -> None:
+        """What is encoded already counts alike, and not if it is refused."""
+        self.recorder.write_allowed(encode(intent("s", 0)))
+        self.recorder.put_off_encoded(encode(SessionEnded("s", 1, 0, "over")))
+        self.kept.refuses = True
+        with self.assertRaises(RecorderError):
+            self.recorder.write_allowed(encode(intent("s", 2)))
+        self.assertEqual(self.counters, {"operations_allow": 1})
+        self.assertEqual([record.sequence for record in self.kept.records], [0, 1])
 
     def test_refused_log_ins(self) -> None:
         refused = SessionRefused("s", 0, 0, "postgres", "orders", "app", "127.0.0.1", "bad token")

@@ -1,0 +1,3 @@
+from hoopgw_postgres import at_once
+
+class AtOnce(at_once.AtOnce): ...

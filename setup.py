@@ -1,0 +1,16 @@
+"""The optional compiled modules; everything else about the package is in setup.cfg.
+
+Each is the twin of plain Python (`hoopgw.transport.accelerated`). Where there is no compiler, the
+build says so and goes on without them.
+"""
+
+from setuptools import Extension, setup
+
+MODULES = {
+    "hoopgw.transport._dispatch": "hoopgw/transport/_dispatch.pyx",
+    "hoopgw_postgres._at_once": "protocols/hoopgw_postgres/_at_once.pyx",
+}
+
+setup(
+    ext_modules=[Extension(name, [source], optional=True) for name, source in MODULES.items()],
+)
