@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.passwords import make_password
-from hoopgw.spi import GatewayContext, SessionPassword, TargetSettings
+from hoopgw.spi import CallerCertificate, GatewayContext, SessionPassword, TargetSettings
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.login import LOGIN_TIMEOUT, LoggedIn, Login
@@ -107,6 +107,11 @@ class Logins:
         if (token, target) != ("token", "orders"):
             raise AuthenticationError("the token is not good, says the log")
         return ALICE
+
+    def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
+        if (der, target, account) != (b"certificate", "orders", "app"):
+            raise AuthenticationError("the certificate is not good, as the caller may know")
+        return CallerCertificate(PLANNER, "cert:7")
 
     def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
         if holder is not None or self.slow:
@@ -288,6 +293,58 @@ class PhaseTests(SynchronousTestCase):
             talk.login.received(sent[:size])
             sent = sent[size:]
         self.assertEqual(len(talk.done), 1)
+
+
+class CertificateTests(SynchronousTestCase):
+    """A certificate, whose key TLS has proved."""
+
+    def talk(self, shown: bytes | None = b"certificate") -> Talk:
+        talk = Talk()
+        talk.wire.shown = shown
+        return talk
+
+    def test_no_password_is_asked_for(self) -> None:
+        """The chain in it logs in, and what revokes the certificate is known to the session."""
+        talk = self.talk()
+        self.assertEqual(talk.say(startup(user="app", database="orders"), query("x")), [])
+        [done] = talk.done
+        self.assertEqual((done.principal, done.method), (PLANNER, "certificate"))
+        self.assertEqual((done.credential, done.rest), ("cert:7", query("x")))
+
+    def test_refused(self) -> None:
+        """In PostgreSQL's own words, with the reason and the remedy; no password helps then."""
+        for shown, target, user in (
+            (b"other", "orders", "app"),
+            (b"certificate", "stock", "app"),
+            (b"certificate", "orders", "root"),
+        ):
+            talk = self.talk(shown)
+            [(kind, body)] = talk.say(startup(user=user, database=target), message("p", b"token\0"))
+            report = wire.parse_report(body)
+            self.assertEqual((kind, report["S"], report["C"]), ("E", "FATAL", "28000"))
+            self.assertIn("certificate authentication failed", report["M"])
+            self.assertIn("as the caller may know", report["M"])
+            self.assertIn(f"hoopgw certificate {target}", report["H"])
+            self.assertEqual((talk.done, talk.wire.closed), ([], True))
+            self.assertEqual(talk.refused, ["the certificate is not good, as the caller may know"])
+
+    def test_without_one(self) -> None:
+        """Who shows none is asked for a password, as before."""
+        talk = self.talk(None)
+        self.assertEqual(kinds(talk.say(startup(user="app", database="orders"))), "R")
+
+    def test_a_session_password_is_asked_for_by_name(self) -> None:
+        """The certificate does not stand in for a handle's password."""
+        talk = self.talk()
+        answers = talk.say(startup(user=NEW.user, database="orders"))
+        self.assertEqual((kinds(answers), talk.done), ("R", []))
+
+    def test_nothing_in_clear(self) -> None:
+        """Without TLS no certificate can be shown, and nothing is looked at."""
+        talk = Talk(encrypted=False)
+        talk.wire.shown = b"certificate"
+        talk.say(startup(user="app", database="orders"))
+        self.assertEqual(talk.done, [])
 
 
 class TokenTests(SynchronousTestCase):
