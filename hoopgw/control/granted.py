@@ -17,12 +17,16 @@ from hoopgw.events import Operation, Principal
 from hoopgw.grants.calls import TEXT_LIMIT
 from hoopgw.grants.held import held_from_dict
 from hoopgw.grants.view import GrantView
+from hoopgw.identity.rate import RateLimit
 from hoopgw.ipc import Body
 from hoopgw.policy.decision import Use
 from hoopgw.wire_values import principal_to_dict
 
 log = Logger()
 
+_CALLS_BURST: Final = 50.0
+_CALLS_PER_SECOND: Final = 1.0
+"""Refused statements of one root that control is told of: it keeps fewer."""
 _TOLD_LIMIT: Final = 10_000
 """Pairs of grant and session that control was told of, so that it is told once."""
 
@@ -47,6 +51,9 @@ class WorkerGrants:
     _reconsider: Callable[[Collection[str]], None]
     _timer: IDelayedCall | None = field(default=None, init=False)
     _told_of: set[tuple[str, str]] = field(factory=set, init=False)
+    _calls: RateLimit = field(
+        factory=lambda: RateLimit(_CALLS_BURST, _CALLS_PER_SECOND), init=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._control.on_tell("grant", self._told)
@@ -77,7 +84,8 @@ class WorkerGrants:
     def refused(self, principal: Principal, operation: Operation) -> None:
         """Say what was refused, so that it can be asked for as one call."""
         text = operation.text.encode("utf-8", "surrogateescape")
-        if len(text) <= TEXT_LIMIT:
+        now = self._clock.seconds()
+        if len(text) <= TEXT_LIMIT and self._calls.charge(principal.root.id, 1.0, now):
             self._control.tell(
                 "call_refused",
                 principal=principal_to_dict(principal),
