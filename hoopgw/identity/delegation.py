@@ -36,7 +36,7 @@ from hoopgw.identity.dpop import ProvedKey
 from hoopgw.identity.hops import SEPARATOR, node_id
 from hoopgw.identity.issuing import Issuing
 from hoopgw.identity.jose import Claims, parse_object
-from hoopgw.identity.oidc import TokenUse
+from hoopgw.identity.oidc import Authenticated, TokenUse
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.subjects import Subject
 from hoopgw.identity.token_parts import TokenParts
@@ -76,8 +76,11 @@ class Delegation:
         claims = _terms(form)
         until = self._until(principal, form)
         hop = _hop(claims, principal)
+        behind = principal.origin.persons
         if "actor_token" in form:
-            hop = await self._attested(hop, principal, form, parent.free)
+            actor = await self._actor(principal, form, parent.free)
+            hop = _attested(hop, actor)
+            behind |= actor.origin.persons
         left = _nest(claims, parent.hops_left - 1)
         child = evolve(
             principal,
@@ -85,6 +88,7 @@ class Delegation:
             nodes=(*principal.nodes, _node(claims, principal, thumbprint)),
             expires=until,
             proved=False,
+            origin=evolve(principal.origin, persons=behind),
         )
         if self.parts.is_revoked(child):
             raise ExchangeError("access_denied", "the delegation to this key was revoked")
@@ -100,10 +104,10 @@ class Delegation:
             text = f"the delegation cannot be kept: {error}"
             raise ExchangeError("temporarily_unavailable", text) from error
 
-    async def _attested(
-        self, said: Hop, parent: Principal, form: Mapping[str, str], free: ProvedKey | None
-    ) -> Hop:
-        """Return the hop as the actor's own token says it."""
+    async def _actor(
+        self, parent: Principal, form: Mapping[str, str], free: ProvedKey | None
+    ) -> Authenticated:
+        """Return whom the actor's own token stands for."""
         if form.get("actor_token_type") not in (ACCESS_TOKEN, JWT):
             raise ExchangeError("invalid_request", "actor_token_type is missing, or none we take")
         actor = await self.parts.issuers.authenticate(form["actor_token"], TokenUse.ACCESS)
@@ -115,9 +119,7 @@ class Delegation:
             raise ExchangeError("access_denied", "a person is nobody's agent")
         if SEPARATOR in actor.hop.id or actor.hop.id in {hop.id for hop in parent.chain}:
             raise ExchangeError("access_denied", "the actor is a member of the chain already")
-        return evolve(
-            said, id=actor.hop.id, name=actor.hop.name, kind=actor.hop.kind, attested=True
-        )
+        return actor
 
     def _until(self, parent: Principal, form: Mapping[str, str]) -> float:
         """Return when the child ends: never after its parent."""
@@ -129,6 +131,19 @@ class Delegation:
         else:
             raise ExchangeError("invalid_request", "ttl: expected a number of seconds")
         return float(int(min(parent.expires, self.parts.now() + min(ttl, TTL_LIMIT))))
+
+
+def _attested(said: Hop, actor: Authenticated) -> Hop:
+    """Return the hop as the actor's own token says it; its groups do not count."""
+    hop = actor.hop
+    return evolve(
+        said,
+        id=hop.id,
+        name=hop.name,
+        kind=hop.kind,
+        attested=True,
+        attributes=hop.attributes,
+    )
 
 
 def _child_key(parent: Subject, form: Mapping[str, str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hoopgw.identity.hops import HopClaims, mint_hop, node_id, prove, public_jwk
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey, parse
 from hoopgw.identity.refusals import ExchangeError
+from hoopgw.identity.settings import PersonRule
 from hoopgw.identity.tokens import GATEWAY, GatewayToken
 from hoopgw.identity.urns import ID_TOKEN, JWT, SESSION_PASSWORD
 from tests.identity.forge import NOW, claims, rsa_key, settings, token
@@ -34,7 +35,12 @@ class DelegationTestCase(ExchangeTestCase):
         super().setUp()
         keys = FixedKeys({"one": PublicKey(rsa_key())})
         machines = settings(
-            alias="machines", issuer=MACHINES, client_id="", kind="workload", groups_claim="roles"
+            alias="machines",
+            issuer=MACHINES,
+            client_id="",
+            kind="workload",
+            groups_claim="roles",
+            persons=PersonRule(ids={"12": "corp|carol-1"}, unknown="keep"),
         )
         known = [Issuer(settings(), keys), Issuer(machines, keys)]
         self.seen: list[Principal] = []
@@ -235,9 +241,17 @@ class ActorTests(DelegationTestCase):
         self.assertEqual((child.kind, child.attested), ("workload", True))
         self.assertEqual(child.groups, frozenset())
         self.assertIsNotNone(child.caps)
+        self.assertEqual(child.attributes, (("issuer", "machines"),))
         narrow = self.ask(given["access_token"], self.proof("planner"), audience=ORDERS)
         found = self.verifier.verify(narrow["access_token"], ORDERS, NOW)
         self.assertTrue(found.chain[1].attested)
+
+    def test_who_set_the_actor_off(self) -> None:
+        """That person stands behind the whole chain, and so cannot approve what it asks."""
+        given = self.act(self.machine(actor_id="12"))
+        self.assertEqual(self.read(given).principal.origin.persons, frozenset({"corp|carol-1"}))
+        given = self.act(self.machine())
+        self.assertEqual(self.read(given).principal.origin.persons, frozenset())
 
     def test_who_may_not_act(self) -> None:
         """Strangers, people, the subject itself, our own tokens, what is over."""

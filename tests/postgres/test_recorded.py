@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.events import Cap, Hop, Node, Principal
+from hoopgw.events import Cap, Hop, Node, Origin, Principal
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.recorded import Question, QuestionReader, Retrial, Skipped
@@ -15,8 +15,9 @@ from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import SourceFile, read_directory
 from hoopgw.recording.decisions import Found
 from hoopgw.recording.inputs import InputBook
-from hoopgw.recording.records import DecisionInput, Intent, Record, encode
+from hoopgw.recording.records import DecisionInput, Intent, Record, SessionStarted, encode
 from hoopgw_postgres import wire
+from hoopgw_postgres.replay import replay
 from tests.policy.test_granting import Holding
 from tests.policy.world import ROOT
 from tests.postgres.conversation import Conversation
@@ -182,3 +183,27 @@ class DifferentialTests(SynchronousTestCase):
         self.assertIsInstance(records[0], DecisionInput)
         names = {r.input for r in records if isinstance(r, Intent)}
         self.assertEqual(len(names), 1)
+
+
+class StartTests(SynchronousTestCase):
+    """The first record of a session."""
+
+    def test_who_stood_behind_it(self) -> None:
+        """What the issuer said of a job, of its run, and of who set it off."""
+        job = Hop(
+            id="gha|74",
+            name="octo-org/octo-repo:prod",
+            kind="workload",
+            attributes=(("environment", "prod"), ("roles", ("a", "b"))),
+        )
+        behind = Origin(persons=frozenset({"corp|carol"}), attributes=(("run_id", "7"),))
+        who = Principal(chain=(job,), session="s", expires=2e9, origin=behind)
+        talk = Conversation(principal=who)
+        talk.journal.started()
+        started = talk.recorder.records[-1]
+        assert isinstance(started, SessionStarted)
+        self.assertEqual(started.chain[0].attributes, {"environment": "prod", "roles": ["a", "b"]})
+        self.assertEqual(started.persons, ["corp|carol"])
+        self.assertEqual(started.attributes, {"run_id": "7"})
+        line = next(iter(replay([started]))).text
+        self.assertIn("octo-org/octo-repo:prod (set off by corp|carol) opened", line)

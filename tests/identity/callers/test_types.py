@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.events import Hop, Principal
 from hoopgw.identity.callers import problems
 from hoopgw.identity.jose import PublicKey
-from hoopgw.identity.oidc import Authenticated, TokenUse
+from hoopgw.identity.oidc import Authenticated, TokenUse, check_claims
 from hoopgw.identity.settings import IssuerSettings, PersonRule
+from hoopgw.policy.decision import Allow
+from hoopgw.policy.engine import CedarPolicy
+from hoopgw.wire_values import hop_to_dict, origin_to_dict
 from tests.identity.callers.shapes import (
     AGENT_APP,
     AGENT_OID,
@@ -37,6 +44,18 @@ from tests.identity.callers.shapes import (
     spiffe,
 )
 from tests.identity.forge import NOW, rsa_key, run, token
+from tests.policy.world import PERMIT_ALL, operation, policies, shelf
+
+PERMIT = CedarPolicy(policies(PERMIT_ALL), lambda: NOW)
+
+
+def declared(*hops: Hop) -> None:
+    """Check that policy can be asked about hops, with all that they have."""
+    for hop in hops:
+        who = Principal(chain=(hop,), session="s", expires=NOW)
+        verdict = PERMIT.decide(who, operation("take", shelf("a")))
+        if not isinstance(verdict.decision, Allow):
+            raise AssertionError(verdict)
 
 
 class CallerCase(SynchronousTestCase):
@@ -390,8 +409,8 @@ class EntraTests(CallerCase):
         """The same person, whichever token; so one alias may be for both."""
         issuers = issuers_of(settings_of("entra"), settings_of("entra", version="1.0"))
         v1 = token(entra_person(iss=V1, ver="1.0", azp=None, appid=CLI))
-        for given in (token(entra_person()), v1):
-            found = run(issuers.authenticate(given, TokenUse.ACCESS))
+        for text in (token(entra_person()), v1):
+            found = run(issuers.authenticate(text, TokenUse.ACCESS))
             self.assertEqual(found.hop.id, f"corp|{ALICE}")
 
     def test_settings(self) -> None:
@@ -484,3 +503,51 @@ class SettingsTests(SynchronousTestCase):
         """It is refused when it is read."""
         values = {"alias": "x", "issuer": "https://x.example", "audiences": ["hoopgw"]}
         self.assertRaises(ValueError, IssuerSettings, type="saml", **values)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+GOOD = {
+    "github-actions": github(),
+    "kubernetes": kubernetes(),
+    "spiffe": spiffe(),
+    "entra": entra_person(),
+    "azure-devops": entra_app(),
+}
+
+
+class AnyClaimsTests(SynchronousTestCase):
+    """Whatever an issuer signs, the outcome is somebody of its own or an `AuthenticationError`."""
+
+    @given(st.sampled_from(sorted(GOOD)), st.data())
+    def test_any_claims(self, kind: str, data: st.DataObject) -> None:
+        """Also where a claim is a member of another."""
+        good = GOOD[kind]
+        names = [*good, "xms_act_fct", "xms_sub_fct", "idtyp", "roles", "cnf", "actor_id"]
+        claims = good | data.draw(st.dictionaries(st.sampled_from(names), json_values))
+        if kind == "kubernetes" and data.draw(st.booleans()):
+            inside = data.draw(st.dictionaries(st.sampled_from(["pod", "node"]), json_values))
+            claims = good | {"kubernetes.io": good["kubernetes.io"] | inside}
+        settings = settings_of(kind)
+        use = data.draw(st.sampled_from(TokenUse))
+        try:
+            found = check_claims(claims, settings, use, NOW)
+        except AuthenticationError:
+            return
+        self.assertTrue(found.hop.id.startswith(f"{settings.alias}|"))
+        self.assertTrue(found.hop.name.isprintable())
+        hash(found.hop)
+        json.dumps(hop_to_dict(found.hop))
+        json.dumps(origin_to_dict(found.origin))
+        declared(found.hop)
+
+    def test_policy_knows_all_attributes(self) -> None:
+        """What each type says is what the schema declares, for each kind of hop."""
+        for kind, claims in GOOD.items():
+            found = check_claims(claims, settings_of(kind), TokenUse.ACCESS, NOW).hop
+            declared(found, evolve(found, kind="agent"))
+        agent = settings_of("entra", version="1.0", clients=[AGENT_APP])
+        declared(check_claims(entra_agent(), agent, TokenUse.ACCESS, NOW).hop)
