@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 from attrs import asdict
 
 from hoopgw.cli.failure import CommandError
-from hoopgw.cli.output import Output, json_option
+from hoopgw.cli.home import Home
+from hoopgw.cli.output import Output, json_option, moment
 from hoopgw.cli.policy_cases import test_cases
 from hoopgw.cli.policy_folder import (
     config_option,
@@ -22,6 +26,10 @@ from hoopgw.cli.policy_suggest import suggest_policy
 from hoopgw.cli.policy_whatif import what_if
 from hoopgw.policy.cases import run_cases
 from hoopgw.policy.check import check as check_policies
+from hoopgw.policy.lint import Finding
+
+_REQUEST: Final = re.compile(r"[a-z]{1,3}-[0-9a-f]{16}")
+_OPERATION: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._~-]{0,127})/([0-9]{1,18})")
 
 
 @click.group()
@@ -40,7 +48,10 @@ def check(directory: Path, config: Path | None, *, strict: bool) -> None:
     Exit status: 0 nothing, 1 something, 2 wrong use.
     """
     output = Output.current()
-    findings = check_policies(directory, schemas(config))
+    _report(output, directory, check_policies(directory, schemas(config)), strict=strict)
+
+
+def _report(output: Output, directory: Path, findings: Sequence[Finding], *, strict: bool) -> None:
     errors = sum(finding.level == "error" for finding in findings)
     failed = bool(errors or (strict and findings))
     if output.is_json:
@@ -54,16 +65,74 @@ def check(directory: Path, config: Path | None, *, strict: bool) -> None:
 
 
 @policy.command()
-@click.argument("case")
 @directory_argument
 @config_option
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.001, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds to look for policies that are never reached.",
+)
 @json_option
-def explain(case: str, directory: Path, config: Path | None) -> None:
-    """Say, hop by hop, why the case named CASE comes out as it does.
+def lint(directory: Path, config: Path | None, *, strict: bool, timeout: float) -> None:
+    """Do what `check` does, and find policies in DIRECTORY that never make a difference.
 
-    CASE is a name from the cases in DIRECTORY, or a part of one that is in no other.
+    The latter needs the solver: pip install 'hoopgw[prove]'.
+
+    Exit status: 0 nothing, 1 something, 2 wrong use.
     """
     output = Output.current()
+    findings = list(check_policies(directory, schemas(config)))
+    if all(finding.level != "error" for finding in findings):
+        try:
+            from hoopgw.policy.reach import unreachable
+        except ImportError:
+            output.say("without hoopgw[prove], what is never reached is not looked for", "yellow")
+        else:
+            findings += unreachable(load_policies(directory, config), timeout)
+    _report(output, directory, findings, strict=strict)
+
+
+@policy.command()
+@click.argument("what")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default="policies")
+@config_option
+@json_option
+def explain(what: str, directory: Path, config: Path | None) -> None:
+    """Say, hop by hop, why WHAT comes out as it does.
+
+    WHAT is the id of a request for approval (r-...) or a recorded operation (SESSION/NUMBER): then
+    the gateway is asked what its policy says now. Or it is the name of a test case in DIRECTORY, or
+    a part of one that is in no other.
+    """
+    output = Output.current()
+    if _REQUEST.fullmatch(what):
+        _explain_recorded(output, f"/v1/requests/{what}/explain")
+    elif match := _OPERATION.fullmatch(what):
+        _explain_recorded(output, f"/v1/sessions/{match[1]}/explain", sequence=match[2])
+    else:
+        _explain_case(output, what, directory, config)
+
+
+def _explain_recorded(output: Output, path: str, **query: str) -> None:
+    answer = Home.current().api().get(path, **query)
+    if output.is_json:
+        output.json(answer)
+        return
+    recorded = answer["recorded"]
+    decided = ", ".join(recorded["because"]) or "no policy"
+    output.say(f"{answer['path']} on {answer['target']}, {moment(answer['at'])}")
+    for access in answer["asked"]:
+        output.say(f"  {access['action']} {access['resource']}")
+    output.say(f"then: {recorded['decision']}, by {decided} (policy {recorded['policy']})")
+    output.say(f"now (policy {answer['policy']}):")
+    for line in answer["lines"]:
+        output.say(f"  {line}")
+
+
+def _explain_case(output: Output, case: str, directory: Path, config: Path | None) -> None:
     policies = load_policies(directory, config)
     with valid_or_fail():
         results = run_cases(policies, directory)
@@ -92,4 +161,3 @@ policy.add_command(test_cases)
 policy.add_command(what_if)
 policy.add_command(prove)
 policy.add_command(suggest_policy)
-policy.add_command(check, "lint")

@@ -64,7 +64,7 @@ class Questions:
             raise ApiError(503, "unavailable", f"the policy is not valid: {error}") from error
         explanation, version = answer
         return {
-            "decision": _decision(explanation),
+            "decision": decision_word(explanation),
             "policy": version,
             "outcome": plain(explanation.outcome),
             "lines": list(explanation.lines()),
@@ -143,7 +143,8 @@ def _texts(value: Any, name: str) -> Sequence[str]:
     return value
 
 
-def _decision(explanation: Explanation) -> str:
+def decision_word(explanation: Explanation) -> str:
+    """Return ``allow``, ``review`` or ``deny``; of a field that is shown masked ``mask``."""
     outcome: Verdict | Sight | Hidden = explanation.outcome
     match outcome:
         case Sight():

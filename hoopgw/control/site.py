@@ -42,7 +42,6 @@ from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
-from hoopgw.recording.decisions import DecisionLog
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
 from hoopgw.spi import ProtocolSpec, SessionPassword
@@ -188,7 +187,9 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
                 parts.protocols,
                 parts.reading,
             ).routes(),
-            *DecisionRoutes(callers, DecisionLog(config.paths.log), parts.reading).routes(),
+            *DecisionRoutes(
+                callers, parts.store, LogReader(config.paths.log), parts.files, parts.reading
+            ).routes(),
             *GatewayRoutes(
                 callers,
                 parts.store,

@@ -28,6 +28,11 @@ _BY_UNPROVED_NAME: Final = (
     "`principal.attested`, or restrict by name in a forbid instead"
 )
 
+_NO_SCOPE: Final = (
+    "names no principal, action or resource, so its conditions alone say what it permits; name a "
+    "group, an action or a target in its scope"
+)
+
 Level: TypeAlias = Literal["error", "warning"]
 
 
@@ -169,8 +174,11 @@ def _broad_permit(policy: pst.Template) -> Iterator[tuple[Level, str]]:
         yield "warning", _BY_UNPROVED_NAME
     any_action = isinstance(policy.action, pst.ScopeAny)
     any_resource = isinstance(policy.resource, pst.ScopeAny)
-    if isinstance(policy.principal, pst.ScopeAny) and any_action and not policy.clauses:
-        yield "warning", "permits every action to everybody; name a group or an action"
+    if isinstance(policy.principal, pst.ScopeAny) and any_action:
+        if not policy.clauses:
+            yield "warning", "permits every action to everybody; name a group or an action"
+        elif any_resource:
+            yield "warning", _NO_SCOPE
     is_for_agents = (
         isinstance(policy.principal, pst.ScopeIs)
         and str(policy.principal.entity_type) == "Hoopgw::Agent"

@@ -77,11 +77,11 @@ class Prover:
     def __attrs_post_init__(self) -> None:
         self._declared = Declared.of(self.policies.schema)
         everything = self.policies.all
-        self._parsed = _parse(everything.rules)
+        self._parsed = parse_rules(everything.rules)
         # Without an offer nobody can ask for a template, so it is never linked.
         self._templates = [
             (rule, tree)
-            for rule, tree in _parse(everything.templates)
+            for rule, tree in parse_rules(everything.templates)
             if rule.id in self.policies.offers
         ]
 
@@ -276,7 +276,7 @@ class _Problem:
                 yield z3.Implies(breaks, z3.Or(breaking))
 
 
-def _parse(rules: Iterable[Rule]) -> list[tuple[Rule, pst.Template]]:
+def parse_rules(rules: Iterable[Rule]) -> list[tuple[Rule, pst.Template]]:
     """Return the trees of rules."""
     by_id = {rule.id: rule for rule in rules}
     if not by_id:

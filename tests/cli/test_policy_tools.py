@@ -125,7 +125,7 @@ class ProveTests(RecordedCase):
     def test_proved(self) -> None:
         result = run("policy", "prove", self.new / "queries.yaml")
         self.assertEqual(result.status, 0, result.errors)
-        self.assertIn("9 queries are proved", result.output)
+        self.assertIn("11 queries are proved", result.output)
 
     def test_a_bad_edit(self) -> None:
         """Told by a request that the engine allows, and why it does."""
