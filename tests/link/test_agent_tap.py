@@ -21,6 +21,7 @@ from hoopgw import agent_tap, config
 from hoopgw.errors import ConfigError
 from hoopgw.link import identity
 from hoopgw.link.certificates import issue_agent, moment
+from hoopgw.link.identity import Identity
 from hoopgw.link.tickets import public_keys
 from tests.link.test_enrol import Gateway
 from tests.link.world import Authority, eventually, new_key, pem
@@ -87,6 +88,25 @@ class AgentCase(TestCase):
         settings = config.load_agent(self.write(text))
         return agent_tap.make_agent(self.reactor, settings, self.identity(**options))
 
+    def start(self, found: Identity) -> agent_tap.AgentService:
+        settings = config.load_agent(self.write())
+        identity.save(settings.state, found.enrolment)
+        agent = agent_tap.make_agent(self.reactor, settings, found)
+        agent.startService()
+        self.addCleanup(agent.stopService)
+        return agent
+
+    def gateway(self) -> tuple[Gateway, str]:
+        """Serve renewals; return the server and its URL."""
+        gateway = Gateway(self.folder)
+        gateway.link = self.authority
+        thread = threading.Thread(target=gateway.serve_forever, args=(0.02,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(gateway.server_close)
+        self.addCleanup(gateway.shutdown)
+        return gateway, gateway.token.url
+
 
 class MakeTests(AgentCase):
     async def test_targets_are_as_configured(self) -> None:
@@ -126,25 +146,6 @@ class MakeTests(AgentCase):
 
 
 class RenewalTests(AgentCase):
-    def start(self, found: identity.Identity) -> agent_tap.AgentService:
-        settings = config.load_agent(self.write())
-        identity.save(settings.state, found.enrolment)
-        agent = agent_tap.make_agent(self.reactor, settings, found)
-        agent.startService()
-        self.addCleanup(agent.stopService)
-        return agent
-
-    def gateway(self) -> tuple[Gateway, str]:
-        """Serve renewals; return the server and its URL."""
-        gateway = Gateway(self.folder)
-        gateway.link = self.authority
-        thread = threading.Thread(target=gateway.serve_forever, args=(0.02,))
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(gateway.server_close)
-        self.addCleanup(gateway.shutdown)
-        return gateway, gateway.token.url
-
     async def test_after_half_its_life_the_certificate_is_renewed(self) -> None:
         gateway, url = self.gateway()
         old = self.identity(age=timedelta(hours=13).total_seconds())
