@@ -24,6 +24,7 @@ from hoopgw.identity.settings import IssuerSettings
 from tests.identity import forge
 from tests.identity.callers.shapes import (
     AGENT_APP,
+    ALICE,
     APP,
     CLI,
     CLUSTER,
@@ -454,7 +455,14 @@ def test_an_agent_is_no_person(world: World, changes: Claims) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"scp": None}, {"idtyp": "app"}, {"scp": "", "idtyp": None}, {"scp": None, "sub": "x"}],
+    [
+        {"scp": None},
+        {"scp": "/"},
+        {"scp": ""},
+        {"idtyp": "app"},
+        {"sub": ALICE},
+        {"scp": None, "sub": "x"},
+    ],
 )
 def test_an_application_is_no_person(world: World, changes: Claims) -> None:
     """Nor one of `hoopgw login`'s own client, which has no secret."""

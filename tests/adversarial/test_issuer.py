@@ -13,6 +13,8 @@ from typing import Any
 from joserfc.jwk import RSAKey
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
+from zope.interface import implementer
 
 from hoopgw.identity import keys
 from hoopgw.identity.urns import ACCESS_TOKEN, GRANT
@@ -251,3 +253,34 @@ class ClockTests(IssuerCase):
                 self.assertIn(status, (200, 400), name)  # nothing may be left of its lifetime
             else:
                 self.assertEqual(status, wanted, name)
+
+
+class SilenceTests(IssuerCase):
+    """What a caller sends is in no log, whatever becomes of it."""
+
+    async def test_no_part_of_a_token_is_logged(self) -> None:
+        """Good ones, bad ones, and those that open something else."""
+        seen: list[LogEvent] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            seen.append(event)
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        sent = [
+            self.made(),
+            self.made(azp="other"),
+            self.made(aud="https://management.azure.com"),
+            self.made(aud="api://AzureADTokenExchange"),
+            self.made(aud=["hoopgw", "https://graph.microsoft.com"]),
+            self.made("one", forge.rsa_key("mallory")),
+            self.made() + "x",
+        ]
+        statuses = [await self.login(token) for token in sent]
+        self.assertEqual(statuses, [200, *[400] * 6])
+        said = "".join(f"{eventAsText(event)} {event}" for event in seen)
+        self.assertIn("a token was refused", said)
+        for token in sent:
+            for part in token.split("."):
+                self.assertNotIn(part[:40], said)

@@ -81,8 +81,11 @@ class _Said:
         if self.is_id_token:
             return False
         kind = optional_text(self.claims, "idtyp")
-        if kind is None:  # an optional claim: only a delegated token has scopes
-            return optional_text(self.claims, "scp") is None
+        if (
+            kind is None
+        ):  # an optional claim: only a delegated token has scopes, and a sub by client
+            scopes = set((optional_text(self.claims, "scp") or "").split()) - {"/"}
+            return not scopes or self.claims.get("sub") == self.claims.get("oid")
         if kind not in ("app", "user"):
             raise AuthenticationError("idtyp is neither app nor user")
         return kind == "app"
