@@ -32,6 +32,7 @@ from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.questions import Questions
 from hoopgw.control.reach import Reach
 from hoopgw.control.reading import ReadingRoom
+from hoopgw.control.regrouping import Regrouping
 from hoopgw.control.token_site import AgentCallers, TokenCalls, add_token_calls
 from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
 from hoopgw.errors import UnavailableError
@@ -243,6 +244,7 @@ def _exchange(parts: SiteParts) -> Exchange:
             revoke=parts.delegations.revoke,
             now=parts.now,
             keep=parts.delegations.keep,
+            regrouped=Regrouping(parts.store, parts.fleet).regrouped,
             lifetimes=Lifetimes(
                 token=identity.token_lifetime,
                 login=identity.login_lifetime,

@@ -10,7 +10,8 @@ used, or has given a copy away: either way two hold what one should, so the log-
 
 Groups are as the issuer said at log-in, or as it says at a refresh, where it can be asked
 (`hoopgw.identity.token_parts.Regroup`). When they are older than the configuration allows, nothing
-is given for them any more, and what they opened ends.
+is given for them any more, and what they opened ends. What was opened with a group that a refresh
+finds to be lost ends at once.
 
 References: RFC 6749 section 6, RFC 9449 section 5, RFC 9700.
 """
@@ -121,6 +122,9 @@ class Logins:
         after = evolve(row, principal=principal, groups_at=groups_at, refresh=_hash(following))
         if not self.parts.logins.replace(row, after):
             self._reused(row)  # it was used while the issuer was asked
+        if lost := row.principal.root.groups - root.groups:
+            log.info("{who} is no longer in {lost}", who=root.id, lost=sorted(lost))
+            self.parts.regrouped(row.id, root.groups)
         given = self._gateway_token(principal, proved)
         return given | self._refreshable(following, principal, row.expires)
 

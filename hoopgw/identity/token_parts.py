@@ -93,6 +93,9 @@ class TokenParts:
     now: Callable[[], float]
     keep: Callable[[Principal], None] = lambda _principal: None
     """Writes the delegations of a chain down, for lists and for who may end them."""
+    regrouped: Callable[[str, frozenset[str]], None] = lambda _login, _groups: None
+    """Ends what a log-in has opened with groups that it has no more, given its id and those that it
+    has."""
     lifetimes: Lifetimes = Lifetimes()
     regroup: Regroup = NoRegroup()
     tenants: Mapping[str, str] = field(factory=dict)

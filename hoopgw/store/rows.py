@@ -369,6 +369,10 @@ class Store(Protocol):
         """Count the session passwords of one log-in."""
         ...
 
+    def drop_passwords(self, login: str) -> None:
+        """Delete the session passwords of one log-in, and of all that descends from it."""
+        ...
+
     def password(self, handle: str) -> PasswordRow | None:
         """Return a session password's verifier. The caller looks at its end."""
         ...

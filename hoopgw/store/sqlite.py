@@ -185,6 +185,12 @@ class SqliteStore:
         )
         return int(rows[0][0])
 
+    def drop_passwords(self, login: str) -> None:
+        """Delete by the log-in's id, which is inside the principal."""
+        self._db.write(
+            "DELETE FROM session_passwords WHERE json_extract(principal, '$.session') = ?", login
+        )
+
     def password(self, handle: str) -> PasswordRow | None:
         """Read a verifier."""
         return self._db.one(PASSWORDS, "handle = ?", handle)

@@ -250,8 +250,10 @@ class GroupTests(RefreshTestCase):
         async def answer() -> frozenset[str]:
             return frozenset({"staff"})
 
-        directory = Directory(answer)
-        self.with_parts(regroup=directory)
+        directory, told = Directory(answer), list[Any]()
+        self.with_parts(
+            regroup=directory, regrouped=lambda login, groups: told.append((login, groups))
+        )
         given = self.begin()
         self.assertEqual(self.groups(given), {"dba", "staff"})
         self.now += 1700
@@ -259,6 +261,9 @@ class GroupTests(RefreshTestCase):
         self.assertEqual((directory.asked, self.groups(given)), (["corp|alice-1"], {"staff"}))
         self.assertEqual(given["session_expires_in"], 1800)
         self.assertEqual(given["refresh_expires_in"], 1900)
+        self.assertEqual(told, [(self.session(given), {"staff"})])
+        self.refresh(given["refresh_token"])
+        self.assertEqual(len(told), 1)
 
     def test_out_of_reach(self) -> None:
         """The groups stay as they were while they are not too old."""

@@ -1,0 +1,31 @@
+"""What ends when somebody is found to be in a group no longer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define
+
+from hoopgw.control.fleet import Fleet
+from hoopgw.store.rows import Store
+
+REASON: Final = "a group that it was opened with was taken away: connect again"
+
+
+@define(eq=False)
+class Regrouping:
+    """Ends it. The log-in itself goes on, with the groups that it has."""
+
+    _store: Store
+    _fleet: Fleet
+
+    def regrouped(self, login: str, groups: frozenset[str]) -> None:
+        """End what a log-in, or what descends from it, has opened with other groups than these.
+
+        Session passwords go too, as they stand for the groups that were. A target token that is out
+        already opens sessions for the minutes that it lives; they end when its groups are too old.
+        """
+        self._store.drop_passwords(login)
+        for head in self._store.sessions():
+            if head.principal.session == login and not head.principal.root.groups <= groups:
+                self._fleet.tell_one(head.worker, "cut", {"session": head.id, "reason": REASON})
