@@ -57,6 +57,7 @@ def list_sessions(
     if output.is_json:
         output.json(answer)
         return
+    purposes = any(session.get("purpose") for session in answer["sessions"])
     rows = [
         (
             session["id"],
@@ -68,11 +69,13 @@ def list_sessions(
             session["held"],
             session["denied"],
             _state(session),
+            *([session.get("purpose", "")] if purposes else []),
         )
         for session in answer["sessions"]
     ]
+    names = ["session", "started", "who", "target", "account", "operations", "held", "denied"]
     output.rows(
-        ("session", "started", "who", "target", "account", "operations", "held", "denied", "state"),
+        (*names, "state", *(["purpose"] if purposes else [])),
         rows,
         empty="there are no sessions",
     )

@@ -165,6 +165,7 @@ class WorkerCalls:
                 principal_from_dict(body["principal"]),
                 None if proof is None else str(proof),
                 float(body.get("expires") or 0.0),
+                tuple(map(float, body.get("ends", ()))),
             )
         except UnavailableError as error:  # not the caller's fault, and told apart by it
             return {"unavailable": str(error)}

@@ -40,13 +40,20 @@ class Delegations:
     _fleet: Fleet
     _now: Callable[[], float]
 
-    def admit(self, principal: Principal, proof: str | None, expires: float = 0.0) -> None:
+    def admit(
+        self,
+        principal: Principal,
+        proof: str | None,
+        expires: float = 0.0,
+        ends: tuple[float, ...] = (),
+    ) -> None:
         """Take note of a chain that was verified, and use its proof up.
 
         Args:
             principal: whom it stands for.
             proof: the id of its proof; None if the transport proved the key.
             expires: the end of the proof.
+            ends: as of `keep`.
 
         Raises:
             AuthenticationError: the proof was used before, or something of the lineage was ended.
@@ -59,16 +66,21 @@ class Delegations:
             until = min(expires, self._now() + USED_FOR)
             if not self._store.use_once("pop", proof, until):
                 raise AuthenticationError("the pop was used before")
-        self.keep(principal)
+        self.keep(principal, ends)
 
-    def keep(self, principal: Principal) -> None:
+    def keep(self, principal: Principal, ends: tuple[float, ...] = ()) -> None:
         """Keep the nodes of a chain; those that are known live longer if need be.
+
+        Args:
+            principal: whom the chain stands for.
+            ends: when each of its delegations ends by itself: an ancestor may well outlive the
+                chain. Where it is not known, the end of the principal counts.
 
         Raises:
             UnavailableError: the root has too many.
 
         """
-        now, rows = self._now(), node_rows(principal, self._now())
+        now, rows = self._now(), node_rows(principal, self._now(), ends)
         fresh = [row for row in rows if self._is_news(row)]
         if not fresh:
             return
@@ -99,9 +111,11 @@ class Delegations:
         return known is None or known.expires < row.expires
 
 
-def node_rows(principal: Principal, now: float) -> list[NodeRow]:
-    """Return what is kept of each delegation of a chain."""
-    pairs = zip(principal.lineage, principal.chain[1:], principal.nodes, strict=False)
+def node_rows(principal: Principal, now: float, ends: tuple[float, ...] = ()) -> list[NodeRow]:
+    """Return what is kept of each delegation of a chain; see `Delegations.keep`."""
+    if len(ends) != len(principal.nodes):
+        ends = (principal.expires,) * len(principal.nodes)
+    rows = zip(principal.lineage, principal.chain[1:], principal.nodes, ends, strict=False)
     return [
         NodeRow(
             id=node.id,
@@ -114,7 +128,7 @@ def node_rows(principal: Principal, now: float) -> list[NodeRow]:
             attested=hop.attested,
             purpose=node.purpose,
             first_seen=now,
-            expires=principal.expires,
+            expires=max(end, principal.expires),
         )
-        for parent, hop, node in pairs
+        for parent, hop, node, end in rows
     ]

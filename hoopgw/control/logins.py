@@ -66,6 +66,7 @@ class ControlLogins:
             principal=principal_to_dict(shown.principal),
             proof=None if shown.proof is None else shown.proof.id,
             expires=0.0 if shown.proof is None else shown.proof.expires,
+            ends=list(shown.ends),
         )
         return answer.addCallbacks(lambda said: _admitted(said, shown), _chain_refused)
 

@@ -83,6 +83,8 @@ class ShownChain:
     """The last key, as JWK."""
     hops_left: int
     """Hops that may follow."""
+    ends: tuple[float, ...]
+    """When each delegation ends by itself, in order; the principal ends with the first."""
 
 
 def read_chain(
@@ -127,6 +129,7 @@ def read_chain(
         thumbprint=reading.thumbprint,
         key={k: str(v) for k, v in reading.key.key.as_dict(private=False).items()},
         hops_left=reading.nest,
+        ends=reading.ends,
     )
 
 
@@ -171,6 +174,8 @@ class _Reading:
     thumbprints: tuple[str, ...]
     nest: int
     """Hops that may follow."""
+    ends: tuple[float, ...]
+    """Of the delegations so far."""
 
     @property
     def thumbprint(self) -> str:
@@ -191,6 +196,7 @@ def _begin(part: str, root: GatewayToken) -> _Reading:
         key=key,
         thumbprints=(thumbprint,),
         nest=root.hops_left,
+        ends=(root.principal.expires,) * len(root.principal.nodes),
     )
 
 
@@ -221,6 +227,7 @@ def _follow(before: _Reading, part: str, signed: SignedToken, now: float) -> _Re
         key=key,
         thumbprints=(*before.thumbprints, thumbprint),
         nest=before.nest - 1 if own is None else min(before.nest - 1, own),
+        ends=(*before.ends, expires),
     )
 
 

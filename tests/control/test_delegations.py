@@ -65,6 +65,16 @@ class LogInTests(ChainCase):
         self.assertEqual(rows[second].root, "corp|alice-1")
         self.assertEqual(rows[second].expires, who.expires)
 
+    def test_a_parent_outlives_its_child(self) -> None:
+        """It is known for as long as it lasts, though only its child was ever shown."""
+        now = self.clock.seconds()
+        chain = self.family.hop(self.family.root(), "alice", "planner", expires=now + 3000)
+        chain = self.family.hop(chain, "planner", "migrator", expires=now + 60)
+        shown = prove(chain, key("migrator"), ORDERS, now)
+        self.successResultOf(self.begin_login(self.worker(), shown))
+        ends = {row.name: row.expires for row in self.store.nodes.list(None, now, 10)}
+        self.assertEqual(ends, {"planner": now + 3000, "migrator": now + 60})
+
     def test_a_pop_is_good_once_for_all_workers(self) -> None:
         """And after a restart of control."""
         chain = self.shown("alice", "planner")
