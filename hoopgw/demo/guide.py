@@ -22,7 +22,7 @@ def show_guide(demo: Demo, console: Console) -> None:
         Panel(
             Text.assemble(
                 ("PostgreSQL 18, an issuer, the gateway and its agent are running.\n", "bold"),
-                "People: alice (developers), bob (dba, admins), carol (support). ",
+                "People: alice (developers), bob (dba, admins), carol (support), dana (sales). ",
                 "AI agent: planner.\n",
                 f"Everything is in {demo.folder.path} and goes away with Ctrl-C. ",
                 f"The issuer's page: {demo.issuer.url}",

@@ -28,6 +28,7 @@ PEOPLE: Final[Mapping[str, tuple[str, ...]]] = {
     "alice": ("developers",),
     "bob": ("dba", "admins"),
     "carol": ("support",),
+    "dana": ("sales",),
 }
 """Name to groups."""
 _TIMEOUT: Final = 30.0

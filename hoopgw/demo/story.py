@@ -17,6 +17,7 @@ from hoopgw.demo import issuer as issuers
 from hoopgw.demo.client import Answer, Psql
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.data import CANCELLED, CUSTOMERS, customers
+from hoopgw.demo.granting import GrantStory
 from hoopgw.demo.leaks import processes_below, search
 from hoopgw.demo.nested import NestedStory, PsqlClient, StoryClient
 from hoopgw.demo.settings import TARGET
@@ -67,6 +68,7 @@ class Story:
             ("Bob says no to another one", self.denied_delete),
             ("An AI agent reads, and may not write", self.agent_reads),
             ("Alice's planner has a migrator, and the migrator has psql", self.nested_agents),
+            ("Dana may nothing; she gets access for a while, and it ends", self.granted),
             ("What was recorded, replayed and verified", self.evidence),
             ("The gateway knows no credential of the target", self.no_credentials),
         )
@@ -219,6 +221,12 @@ class Story:
                 stage=self.stage,
                 sessions=lambda: self.bob.json("sessions", "list", "--limit", "100")["sessions"],
             ).perform()
+
+    def granted(self) -> None:
+        """Let somebody without any rights ask for some."""
+        dana = self.demo.command_line("dana")
+        dana.log_in(self.demo.issuer, "dana")
+        GrantStory(dana=dana, bob=self.bob, psql=self.demo.psql, stage=self.stage).perform()
 
     def evidence(self) -> None:
         """List, replay and verify."""
