@@ -199,6 +199,16 @@ class Ledger:
             raise UnavailableError(f"{root.name} holds {ACTIVE_LIMIT_ROOT} grants already")
         if len(self._active) >= ACTIVE_LIMIT:
             raise UnavailableError("too many grants are in force already")
+        self._charge(asked.principal)
+
+    def _charge(self, principal: Principal) -> None:
+        """Take one request put before people from the budgets of a chain."""
+        nodes = [node for node in principal.nodes if node.budget is not None]
+        if not any(node.budget is not None and node.budget.reviews is not None for node in nodes):
+            return
+        taken = self._store.nodes.take(nodes, {"reviews": 1}, principal.expires)
+        if taken.given.get("reviews", 0) < 1:
+            raise GrantRefusedError("the chain may not put any more requests before people")
 
     def _check_extended(self, asked: GrantAsk) -> None:
         old = self.find(asked.extends)

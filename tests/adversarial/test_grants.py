@@ -13,7 +13,7 @@ from typing import Any
 from attrs import evolve
 
 from hoopgw.errors import UnavailableError
-from hoopgw.events import Principal
+from hoopgw.events import Budget, Principal
 from hoopgw.grants import ledger as ledgers
 from hoopgw.grants.calls import KEPT_ROOT, RefusedCall, RefusedCalls
 from hoopgw.grants.clock import ForwardClock
@@ -344,6 +344,15 @@ class FloodTests(GrantCase):
         ]
         self.assertEqual(answers, [200] * 5 + [503] * 7)
         self.assertEqual((await self.ask(ALICE)).status, 200)
+
+    async def test_a_budget_of_reviews(self) -> None:
+        """What a delegation may put before people counts here as well, with all below it."""
+        budget = Budget(reviews=2)
+        agent = evolve(PLANNER, nodes=(evolve(PLANNER.nodes[0], budget=budget),))
+        asking = (agent, child(agent, "a"), child(agent, "b"), agent)
+        answers = [(await self.ask(who, seconds=60 + n)).status for n, who in enumerate(asking)]
+        self.assertEqual(answers, [200, 200, 403, 403])
+        self.assertEqual((await self.ask(EVE)).status, 200)
 
     async def test_grants_in_force(self) -> None:
         self.patch(ledgers, "ACTIVE_LIMIT_ROOT", 2)
