@@ -12,6 +12,7 @@ from attrs import field, frozen
 from hoopgw.broker.command import (
     Account,
     Paused,
+    allow_many_files,
     block_signals,
     hide_memory,
     is_closed_to,
@@ -87,6 +88,7 @@ def run_here(
     try:
         block_signals()
         paused = start_paused(errand.command, account)
+        allow_many_files()
         try:
             broker = Broker(
                 folder=folder.path,

@@ -26,8 +26,6 @@ from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
 from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError
-from hoopgw.client.errors import Refused
-from hoopgw.client.link import BrokerLink, BrokerSigner
 from hoopgw.identity.login import password_form, refresh_form, revoke_form, target_form
 from hoopgw.identity.tokens import GATEWAY
 
@@ -318,6 +316,10 @@ def brokered_login(broker: Path) -> Login:
         NotLoggedInError: the broker does not answer, or not to this process.
 
     """
+    # Only here: most commands have a log-in, and start faster without the client library.
+    from hoopgw.client.errors import Refused
+    from hoopgw.client.link import BrokerLink, BrokerSigner
+
     signer = BrokerSigner(BrokerLink(broker))
     try:
         standing, token = signer.standing(), signer.prove(GATEWAY)
