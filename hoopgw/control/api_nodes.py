@@ -1,7 +1,8 @@
 """``/v1/nodes``: delegations, and how to end them.
 
 ======  ====================  ==============================================================
-GET     nodes                 those that the caller may end, newest first: ``root``, ``limit``
+GET     nodes                 those that the caller may end, and that live, newest first:
+                              ``root``, ``limit``
 POST    nodes/ID/revoke       ``{reason?, thumbprints?}``: end one, with all below it
 ======  ====================  ==============================================================
 
@@ -55,9 +56,8 @@ class NodeRoutes:
         if caller.oversees:
             root = call.query.get("root")
         rows = self._nodes.list(root, self._now(), limit(call))
-        return {
-            "nodes": [node_view(row) for row in rows if caller.oversees or self._may(caller, row)]
-        }
+        mine = [row for row in rows if caller.oversees or self._may(caller, row)]
+        return {"nodes": [node_view(row) for row in mine if not self._delegations.is_over(row)]}
 
     def _revoke(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)

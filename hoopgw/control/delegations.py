@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.tokens import CHAIN_LIMIT
 from hoopgw.reviews.docket import Docket
 from hoopgw.store.rows import NodeRow, Store
 
@@ -105,6 +106,17 @@ class Delegations:
         withdrawn = self._docket.withdraw_lineage(node, reason)
         log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
         return expires
+
+    def is_over(self, row: NodeRow) -> bool:
+        """Whether a delegation was ended, or anything that it descends from."""
+        lineage, at = [row.login], row
+        for _ in range(CHAIN_LIMIT):
+            lineage.append(at.id)
+            above = self._store.nodes.find(at.parent)
+            if above is None:
+                break
+            at = above
+        return self._store.is_revoked(tuple(lineage))
 
     def _is_news(self, row: NodeRow) -> bool:
         known = self._store.nodes.find(row.id)

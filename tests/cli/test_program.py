@@ -91,17 +91,25 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(promised - there, set())
 
     def test_completion(self) -> None:
-        """Shells are told the commands, as the manual says."""
-        result = subprocess.run(
-            [sys.executable, "-m", "hoopgw.cli"],
-            env=python_environment()
-            | {"_HOOPGW_COMPLETE": "bash_complete", "COMP_WORDS": "hoopgw se", "COMP_CWORD": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        self.assertEqual(result.stdout, "plain,sessions\n", result.stderr)
+        """Shells are told commands and options, as the manual says."""
+        for words, found in (
+            (["hoopgw", "se"], "plain,sessions\n"),
+            (["hoopgw", "delegate", "--al"], "plain,--allow\n"),
+        ):
+            result = subprocess.run(
+                [sys.executable, "-m", "hoopgw.cli"],
+                env=python_environment()
+                | {
+                    "_HOOPGW_COMPLETE": "bash_complete",
+                    "COMP_WORDS": " ".join(words),
+                    "COMP_CWORD": str(len(words) - 1),
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            self.assertEqual(result.stdout, found, result.stderr)
 
     def test_wrong_use(self) -> None:
         """Status 2, with the way to help."""

@@ -56,6 +56,12 @@ class NodesTests(GatewayCase):
         self.assertEqual(node["purpose"], "ticket of migrator")
         self.assertEqual(node["hop"], "corp|alice~planner~migrator")
 
+    async def test_what_was_ended_is_not_listed(self) -> None:
+        """Nor what is below it; the rest still is."""
+        self.assertEqual(await self.revoke(ALICE, PLANNER.lineage[-1]), 200)
+        answer = await self.call("GET", "/v1/nodes", ALICE)
+        self.assertEqual([node["name"] for node in answer.body["nodes"]], ["sibling"])
+
     async def test_who_may_not(self) -> None:
         """Others, siblings, children and auditors: to them there is no such delegation."""
         planner = PLANNER.lineage[-1]
