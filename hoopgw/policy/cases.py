@@ -163,14 +163,15 @@ class Coverage:
 
 
 def coverage(policies: PolicySet, results: Iterable[CaseResult]) -> tuple[Coverage, ...]:
-    """Say for each policy in force which cases it decided, in the set's order."""
+    """Say for each policy, and each template that can be granted, which cases it decided."""
     decided: dict[str, list[str]] = {}
     for result in results:
         for name in result.explanation.outcome.because:
-            decided.setdefault(name, []).append(result.name)
-    return tuple(
-        Coverage(rule=rule, cases=tuple(decided.get(rule.id, ()))) for rule in policies.rules
-    )
+            # Of a grant, the template that it links.
+            decided.setdefault(name.partition("/")[0], []).append(result.name)
+    offered = (rule for rule in policies.all.templates if rule.id in policies.offers)
+    rules = sorted((*policies.rules, *offered), key=lambda rule: rule.order)
+    return tuple(Coverage(rule=rule, cases=tuple(decided.get(rule.id, ()))) for rule in rules)
 
 
 def untested(policies: PolicySet, results: Iterable[CaseResult]) -> tuple[str, ...]:

@@ -38,6 +38,10 @@ AGAIN: Final = 3600 * 10**9
 """Nanoseconds after which a worker writes an input again."""
 INPUTS_LIMIT: Final = 50_000
 """Inputs that a worker knows to be in the log; beyond that it writes some again."""
+RESOURCES_LIMIT: Final = 20_000
+"""Resources in one input that is read."""
+LEVELS_LIMIT: Final = 64
+"""Levels of resources in one input that is read; protocols make four or five."""
 _DOMAIN: Final = b"hoopgw/input/v1\0"
 _KINDS: Final[Mapping[str, HopKind]] = {
     "person": "person",
@@ -205,10 +209,16 @@ def question_of(record: DecisionInput) -> tuple[tuple[Access, ...], dict[str, Co
             raise BadInputError("the input is not the one that its id names")
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInputError(f"the input cannot be read: {error}") from error
+    if len(record.resources) > RESOURCES_LIMIT:
+        raise BadInputError(f"more than {RESOURCES_LIMIT} resources")
     made: list[Resource] = []
+    levels: list[int] = []
     for row in record.resources:
         if not all(0 <= parent < len(made) for parent in row.parents):
             raise BadInputError("a resource lies in one that is not there")
+        levels.append(1 + max((levels[parent] for parent in row.parents), default=0))
+        if levels[-1] > LEVELS_LIMIT:  # what is nested is hashed and compared by recursion
+            raise BadInputError(f"more than {LEVELS_LIMIT} levels of resources")
         made.append(
             Resource(
                 type=row.type,
