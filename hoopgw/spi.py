@@ -219,6 +219,8 @@ class Purse(Protocol):
     def spend(self, names: Sequence[str]) -> bool:
         """Use one of each amount (`hoopgw.events.AMOUNTS`) at once, if it is at hand.
 
+        An amount that is named several times is used so often.
+
         False where `fund` must be asked; False, too, if rows or bytes are used up.
         """
         ...

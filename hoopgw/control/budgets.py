@@ -95,7 +95,7 @@ class Account:
         """Use one of each amount, if all that is limited is at hand; say whether it was."""
         leased = self._leased
         for name, left in leased.items():
-            if left <= 0 and self._is_needed(name, names):
+            if left < self._needed(name, names):
                 return False
         for name in names:
             if name in leased:
@@ -104,7 +104,7 @@ class Account:
         return True
 
     def fund(self, names: Sequence[str]) -> Deferred[str]:
-        """Use one of each amount, after taking more from control.
+        """Use one of each amount, or several of one that is named often, after taking more.
 
         Fires with nothing if that is done, otherwise with whose budget is used up; fails with
         `UnavailableError` if control cannot be asked.
@@ -135,15 +135,16 @@ class Account:
 
     async def _fund(self, names: Sequence[str]) -> str:
         while not self.spend(names):
-            await self._take()
+            await self._take(names)
             for name in self._pieces:
-                if self._is_needed(name, names) and not self.room(name):
+                if (self.room(name) or 0) < self._needed(name, names):
                     return self.exhausted(name)
         return ""
 
-    def _is_needed(self, name: str, names: Sequence[str]) -> bool:
-        """Whether nothing may be asked for without some of an amount."""
-        return name != "reviews" or name in names
+    def _needed(self, name: str, names: Sequence[str]) -> int:
+        """Return how much of an amount must be there: some of all, but for asking people."""
+        wanted = names.count(name)
+        return wanted if name == "reviews" else max(1, wanted)
 
     def _look(self) -> None:
         """Take more in time, so that nobody has to wait for it."""
@@ -154,15 +155,15 @@ class Account:
         if low and not self._waiters and self._control.is_connected:
             self._take().addErrback(_not_taken)
 
-    def _take(self) -> Deferred[None]:
+    def _take(self, names: Sequence[str] = ()) -> Deferred[None]:
         """Ask control for more of what is short; who comes meanwhile waits for the same answer."""
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         if len(self._waiters) == 1:
             wanted = {
-                name: piece - self._leased[name]
+                name: wanted - self._leased[name]
                 for name, piece in self._pieces.items()
-                if self._leased[name] < piece
+                if self._leased[name] < (wanted := max(piece, names.count(name)))
             }
             answer = self._control.call("budget_take", nodes=self._as_dicts(), wanted=wanted)
             answer.addCallback(self._taken).addBoth(self._answered)

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from hoopgw.policy.decision import Deny, Review
 from hoopgw.spi import Purse
@@ -16,19 +15,19 @@ from hoopgw_postgres import refusals
 from hoopgw_postgres.flow import Flow, Running
 from hoopgw_postgres.judge import Judged
 
-_PLAIN: Final = ("operations",)
-_HELD: Final = ("operations", "reviews")
-
 
 def price(judged: Judged, flow: Flow) -> tuple[str, ...]:
-    """Return of what one is used by an operation: people are asked outside transactions only.
+    """Return of what one is used by what would run: one operation for each statement in the text.
 
-    What is refused for good costs nothing.
+    What is refused for good costs nothing, and people are asked outside transactions only.
     """
     if isinstance(judged.decision, Deny) and not judged.decision.uses:
         return ()
+    operations = ("operations",) * max(1, len(judged.facts.statements))
     held = isinstance(judged.decision, Review)
-    return _HELD if held and not flow.in_transaction and not judged.copies_in else _PLAIN
+    if held and not flow.in_transaction and not judged.copies_in:
+        return (*operations, "reviews")
+    return operations
 
 
 def charging(finished: Callable[[Running], None], purse: Purse | None) -> Callable[[Running], None]:

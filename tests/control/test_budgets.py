@@ -71,6 +71,13 @@ class BudgetsTests(WorldCase):
             whose = f"the budget of a{limit} is used up: {limit} operations"
             self.assertEqual(said, f"{whose}, with all that it started")
 
+    def test_several_at_once(self) -> None:
+        """All or none, however big the pieces are."""
+        purse = self.open(acting(("planner", Budget(operations=50))))
+        self.assertEqual(self.fund(purse, *["operations"] * 30), "")
+        self.assertIn("used up", self.fund(purse, *["operations"] * 21))
+        self.assertEqual(self.spend_all(purse)[0], 20)
+
     def test_children_are_charged_to_their_parents(self) -> None:
         """Whoever starts many has no more; the tightest is named."""
         parent = ("planner", Budget(operations=10))

@@ -98,6 +98,11 @@ class BudgetTests(SynchronousTestCase):
             self.talk.answer(wire.message(b"2"), row(value), complete("SELECT 1"), READY)
         self.assertEqual(len(self.purse.spent), 2)
 
+    def test_each_statement_of_a_text_is_one(self) -> None:
+        """Sending many at once is no way around."""
+        self.talk.say(wire.query(b"SELECT 1; SELECT 2; SELECT 3"))
+        self.assertEqual(self.purse.spent, [("operations",) * 3])
+
     def test_what_is_refused_costs_nothing(self) -> None:
         """Nothing of it runs."""
         self.talk.say(wire.query(b"CREATE TABLE x (a int)"))
