@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -23,6 +24,9 @@ from hoopgw.identity.endpoint import Document
 from hoopgw.identity.private_files import read_private, replace_private
 from hoopgw.identity.revocation_lists import CRL_LIFETIME, make_crl, make_krl
 from hoopgw.store.rows import CertificateKind, Store
+from hoopgw.store.sqlite_certificates import REVOKED_LIMIT
+
+log = Logger()
 
 REFRESH: Final = CRL_LIFETIME.total_seconds() / 2
 """Seconds after which a list is made anew although nothing has changed."""
@@ -98,6 +102,11 @@ class RevocationLists:
         if made is not None and made.keys == keys and 0 <= now - made.made < _PAUSE:
             return made.data
         serials = self._store.certificates.revoked(kind, now)
+        if len(serials) >= REVOKED_LIMIT:
+            log.error(
+                "more than {limit} certificates were revoked: a list lacks some",
+                limit=REVOKED_LIMIT,
+            )
         fresh = made is not None and 0 <= now - made.made < REFRESH
         if made is None or not fresh or made.keys != keys or made.serials != serials:
             made = self._made[kind] = _List(serials, keys, make(serials, now), now)

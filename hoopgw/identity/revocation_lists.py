@@ -39,8 +39,13 @@ def make_crl(authority: Authority, serials: Iterable[int], number: int, now: flo
 
     """
     begins = moment(now)
+    listed = [
+        x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(begins).build()
+        for serial in serials
+    ]
     builder = (
-        x509.CertificateRevocationListBuilder()
+        # All at once: adding them one by one copies the list each time.
+        x509.CertificateRevocationListBuilder(revoked_certificates=listed)
         .issuer_name(authority.certificate.subject)
         .last_update(begins - SKEW)
         .next_update(begins + CRL_LIFETIME)
@@ -50,9 +55,6 @@ def make_crl(authority: Authority, serials: Iterable[int], number: int, now: flo
             critical=False,
         )
     )
-    for serial in serials:
-        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(begins)
-        builder = builder.add_revoked_certificate(revoked.build())
     return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 

@@ -132,6 +132,31 @@ def test_a_child_is_its_whole_chain(rig: GatewayRig) -> None:
     assert elsewhere.returncode == 2, "the caps name another target only"
 
 
+def test_a_chain_that_was_minted_offline(rig: GatewayRig, caller: Caller) -> None:
+    """Alice > planner > migrator: a certificate for the migrator's own key, ended by the planner's.
+
+    What revokes the planner ends the migrator's live psql within two seconds.
+    """
+    planner = caller.child("planner")
+    migrator = planner.child("migrator", Cap(target=TARGET, actions=frozenset({"*"})))
+    certificate = migrator.certificate(TARGET)
+    made = x509.load_pem_x509_certificate((certificate.folder / "crt").read_bytes())
+    der = made.public_bytes(Encoding.DER)
+    ca, url = authority(rig, "callers").certificate, rig.settings.control.url
+    shown = caller_certificates.verify_caller(der, [ca], url, time.time())
+    assert shown.principal.path == "alice / planner / migrator"
+    assert made.not_valid_after_utc.timestamp() < time.time() + 241
+    live = LivePsql.start(certificate.options(rig, TARGET))
+    assert live.ask("SELECT 1") == ["1"]
+    begun = time.monotonic()
+    rig.api("POST", f"/v1/nodes/{shown.principal.nodes[0].id}/revoke", {})
+    while live.ask("SELECT 1") == ["1"]:
+        assert time.monotonic() < begun + 2.0
+    refused(rig, certificate, "revoked")
+    assert migrator.post("/v1/certificates", {}).status_code == 401
+    live.stop()
+
+
 # CAs
 
 

@@ -14,9 +14,10 @@ from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import OKPKey
 
-from hoopgw.events import Hop, Principal
+from hoopgw.events import Cap, Hop, Principal
 from hoopgw.identity.authority import request
 from hoopgw.identity.dpop import make_proof
+from hoopgw.identity.hops import HopClaims, mint_hop, public_jwk
 from hoopgw.identity.keyfiles import load_signing_key
 from hoopgw.identity.private_files import key_pem
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner
@@ -62,7 +63,9 @@ class Caller:
                 audience=GATEWAY,
                 issued=now - 1,
                 expires=now + min(self.lifetime, 900.0),
-                confirmation={"jkt": self.key.thumbprint()} if bound else None,
+                confirmation=(
+                    {"jkt": self.key.thumbprint(), "jwk": public_jwk(self.key)} if bound else None
+                ),
             )
         )
 
@@ -78,6 +81,16 @@ class Caller:
             url, json=dict(body), headers=headers, verify=str(self.rig.ca), timeout=20
         )
 
+    def child(self, name: str, *caps: Cap) -> Child:
+        """Delegate to a child with a key of its own; nobody is asked."""
+        key = OKPKey.generate_key("Ed25519", private=True)
+        claims = HopClaims(name=name, expires=time.time() + 300, caps=caps or None)
+        return Child(
+            rig=self.rig,
+            key=key,
+            shown=mint_hop(self.token(), self.key, key, claims, time.time()),
+        )
+
     def certificate(self, *targets: str, folder: Path | None = None, **more: Any) -> Certificate:
         """Get a certificate, with a key of its own."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -88,6 +101,24 @@ class Caller:
         given = answer.json()
         place = folder or self.rig.folder / f"certificate-{secrets.token_hex(4)}"
         return Certificate.write(place, key, given["certificate"], given["serial"], given["ca"])
+
+
+@define(eq=False)
+class Child(Caller):
+    """An agent that a caller has started: it shows the chain, and proves its own key."""
+
+    shown: str = ""
+
+    def token(self, *, bound: bool = True) -> str:
+        """Return the whole chain."""
+        return self.shown
+
+    def child(self, name: str, *caps: Cap) -> Child:
+        """Delegate further."""
+        key = OKPKey.generate_key("Ed25519", private=True)
+        claims = HopClaims(name=name, expires=time.time() + 240, caps=caps or None)
+        shown = mint_hop(self.shown, self.key, key, claims, time.time())
+        return Child(rig=self.rig, key=key, shown=shown)
 
 
 @define(eq=False)
