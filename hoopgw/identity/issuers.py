@@ -172,6 +172,7 @@ class Issuers:
         several = self._known.get(said, ()) if said is not None else ()
         if len(several) > 1:
             client = claims.get("azp", claims.get("appid"))
+            client = client if isinstance(client, str) else ""  # nothing is verified yet
             several = tuple(i for i in several if client in i.settings.clients) or tuple(
                 i for i in several if i.settings.type != "azure-devops"
             )

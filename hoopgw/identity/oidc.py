@@ -146,12 +146,7 @@ def check_claims(
     client = _check_client(claims, settings, use, any_client=caller.any_client)
     if nonce is not None and claims.get("nonce") != nonce:
         raise AuthenticationError("nonce is not the one of this log-in")
-    if settings.tenant and claims.get("tid") != settings.tenant:
-        raise AuthenticationError("tid is another tenant")
-    for name, allowed in settings.required.items():
-        value = claims.get(name)
-        if not isinstance(value, str) or value not in allowed:
-            raise AuthenticationError(f"{name} has none of the values that are required")
+    _check_required(claims, settings)
     confirmation = claims.get("cnf")
     if not (confirmation is None or isinstance(confirmation, dict)):
         raise AuthenticationError("cnf is not an object")
@@ -214,6 +209,15 @@ def _check_times(claims: Claims, settings: IssuerSettings, now: float) -> tuple[
     if not 0 < expires - issued <= settings.lifetime_limit:
         raise AuthenticationError(f"lifetime is not within {settings.lifetime_limit:.0f} s")
     return issued, expires
+
+
+def _check_required(claims: Claims, settings: IssuerSettings) -> None:
+    if settings.tenant and claims.get("tid") != settings.tenant:
+        raise AuthenticationError("tid is another tenant")
+    for name, allowed in settings.required.items():
+        value = claims.get(name)
+        if not isinstance(value, str) or value not in allowed:
+            raise AuthenticationError(f"{name} has none of the values that are required")
 
 
 def _check_audience(claims: Claims, settings: IssuerSettings, use: TokenUse) -> None:

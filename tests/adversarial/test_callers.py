@@ -504,6 +504,18 @@ def test_a_job_of_the_tenant_among_the_people(world: World) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["azp", "appid", "client_id", "iss", "sub", "aud", "tid", "ver"])
+@pytest.mark.parametrize("whose", GOOD)
+def test_claims_of_other_kinds(world: World, whose: str, name: str) -> None:
+    """What chooses between issuers is read before anything is verified: it may be anything."""
+    for value in ([], {}, [[]], 1, True, 1.5, {"a": []}, "", "\x00"):
+        try:
+            world.let_in(world.sign(GOOD[whose](**{name: value}), whose))
+        except AuthenticationError:
+            continue
+        assert name not in ("iss", "sub", "aud") or (whose, name) == ("spiffe", "iss")
+
+
 def test_issuers_that_share_their_keys() -> None:
     """As all organisations of Azure DevOps do: then ``iss`` is all that tells them apart."""
     first = forge.settings(alias="one", issuer="https://shared.example/one", client_id="")

@@ -12,6 +12,7 @@ import yaml
 from hoopgw import registry
 from hoopgw.cli.ambient import NAMES, PROJECTED
 from hoopgw.cli.login import login
+from hoopgw.config import check
 from hoopgw.identity.issuers import confusion
 from hoopgw.identity.presets import IssuerType
 from hoopgw.policy.schema import Schema
@@ -78,3 +79,14 @@ class CallersTests(FileCase):
         mounted = Path(container["volumeMounts"][0]["mountPath"])
         self.assertEqual(mounted / token["serviceAccountToken"]["path"], PROJECTED)
         self.assertEqual(token["serviceAccountToken"]["audience"], "hoopgw")
+
+    def test_what_is_probably_not_meant(self) -> None:
+        """Jobs whose actor is nobody here, and people with more groups than a token takes."""
+        warned = {f.where for f in check(self.written((TOP / "conf" / "callers.toml").read_text()))}
+        self.assertEqual({place for place in warned if "issuers" in place}, set())
+        text = (TOP / "conf" / "callers.toml").read_text()
+        for table in ("persons", "graph"):
+            start = text.index(f"[identity.issuers.{table}]")
+            text = text[:start] + text[text.index("[[identity.issuers]]", start) :]
+        warned = {finding.where for finding in check(self.written(text))}
+        self.assertLessEqual({"identity.issuers[0].graph", "identity.issuers[2].persons"}, warned)
