@@ -508,7 +508,8 @@ def test_a_job_of_the_tenant_among_the_people(world: World) -> None:
 @pytest.mark.parametrize("whose", GOOD)
 def test_claims_of_other_kinds(world: World, whose: str, name: str) -> None:
     """What chooses between issuers is read before anything is verified: it may be anything."""
-    for value in ([], {}, [[]], 1, True, 1.5, {"a": []}, "", "\x00"):
+    values: list[Any] = [[], {}, [[]], 1, True, 1.5, {"a": []}, "", "\x00"]
+    for value in values:
         try:
             world.let_in(world.sign(GOOD[whose](**{name: value}), whose))
         except AuthenticationError:
