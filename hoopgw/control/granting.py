@@ -98,10 +98,11 @@ class Granting:
         row = self.ledger.find(grant)
         if row.state != "requested" or seconds <= 0:
             return row
-        mine = self._waiters.setdefault(grant, [])
         waiting = sum(map(len, self._waiters.values()))
-        if len(mine) >= WAITERS_LIMIT_GRANT or waiting >= WAITERS_LIMIT:
+        same = len(self._waiters.get(grant, ()))
+        if same >= WAITERS_LIMIT_GRANT or waiting >= WAITERS_LIMIT:
             raise UnavailableError("too many wait for grants already; ask again without waiting")
+        mine = self._waiters.setdefault(grant, [])
         woken: Deferred[None] = Deferred()
         mine.append(woken)
         late = clock.callLater(seconds, _wake, woken)

@@ -17,6 +17,9 @@ import requests
 from psycopg import errors
 
 from hoopgw.client import Identity, Refused
+from hoopgw.events import Hop, Node, Principal
+from hoopgw.identity.keyfiles import load_signing_key
+from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
 from tests.support import gateway, postgres
 from tests.support.delegating import Person
 from tests.support.gateway import WRITER, GatewayRig, RigTarget
@@ -345,3 +348,59 @@ def test_a_program_asks(rig: GatewayRig) -> None:
             assert agent.requested(asked.id, wait=20).is_granted
             assert c.execute("SELECT count(*) FROM numbers").fetchone() == (1000,)
         assert Refused.of(ValueError("another")) is None
+
+
+def token(rig: GatewayRig, who: Principal, target: str | None) -> str:
+    """Sign a token of a whole chain, as the token endpoint flattens it."""
+    now = time.time()
+    signer = TokenSigner(load_signing_key(rig.settings.paths.token_key), rig.settings.control.url)
+    audience = GATEWAY if target is None else target_audience(target)
+    return signer.sign(
+        GatewayToken(principal=who, audience=audience, issued=now - 1, expires=now + 300)
+    )
+
+
+def test_an_agent_asks(rig: GatewayRig) -> None:
+    """For its own chain, from what its refusal says; no sibling has it, and its end is its end."""
+    root = Hop(id="corp|ivy", name="ivy", kind="person", groups=frozenset({"staff"}))
+    chains = [
+        Principal(
+            chain=(root, Hop(id="corp|ivy~planner", name="planner", kind="agent")),
+            nodes=(Node(id=f"node-of-ivys-planner-{n}"),),
+            session="login-ivy",
+            expires=time.time() + 600,
+        )
+        for n in range(2)
+    ]
+    agent, sibling = chains
+    with rig.connect("orders", token=token(rig, agent, "orders")) as connection:
+        told = refused(connection)
+        asked = requests.post(
+            told["request"],
+            json={
+                "target": told["target"],
+                "grant": told["grants"][0],
+                "seconds": 300,
+                "reason": "the migration asks for it",
+            },
+            headers={"Authorization": f"Bearer {token(rig, agent, None)}"},
+            verify=str(rig.ca),
+            timeout=20,
+        ).json()
+        grant = f"/v1/grants/{asked['id']}"
+        rig.api("POST", f"{grant}/approve", {}, name="dora", groups=["dba"])
+        waited = requests.get(
+            f"{rig.settings.control.url}{grant}?wait=20",
+            headers={"Authorization": f"Bearer {token(rig, agent, None)}"},
+            verify=str(rig.ca),
+            timeout=30,
+        ).json()
+        assert waited["state"] == "active"
+        wait_until("it is in force", lambda: bool(_try(connection)))
+        with rig.connect("orders", token=token(rig, sibling, "orders")) as other:
+            refused(other)
+        with connect(rig, "ivy") as person:
+            refused(person)
+        rig.api("POST", "/v1/logins/login-ivy/revoke", {})
+        assert until_cut(connection) < 2
+    wait_until("it is over", lambda: rig.api("GET", grant)["state"] == "revoked")
