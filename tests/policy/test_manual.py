@@ -13,6 +13,8 @@ from hoopgw.policy import text
 from hoopgw.policy.annotations import _READERS, OFFER_ANNOTATIONS
 from hoopgw.policy.cases import Expected, run_cases
 from hoopgw.policy.check import check
+from hoopgw.policy.prove import Prover
+from hoopgw.policy.queries import Never, Who, read_queries
 from hoopgw.policy.questions import BATCH_LIMIT
 from hoopgw.policy.sets import PolicySet
 from tests.policy.world import ROOT
@@ -31,19 +33,23 @@ class ManualTests(SynchronousTestCase):
         ]
         place = Path(self.mktemp())
         place.mkdir()
-        first, second, offer, cases = blocks
+        first, second, offer, cases, queries = blocks
         (place / "page.cedar").write_text(f"{first}\n{second}\n{offer}\n")
         (place / "page.cases.yaml").write_text(cases)
         self.assertEqual(check(place, SCHEMAS), ())
-        (result,) = run_cases(PolicySet.load(place, SCHEMAS), place)
+        made = PolicySet.load(place, SCHEMAS)
+        (result,) = run_cases(made, place)
         self.assertEqual(result.problems, ())
+        (place / "queries.yaml").write_text(queries)
+        asked = read_queries(place / "queries.yaml", made.schema)
+        self.assertEqual([p.result for p in map(Prover(made).prove, asked)], ["proved"] * 3)
 
     def test_it_lists_all(self) -> None:
         """Annotations, masks, outcomes, actions."""
         plain = PAGE.replace("\\-", "-")
         for name in ("id", *_READERS, *OFFER_ANNOTATIONS):
             self.assertIn(f".BI @{name}(", plain)
-        for word in (*KINDS, *get_args(Expected)):
+        for word in (*KINDS, *get_args(Expected), *get_args(Never), *get_args(Who)):
             self.assertRegex(plain, rf"\b{word}\b")
         for line in re.findall(
             r"(?m)^  action (.*?)(?: in .*)?(?: appliesTo .*)?;?$", SCHEMAS["postgres"]
