@@ -38,7 +38,7 @@ from hoopgw.identity.hops import (
     thumbprint_of,
 )
 from hoopgw.identity.jose import parse
-from hoopgw.identity.tokens import NEST, target_audience
+from hoopgw.identity.tokens import GATEWAY, NEST, target_audience
 
 DEFAULT_TTL: Final = 3600.0
 """Seconds that a child lives if nobody says otherwise, and its parent does."""
@@ -218,10 +218,12 @@ class ChildSigner:
         """Prove the child's key.
 
         Raises:
-            Refused: it is over, or narrowed to other targets.
+            Refused: it is over, or narrowed to other targets; or the audience is not of a gateway.
 
         """
         target = audience.removeprefix(target_audience(""))
+        if target == audience and audience != GATEWAY:
+            raise Refused(BAD_REQUEST, "a proof is for the gateway, or for one target")
         if target != audience and not covers(self.terms.caps, target):
             raise Refused(
                 NOT_IN_CAPS,

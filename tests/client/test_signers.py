@@ -123,6 +123,14 @@ class ChildTests(SignersTestCase):
         with self.refused("not_in_caps"):
             child.prove(target_audience("billing"))
 
+    def test_other_audiences(self) -> None:
+        """A proof is for the gateway or a target, and for nobody else."""
+        child = self.gateway.child(self.alice)
+        self.gateway.sees(child.prove("hoopgw").value, None)
+        for audience in ("", "https://vault.azure.net", "hoopgw:", "hoopgw:targets:orders"):
+            with self.refused("bad_request"):
+                child.prove(audience)
+
     def test_a_child_without_caps_reaches_all(self) -> None:
         """It is no narrower than its parent."""
         child = self.gateway.child(self.alice)
