@@ -26,7 +26,7 @@ _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _AUTHORITY: Final = "https://login.microsoftonline.com"
 _METADATA: Final = "http://169.254.169.254"
 _TENANT: Final = re.compile(r"[0-9A-Za-z.-]{1,128}")
-_STEP: Final = "run it in a step of AzureCLI@2 with addSpnToEnvironment, or set it in `env`"
+_STEP: Final = "run it in a step of AzureCLI@2 or AzurePowerShell@5, or set it in `env`"
 
 
 def pipeline_token(around: Surroundings) -> str:
