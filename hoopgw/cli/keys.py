@@ -15,7 +15,7 @@ from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option, moment
 from hoopgw.control.local import call_local
-from hoopgw.identity.keybook import KINDS
+from hoopgw.identity.key_kinds import KINDS
 
 _DOCUMENT_LIMIT: Final = 16 * 2**20
 _TIMEOUT: Final = 30.0

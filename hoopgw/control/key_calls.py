@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.recorder_watch import RecorderWatch
-from hoopgw.identity.keybook import KINDS
+from hoopgw.identity.key_kinds import KINDS
 from hoopgw.ipc import Body, Handler
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.reader import LogReader, ReadError

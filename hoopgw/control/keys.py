@@ -26,17 +26,8 @@ from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.trust import AgentTrust, WorkerTrust, der
 from hoopgw.errors import UnavailableError
 from hoopgw.identity.authority import Authority
-from hoopgw.identity.keybook import (
-    KINDS,
-    Form,
-    KeyBook,
-    KeyKind,
-    Knower,
-    Retired,
-    Rotation,
-    describe_retired,
-    utc,
-)
+from hoopgw.identity.key_kinds import KINDS, Form, KeyKind, Knower
+from hoopgw.identity.keybook import KeyBook, Retired, Rotation, describe_retired, utc
 from hoopgw.store.rows import Store
 
 log = Logger()

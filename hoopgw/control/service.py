@@ -40,7 +40,8 @@ from hoopgw.control.tls import ListenerTls
 from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
-from hoopgw.identity.keybook import KINDS, KeyBook, utc
+from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.keybook import KeyBook, utc
 from hoopgw.identity.keyfiles import (
     load_signing_key,
     renew_gateway_certificate,

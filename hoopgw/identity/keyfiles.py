@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hoopgw.config.gateway import GatewayPaths
 from hoopgw.errors import ConfigError
 from hoopgw.identity import certificates
-from hoopgw.identity.keybook import KINDS, KeyBook, KeyKind
+from hoopgw.identity.key_kinds import KINDS, KeyKind
+from hoopgw.identity.keybook import KeyBook
 from hoopgw.identity.private_files import (
     check_owner,
     key_pem,

@@ -32,7 +32,8 @@ from hoopgw.identity.authority import request as make_request
 from hoopgw.identity.caller_certificates import CHAIN, issue_caller
 from hoopgw.identity.certified import Certified, encode
 from hoopgw.identity.dpop import make_proof
-from hoopgw.identity.keybook import KINDS, KeyBook
+from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.keybook import KeyBook
 from hoopgw.link import certificates as link_certificates
 from tests.identity.chains_sample import new_key
 from tests.identity.test_caller_certificates import octets

@@ -12,7 +12,8 @@ from cryptography import x509
 from twisted.internet.threads import deferToThread
 
 from hoopgw.cli.home import Home
-from hoopgw.identity.keybook import KINDS, KeyBook
+from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.keybook import KeyBook
 from tests.cli.support import Run, run
 from tests.cli.test_gateway import CommandCase
 from tests.control.gateway_case import ALICE

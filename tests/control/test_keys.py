@@ -15,7 +15,8 @@ from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import ConfigError, UnavailableError
-from hoopgw.identity.keybook import KINDS, KeyBook
+from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.keybook import KeyBook
 from hoopgw.identity.keyfiles import create_state, load_signing_key
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.store.rows import AgentRow

@@ -11,15 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.config.gateway import GatewayPaths
 from hoopgw.errors import ConfigError
-from hoopgw.identity.keybook import (
-    KINDS,
-    Form,
-    KeyBook,
-    KeyKind,
-    Retired,
-    Rotation,
-    describe_retired,
-)
+from hoopgw.identity.key_kinds import KINDS, Form, KeyKind
+from hoopgw.identity.keybook import KeyBook, Retired, Rotation, describe_retired
 from hoopgw.identity.keyfiles import create_state
 
 NAMES = ["127.0.0.1", "gw.example"]

@@ -14,7 +14,7 @@ import requests
 
 from hoopgw.control.local import call_local
 from hoopgw.errors import UnavailableError
-from hoopgw.identity.keybook import KINDS
+from hoopgw.identity.key_kinds import KINDS
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.verification import verify

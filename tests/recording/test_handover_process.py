@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from hoopgw.identity.keybook import KINDS, KeyBook
+from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.keybook import KeyBook
 from hoopgw.identity.keyfiles import LogKeyFiles, load_log_key
 from hoopgw.ipc import Body, Peer
 from hoopgw.processes.recorder import finish_handover
