@@ -197,7 +197,10 @@ class KeyKeeper:
             kind = KINDS[name]
             if name in ELSEWHERE:
                 continue
-            if rotation.announced is not None and not self.waits_for(kind):
+            if rotation.switching:  # it broke off, as on a full disk
+                self._switch_files(kind)
+                self._look()
+            elif rotation.announced is not None and not self.waits_for(kind):
                 self._switch(kind)
             kept = tuple(old for old in self._rotations[name].retired if old.until > self._now())
             if kept != self._rotations[name].retired:
@@ -259,12 +262,18 @@ class KeyKeeper:
     def _switch_files(self, kind: KeyKind) -> None:
         self._book.promote(kind)
         if kind.name == "token":
-            self._tokens.switch(self._book.signing(kind))
+            self._switch_token(self._book.signing(kind))
         after = self._switched.get(kind.name)
         if after is not None:
             after()
         done = evolve(self._rotations[kind.name], announced=None, switching=False, vouched=False)
         self._put(kind.name, done)
+
+    def _switch_token(self, key: OKPKey) -> None:
+        """Sign tokens with a key that workers know; after a crash, before any is connected."""
+        if not self._fleet.members():
+            Deferred.fromCoroutine(self._tokens.publish([key]))
+        self._tokens.switch(key)
 
     def _put(self, name: str, rotation: Rotation) -> None:
         self._rotations[name] = rotation

@@ -342,6 +342,44 @@ class CrashTests(KeeperCase):
                 self.assertEqual(self.hooks, ["link"])
                 self.assertFalse(self.book.load()["link"].switching)
 
+    def test_tokens_at_every_step_of_the_switch(self) -> None:
+        """The key that was told signs, whether its file was moved or not."""
+        for moved in (False, True):
+            with self.subTest(moved=moved):
+                self.setUp()
+                self.join("w1", slow=True)
+                self.keeper.rotate("token")
+                kind = KINDS["token"]
+                ahead = self.book.describe(kind, ahead=True).fingerprint
+                rotations = self.book.load()
+                rotations["token"] = evolve(rotations["token"], switching=True)
+                self.book.save(rotations)
+                if moved:
+                    self.book.promote(kind)
+                keeper = self.start()
+                self.assertEqual(keeper._tokens.signer.kid, ahead)
+                self.assertEqual(self.fingerprint("token"), ahead)
+
+    def test_what_follows_a_switch_breaks_off(self) -> None:
+        """A certificate that could not be issued is issued with the next sweep, and once."""
+        failing = [True]
+
+        def issue() -> None:
+            self.hooks.append("tried")
+            if failing:
+                raise ConfigError("the disk is full")
+
+        self.keeper._switched = {"listeners": issue}
+        before = self.fingerprint("listeners")
+        self.assertRaises(ConfigError, self.keeper.rotate, "listeners", vouched=True)
+        self.assertRaises(ConfigError, self.keeper.sweep)
+        failing.clear()
+        self.keeper.sweep()
+        self.keeper.sweep()
+        self.assertEqual(self.hooks, ["tried"] * 3)
+        self.assertNotEqual(self.fingerprint("listeners"), before)
+        self.assertEqual(self.states("listeners"), ["signs", "old"])
+
     def test_between_the_seals_and_the_key(self) -> None:
         """Rows have the next key's seals, and the present key is still in its place."""
         self.store.put_agent(AgentRow(name="a1", serial="ab", enrolled=0.0, expires=1e6))
