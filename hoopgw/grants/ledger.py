@@ -27,7 +27,7 @@ from hoopgw.grants.terms import PATIENCE, described, digest_of, used, voted_on
 from hoopgw.identity.rate import RateLimit
 from hoopgw.policy.decision import Remedy
 from hoopgw.policy.offers import Offer
-from hoopgw.reviews.docket import Ask, Docket, words
+from hoopgw.reviews.docket import WAITING_LIMIT, Ask, Docket, words
 from hoopgw.store.grant_rows import GrantRow, GrantState
 from hoopgw.store.rows import Request, Store, Vote
 
@@ -102,6 +102,8 @@ class Ledger:
     """Of each grant in force, whose end is its end."""
     _ended: dict[str, float] = field(factory=dict, init=False)
     """What was seen ended, to when it would have ended by itself."""
+    _unsettled: set[str] = field(factory=set, init=False)
+    """What people may have decided without its being done: after a restart, without a recorder."""
     _glass: RateLimit = field(
         factory=lambda: RateLimit(_GLASS_BURST, _GLASS_PER_SECOND), init=False
     )
@@ -114,6 +116,7 @@ class Ledger:
             if row is not None:
                 self._keep(row)
                 began = max(began, row.began or 0.0)
+        self._unsettled.update(self._store.grants.ids(["requested"], WAITING_LIMIT))
         return began
 
     def in_force(self) -> list[HeldGrant]:
@@ -269,19 +272,20 @@ class Ledger:
     # What people say
 
     def settled(self, request: Request, votes: tuple[Vote, ...]) -> None:
-        """Take what became of a request for a grant."""
+        """Take what became of a request for a grant; what cannot be done now is done later."""
         row = self._store.grants.find(request.id)
         if row is None or row.state != "requested":
             return
-        by = ", ".join(vote.person for vote in votes)
+        try:
+            self._settle(row, request, ", ".join(vote.person for vote in votes))
+        except UnavailableError as error:
+            self._unsettled.add(row.id)
+            log.error("grant {grant} waits: {error}", grant=row.id, error=error)
+
+    def _settle(self, row: GrantRow, request: Request, by: str) -> None:
         if request.state == "approved":
-            try:
-                self._begin(row, request, by)
-            except RecorderError as error:
-                log.error("grant {grant} waits: {error}", grant=row.id, error=error)
-            return
-        state = _ENDS.get(request.state)
-        if state is not None:
+            self._begin(row, request, by)
+        elif (state := _ENDS.get(request.state)) is not None:
             self._journal.note(state, row, by=by, text=request.note)
             self._move(row, evolve(row, state=state, ended=self._now(), note=request.note))
 
@@ -376,7 +380,8 @@ class Ledger:
                 self.end_named(name, "expired", "its time is over")
             elif self._store.is_revoked(self._logins[name]):
                 self.end_named(name, "revoked", "the log-in that asked for it was ended")
-        for name in self._store.grants.ids(["requested"], _SWEPT):
+        for name in list(self._unsettled):
+            self._unsettled.discard(name)  # and back, if it cannot be done now
             request = self._store.request(name)
             if request is not None and request.state != "requested":
                 self.settled(request, tuple(self._store.votes(name)))
@@ -443,7 +448,6 @@ class Ledger:
         self._ended[row.id] = row.ends or 0.0
 
 
-_SWEPT: Final = 1_000
 _ENDS: Final[dict[str, GrantState]] = {
     "denied": "denied",
     "expired": "expired",

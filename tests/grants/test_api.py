@@ -35,7 +35,7 @@ class AskTests(GrantCase):
         """Whoever approves sees all; workers are told; every step is recorded."""
         told: list[Any] = []
         ended: list[Any] = []
-        await self.worker(told, ended)
+        peer = await self.worker(told, ended)
         asked = await self.ask(seconds=600, reason="ticket 7")
         view = asked.body
         self.assertEqual((asked.status, view["state"], view["scope"]), (200, "requested", "window"))
@@ -49,6 +49,7 @@ class AskTests(GrantCase):
         given = await self.act(view["id"], "approve", CAROL, comment="fine")
         self.assertEqual((given.status, given.body["state"]), (200, "active"))
         self.assertLess(abs(given.body["until"] - before - 600), 5)
+        await peer.call("ping")  # what was told before has arrived with the answer
         (held,) = self.held()
         self.assertEqual((held.template, held.terms), ("t-read", TERMS["t-read"]))
         self.assertEqual((held.chain, held.target), ((("person", "corp|eve"),), "orders"))
@@ -199,10 +200,10 @@ class EndTests(GrantCase):
     async def test_time(self) -> None:
         told: list[Any] = []
         grant = await self.granted(CAROL)
-        await self.worker([], told)
+        peer = await self.worker([], told)
         self.pass_time(901)
         self.ledger.sweep()
-        await self.call("GET", "/v1/grants", EVE)
+        await peer.call("ping")
         self.assertEqual((self.row(grant).state, self.held()), ("expired", []))
         self.assertEqual(told, [{"grant": grant}])
         self.assertEqual(self.steps()[-1], "expired")
