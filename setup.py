@@ -8,9 +8,13 @@ from setuptools import Extension, setup
 
 MODULES = {
     "hoopgw.transport._dispatch": "hoopgw/transport/_dispatch.pyx",
+    "hoopgw_postgres._shape": "protocols/hoopgw_postgres/_shape.pyx",
     "hoopgw_postgres._at_once": "protocols/hoopgw_postgres/_at_once.pyx",
 }
 
 setup(
-    ext_modules=[Extension(name, [source], optional=True) for name, source in MODULES.items()],
+    ext_modules=[
+        Extension(name, [source], extra_compile_args=["-g0"], optional=True)
+        for name, source in MODULES.items()
+    ],
 )

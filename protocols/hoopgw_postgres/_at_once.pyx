@@ -1,9 +1,10 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
 """`at_once.AtOnce`, compiled: the short way of a statement that is simply allowed.
 
 Optional; the plain one is the reference, and has the reasons. This one takes what the plain one
 takes, or less: whatever is unusual is left to the usual way before anything was done. It parses,
-counts and packs records by itself; who decides, who records and who sends are the same.
+counts and packs records by itself; who decides, who records and who sends are the same. To save
+calls, it looks at what these keep for themselves.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -14,6 +15,7 @@ from hoopgw.errors import RecorderError
 from hoopgw.transport._dispatch import write
 from hoopgw_postgres.at_once import ANSWER_LIMIT, LIMIT
 from hoopgw_postgres.flow import NAMES_LIMIT, Prepared, Running, Step, Work
+from hoopgw_postgres.shape import shape
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -175,7 +177,7 @@ cdef class AtOnce:
 
     cdef object _flow, _answers, _client, _target, _judge, _journal, _policy, _sent
     cdef object _write, _put_off
-    cdef dict _decided, _forms
+    cdef dict _forms
     cdef bytes _result_head, _result_tail
     # What `_ask` has found:
     cdef object step, prepared, parsed
@@ -184,7 +186,7 @@ cdef class AtOnce:
     def __init__(self, flow, answers, client, target, judge, journal):
         self._flow, self._answers = flow, answers
         self._client, self._target = client, target
-        self._judge, self._journal = judge, journal
+        self._judge, self._journal, self._policy = judge, journal, judge._policy
         self._forms = journal.forms
         self._result_head, self._result_tail = journal.result_form()
         self._write, self._put_off = journal.writers()
@@ -202,7 +204,7 @@ cdef class AtOnce:
         in_transaction = flow.touched or flow.status != b"I"
         if not self._ask(piece, in_transaction):
             return False
-        judged = self._judge.known(self.text, in_transaction)
+        judged = self._known(in_transaction)
         if judged is None or not judged.is_plain:
             return False
         running = self._intend(judged)
@@ -269,6 +271,20 @@ cdef class AtOnce:
         self.text, self.parsed = piece[6:text_end], piece[text_end + 3 : begin]
         self.parameters = self.parsed + piece[begin + 7 : end]
         return True
+
+    cdef object _known(self, bint in_transaction):
+        """Return what is known of the text, as `Judge.known`."""
+        cdef object judge = self._judge, judged = None
+        cdef dict decided
+        if self._policy.epoch != judge._epoch or judge._outdated:
+            return judge.known(self.text, in_transaction)
+        decided = judge._decided
+        judged = decided.get((self.text, in_transaction))
+        if judged is None:
+            key = shape(self.text)
+            if key is not None:
+                judged = decided.get((key, in_transaction))
+        return judged
 
     cdef object _intend(self, object judged):
         """Write the intent, as `Journal.plain`; return what runs, or None if it was not kept."""
@@ -362,9 +378,14 @@ cdef class AtOnce:
             running.outcome = tag.decode("utf-8", "replace")
             running.output.append(answer)
             self._journal.finished(running)
-        flow.ready(answer[len(answer) - 1 :])
+        if answer[len(answer) - 1] == b"I" and not flow.portals.known:
+            flow.status = b"I"
+            flow.copying_in = flow.tainted = flow.touched = False
+        else:
+            flow.ready(answer[len(answer) - 1 :])
         write(self._client, answer)
-        flow.answered()
+        if flow._awaited is not None:
+            flow.answered()  # else there is nobody to tell, and no name was in doubt
         return 0
 
     cdef bint _note_result(

@@ -19,7 +19,10 @@ Why it is sound:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
+
+from hoopgw.transport import accelerated
 
 LIMIT: Final = 4096
 """Bytes; longer texts are not worth it."""
@@ -41,7 +44,7 @@ _PATTERNS: Final = {
 }
 
 
-def shape(text: bytes) -> bytes | None:
+def plain_shape(text: bytes) -> bytes | None:
     """Return what stands for all texts with the same facts; None if that is not certain.
 
     A semicolon at the end says nothing, and is left out.
@@ -63,3 +66,11 @@ def shape(text: bytes) -> bytes | None:
 def _keep_names(token: re.Match[bytes]) -> bytes:
     found = token.group()
     return found if found.startswith(b'"') else b"$"
+
+
+shape: Callable[[bytes], bytes | None] = plain_shape
+"""`plain_shape`, or its compiled twin where that was built (`hoopgw.transport.accelerated`)."""
+if accelerated.is_wanted("hoopgw_postgres._shape"):
+    from hoopgw_postgres import _shape
+
+    shape = _shape.shape

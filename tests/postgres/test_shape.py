@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from unittest import SkipTest
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.transport import accelerated
 from hoopgw_postgres.analysis import Analyser
-from hoopgw_postgres.shape import LIMIT, shape
+from hoopgw_postgres.shape import LIMIT, plain_shape, shape
 from hoopgw_postgres.statements import Facts
 from tests.adversarial.vectors import ORDINARY, VECTORS
 
@@ -131,3 +133,40 @@ class ShapeTests(SynchronousTestCase):
             b"",
         ):
             self.assertIsNone(shape(text), text)
+
+
+TOKENS = st.sampled_from(
+    [
+        *("select", "SELECT ", "With", "insert ", "update x set ", "delete", "set_config"),
+        *("Set_Confi", " ", "'", "''", "1", "0", "=", " = ", "<", "*", "/", "-", "--", "/*"),
+        *(".", "x", "_", "(", '"', '&"', "$", ";", "\t", "\n", "\v", "\x7f", "\xff", "\\"),
+        *("\0", "@", "[", "123456789012345678", "1234567890123456789"),
+    ]
+)
+"""All that makes a difference to a shape."""
+
+
+class TwinTests(SynchronousTestCase):
+    """The compiled twin gives what the plain one gives."""
+
+    def setUp(self) -> None:
+        if not accelerated.is_built("hoopgw_postgres._shape"):
+            raise SkipTest("it was not built")
+        from hoopgw_postgres import _shape
+
+        self.twin = _shape.shape
+
+    @given(st.lists(TOKENS, max_size=16).map("".join))
+    def test_any_text(self, text: str) -> None:
+        for begin in ("", "select ", "insert ", " delete from x "):
+            odd = (begin + text).encode("latin-1")
+            self.assertEqual(self.twin(odd), plain_shape(odd))
+
+    def test_ordinary_texts(self) -> None:
+        for text in TEXTS:
+            self.assertEqual(self.twin(text.encode()), plain_shape(text.encode()))
+
+    def test_long_texts(self) -> None:
+        for size in (LIMIT - 1, LIMIT, LIMIT + 1):
+            text = b"select".ljust(size)
+            self.assertEqual(self.twin(text), plain_shape(text))
