@@ -14,6 +14,8 @@ References: OpenID Connect Discovery 4, RFC 7517 section 5.
 
 from __future__ import annotations
 
+import os
+import stat
 import typing
 from pathlib import Path
 from typing import Final
@@ -176,11 +178,14 @@ def read_file(path: Path) -> bytes:
     """Return a key set that is kept in a file.
 
     Raises:
-        UnavailableError: it cannot be read, or is too long.
+        UnavailableError: it cannot be read, is too long, or every user may write it.
 
     """
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                # Whoever writes it says whose signatures count.
+                raise UnavailableError(f"{path} may be written by every user: chmod o-w {path}")
             data = file.read(DOCUMENT_LIMIT + 1)
     except OSError as error:
         raise UnavailableError(f"{path} cannot be read: {error.strerror}") from error

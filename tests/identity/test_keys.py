@@ -319,6 +319,14 @@ class ConfiguredTests(KeysTestCase):
         self.assert_unavailable("two")
         self.assertEqual(self.fetch.asked, [])
 
+    def test_a_file_of_everybody(self) -> None:
+        """Whoever can write it could sign for the issuer."""
+        file = Path(self.mktemp())
+        file.write_bytes(key_set(public_jwk(rsa_key("one"), "one")))
+        file.chmod(0o666)
+        self.keys = IssuerKeys(settings(jwks_file=file), self.fetch, self.clock)
+        self.assert_unavailable()
+
     def test_a_bundle_of_spiffe(self) -> None:
         """Its keys for tokens count, those for certificates do not."""
         file = Path(self.mktemp())
