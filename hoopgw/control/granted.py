@@ -50,6 +50,8 @@ class WorkerGrants:
     _url: str
     _reconsider: Callable[[Collection[str]], None]
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _due: set[str] = field(factory=set, init=False)
+    """Roots whose sessions are to be looked at."""
     _told_of: set[tuple[str, str]] = field(factory=set, init=False)
     _calls: RateLimit = field(
         factory=lambda: RateLimit(_CALLS_BURST, _CALLS_PER_SECOND), init=False
@@ -59,6 +61,7 @@ class WorkerGrants:
         self._control.on_tell("grant", self._told)
         self._control.on_tell("grant_ended", self._told_of_end)
         self._control.on_connected(self._greeted)
+        self._control.on_beat(self._look_at_sessions)
 
     @property
     def url(self) -> str:
@@ -117,8 +120,17 @@ class WorkerGrants:
         if end is not None:
             left = max(0.0, end - self._clock.seconds())
             self._timer = self._clock.callLater(left + 0.01, self._timed)
-        if roots:
-            self._reconsider(roots)
+        self._due |= set(roots)
+        self._look_at_sessions()
+
+    def _look_at_sessions(self) -> None:
+        """Have sessions looked at, unless control is silent: what is granted is not known then.
+
+        They can do nothing by it meanwhile, and are cut if the silence lasts.
+        """
+        if self._due and self._control.is_current:
+            due, self._due = self._due, set()
+            self._reconsider(due)
 
     def _timed(self) -> None:
         self._look(self.view.advance())
