@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.delegating import Person
+from tests.support.delegating import INNER, Person
 from tests.support.gateway import PSQL_15, READER, WRITER, GatewayRig
 from tests.support.processes import Processes, wait_until
 
@@ -354,3 +354,24 @@ class TestCommandsInside:
         done = alice.delegate(*AS_READER, "-q", "--", *inner)
         assert done.returncode == 1
         assert "only administrators" in done.stderr
+
+    def test_a_certificate(self, alice: Person, tmp_path: Path) -> None:
+        """With it a client goes to the gateway itself; the child holds a key then, of its own."""
+        hoopgw = f"{sys.executable} -m hoopgw.cli"
+        certificate = f"{hoopgw} certificate pg15 --account {READER} --out {tmp_path}/c"
+        script = f"""
+            where=$({certificate} | tail -n 1 | cut -d '"' -f 2)
+            {PSQL_15} -XAtc 'SELECT count(*) FROM customers' "$where"
+        """
+        done = alice.delegate(*AS_READER, "-q", "--", "bash", "-c", script)
+        assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
+def test_budget(alice: Person) -> None:
+    """What a child may spend is its own and its children's together."""
+    sql = ("-c", "SELECT 1", "-c", "SELECT 2", "-c", "SELECT 3")
+    inner = (*INNER, "--to", "migrator", "-q", "--", PSQL_15, "-XAt", *sql, "-d", "pg15")
+    spent = ("--budget", "operations=2", "-q")
+    done = alice.delegate(*AS_READER, *spent, "--", *inner)
+    assert done.stdout == "1\n2\n", done.stderr
+    assert "budget" in done.stderr
