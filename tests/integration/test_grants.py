@@ -404,3 +404,22 @@ def test_an_agent_asks(rig: GatewayRig) -> None:
         rig.api("POST", "/v1/logins/login-ivy/revoke", {})
         assert until_cut(connection) < 2
     wait_until("it is over", lambda: rig.api("GET", grant)["state"] == "revoked")
+
+
+def test_a_template_that_goes(rig: GatewayRig) -> None:
+    """With the next look at the policy its grants are over, and do not come back with it."""
+    grant = granted(rig, "jan", grant="visit")
+    wait_until("the grant is in force", lambda: _opens(rig, "jan"))
+    connection = connect(rig, "jan", groups=[])
+    policy = rig.folder / "policies" / "test.cedar"
+    text = policy.read_text()
+    policy.write_text(text.replace('@id("t-visit")', '@id("t-visit-now")'))
+    try:
+        assert until_cut(connection) < 8  # the files are looked at every two seconds
+        assert not _opens(rig, "jan")
+        wait_until(
+            "it is ended", lambda: rig.api("GET", f"/v1/grants/{grant}")["state"] != "active"
+        )
+    finally:
+        policy.write_text(text)
+    assert rig.api("GET", f"/v1/grants/{grant}")["note"].startswith("the policy does not offer it")
