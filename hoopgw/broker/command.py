@@ -107,12 +107,18 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
 
 
-def start_paused(command: Sequence[str], account: Account | None) -> Paused:
+def shares_terminal() -> bool:
+    """Whether a command would get a terminal from us, which it could type into and read from."""
+    return any(os.isatty(number) for number in (0, 1, 2))
+
+
+def start_paused(command: Sequence[str], account: Account | None, *, apart: bool = False) -> Paused:
     """Fork a command that waits for `Paused.release`; call `block_signals` before.
 
     Args:
         command: the program, found by the PATH that it will have, and its arguments.
         account: the user to become, for good: what is set-uid does not help it either.
+        apart: in a session of its own, from which it cannot open our terminal.
 
     """
     waits, goes = os.pipe2(os.O_CLOEXEC)
@@ -120,7 +126,7 @@ def start_paused(command: Sequence[str], account: Account | None) -> Paused:
     if pid == 0:
         try:
             os.close(goes)
-            _become(waits, command, account)
+            _become(waits, command, account, apart=apart)
         finally:
             os._exit(NOT_EXECUTABLE)  # never back into the parent's code
     os.close(waits)
@@ -137,8 +143,14 @@ def allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
-def wait(pid: int) -> int:
-    """Pass signals on until a command ends; return what a shell would give as its status."""
+def wait(pid: int, *, apart: bool = False) -> int:
+    """Pass signals on until a command ends; return what a shell would give as its status.
+
+    Args:
+        pid: of the command.
+        apart: whether the terminal's own signals do not reach it by themselves.
+
+    """
     while True:
         found = signal.sigwaitinfo(_WAITED)
         if found.si_signo == signal.SIGCHLD:
@@ -146,7 +158,7 @@ def wait(pid: int) -> int:
             if ended == pid:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else SIGNALLED - code
-        elif found.si_code != _BY_KERNEL:
+        elif apart or found.si_code != _BY_KERNEL:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, found.si_signo)
 
@@ -170,8 +182,12 @@ def is_closed_to(path: Path, uid: int) -> bool:
     return False
 
 
-def _become(waits: int, command: Sequence[str], account: Account | None) -> NoReturn:
+def _become(
+    waits: int, command: Sequence[str], account: Account | None, *, apart: bool
+) -> NoReturn:
     """Turn this process into the command."""
+    if apart:
+        os.setsid()
     if account is not None:
         os.initgroups(account.name, account.gid)
         os.setresgid(account.gid, account.gid, account.gid)

@@ -16,6 +16,7 @@ from hoopgw.broker.command import (
     block_signals,
     hide_memory,
     is_closed_to,
+    shares_terminal,
     start_paused,
     wait,
 )
@@ -80,14 +81,16 @@ def run_here(
     """
     hide_memory()
     account = errand.account
-    isolated = account is not None and is_closed_to(login_file, account.uid)
+    apart = account is not None and not shares_terminal()
+    # Whoever has the terminal could type into it what its owner would run.
+    isolated = account is not None and apart and is_closed_to(login_file, account.uid)
     signer = ChildSigner(parent, attrs.evolve(errand.terms, isolated=isolated))
     signer.chain()
     signer.targets()  # what can fail slowly does so while Ctrl-C still ends us
     folder = RuntimeFolder.make(environ, for_other=account is not None)
     try:
         block_signals()
-        paused = start_paused(errand.command, account)
+        paused = start_paused(errand.command, account, apart=apart)
         allow_many_files()
         try:
             broker = Broker(
@@ -98,7 +101,8 @@ def run_here(
             )
             with BrokerLoop() as loop:
                 try:
-                    return _served(loop, broker, signer, errand, paused, environ)
+                    _serve(loop, broker, signer, errand, paused, environ)
+                    return wait(paused.pid, apart=apart)
                 finally:
                     loop.run(broker.close(), STOP_PATIENCE)
         finally:
@@ -107,19 +111,19 @@ def run_here(
         folder.remove()
 
 
-def _served(
+def _serve(
     loop: BrokerLoop,
     broker: Broker,
     signer: ChildSigner,
     errand: Errand,
     paused: Paused,
     environ: Mapping[str, str],
-) -> int:
+) -> None:
+    """Serve the identity, and let the command go."""
     served = loop.run(broker.serve(signer, errand.accounts))
     served.resident.command = Process.of(paused.pid)
     errand.told(signer.standing())
     paused.release(errand.environment(environ, served.environment))
-    return wait(paused.pid)
 
 
 def run_inside(errand: Errand, link: BrokerLink, environ: Mapping[str, str]) -> int:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import click
@@ -110,7 +111,9 @@ def delegate(
             account=Account.find(user) if user else None,
             keep_env=keep_env,
             clean_env=clean_env,
-            told=(lambda _standing: None) if quiet else _tell,
+            told=(lambda _standing: None)
+            if quiet
+            else partial(_tell, is_other_user=user is not None),
         )
         if isinstance(parent, BrokerSigner):
             status = run_inside(errand, parent.link, os.environ)
@@ -139,14 +142,17 @@ def _accounts(given: Sequence[str], parent: Signer) -> dict[str, str]:
     return found
 
 
-def _tell(standing: Standing) -> None:
+def _tell(standing: Standing, *, is_other_user: bool) -> None:
     """Say who the child is, and what it is not kept from; standard output is the command's."""
-    apart = (
-        "it cannot read your key"
-        if standing.isolated
-        else "not isolated: it runs as your own user, so this tells who did what, "
-        "and does not contain it"
-    )
+    if standing.isolated:
+        apart = "isolated: it cannot read your key"
+    elif is_other_user:
+        apart = "not isolated: it has your terminal, or can read your log-in"
+    else:
+        apart = (
+            "not isolated: it runs as your own user, so this tells who did what, "
+            "and does not contain it"
+        )
     may = printable(shown(standing.caps))
     click.echo(
         f"hoopgw: {printable(standing.path)} until {moment(standing.expires)}, may {may}; {apart}",

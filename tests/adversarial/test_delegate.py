@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import pwd
 import shutil
 import subprocess
@@ -271,6 +272,28 @@ class TestAnotherUser:
         )
         assert found.pop("works") == "[pg15]"
         assert set(found.values()) == {"PermissionError"}
+
+    def test_the_terminal(self, alice: Person) -> None:
+        """One that has it could type into it: not isolated. One that has not cannot open it."""
+        code = """
+            say(isolated=ask("standing")["isolated"],
+                terminal=tried(lambda: os.close(os.open("/dev/tty", os.O_RDWR))))
+        """
+        assert self.isolated(alice, code) == {"isolated": True, "terminal": "OSError"}
+        terminal, inner = pty.openpty()
+        options = ("--to", "planner", *CAPS, "--user", "nobody", "-q", "--", *attacker(code))
+        with subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *DELEGATE, *options],
+            env=alice.environment(),
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+        ) as process:
+            os.close(inner)
+            assert process.wait(PATIENCE) == 0
+            seen = os.read(terminal, 4096)
+        os.close(terminal)
+        assert json.loads(seen) == {"isolated": False, "terminal": None}
 
     def test_clients_work(self, alice: Person) -> None:
         """As they do for anybody."""

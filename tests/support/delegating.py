@@ -87,7 +87,7 @@ class Person:
         return subprocess.run(
             [sys.executable, "-m", "hoopgw.cli", *map(str, arguments)],
             env=self.environment(**(env or {})),
-            input=text,
+            input="" if text is None else text,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
