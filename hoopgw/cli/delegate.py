@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ import click
 
 from hoopgw.broker.command import Account
 from hoopgw.broker.delegating import Errand, run_here, run_inside
-from hoopgw.broker.doors import installed_doors, with_needs
+from hoopgw.broker.doors import DoorSpec, installed_doors, with_needs
 from hoopgw.cli.failure import CommandError, NotLoggedInError, UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import json_option, moment
@@ -111,19 +111,28 @@ def delegate(
             account=Account.find(user) if user else None,
             keep_env=keep_env,
             clean_env=clean_env,
-            told=(lambda _standing: None)
-            if quiet
-            else partial(_tell, is_other_user=user is not None),
+            told=_say_nothing if quiet else partial(_tell, is_other_user=user is not None),
         )
-        if isinstance(parent, BrokerSigner):
-            status = run_inside(errand, parent.link, os.environ)
-        else:
-            ended = _forget if keep else _revoking(logins)
-            login_file = home.folder / "login.json"
-            status = run_here(errand, parent, login_file, doors, ended, os.environ)
+        status = _run(errand, parent, logins, doors, keep=keep)
     except Refused as refused:
         raise _failure(refused) from refused
     sys.exit(status)
+
+
+def _run(
+    errand: Errand,
+    parent: Signer,
+    logins: KeptLogins,
+    doors: Mapping[str, DoorSpec],
+    *,
+    keep: bool,
+) -> int:
+    """Run it with a broker of our own, or with the one that we are inside of."""
+    if isinstance(parent, BrokerSigner):
+        return run_inside(errand, parent.link, os.environ)
+    ended = _forget if keep else _revoking(logins)
+    login_file = logins.home.folder / "login.json"
+    return run_here(errand, parent, login_file, doors, ended, os.environ)
 
 
 def _accounts(given: Sequence[str], parent: Signer) -> dict[str, str]:
@@ -140,6 +149,10 @@ def _accounts(given: Sequence[str], parent: Signer) -> dict[str, str]:
         if len(target.accounts) == 1:
             found.setdefault(target.name, target.accounts[0])
     return found
+
+
+def _say_nothing(_standing: Standing) -> None:
+    """Leave standard error to the command."""
 
 
 def _tell(standing: Standing, *, is_other_user: bool) -> None:
