@@ -28,18 +28,16 @@ from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_records
 from hoopgw.recording.records import (
-    FieldsShown,
     Intent,
     Record,
     Result,
     ReviewSettled,
     SessionEnded,
-    SessionJudged,
     SessionStarted,
-    ShownRecord,
     TextDefined,
     template,
 )
+from hoopgw.recording.verdicts import AskedAs
 from hoopgw.spi import Recorder, ReviewOutcome
 from hoopgw.terminal import printable_bytes
 from hoopgw_postgres.bound import bound_values
@@ -163,39 +161,13 @@ class Journal:
 
     def connected(self, operation: Operation, verdict: Verdict) -> None:
         """Write what policy said of the session itself."""
-        now = self.now()
-        noted = self._note(operation.accesses, operation.context, now)
-        granted = self._note_grants(verdict.held, now)
-        because, policy = list(verdict.because), verdict.policy
-        self._put_off(
-            SessionJudged(
-                self.session, self.sequence, now, noted, because, policy, verdict.now, granted
-            )
-        )
+        asked = self._asked_as(operation.accesses, operation.context, verdict)
+        self._put_off(asked.session_judged(verdict))
 
     def shown(self, sights: Mapping[Resource, Sight | Hidden], verdict: Verdict) -> None:
         """Write how policy shows what is classified, asked together with a verdict."""
-        now = self.now()
-        noted = self._note(
-            [Access(action="Postgres::see", resource=each) for each in sights], {}, now
-        )
-        outcomes: dict[Sight | Hidden, int] = {}
-        shown = [outcomes.setdefault(each, len(outcomes)) for each in sights.values()]
-        rows = [
-            ShownRecord(
-                each.mask if isinstance(each, Sight) else None,
-                isinstance(each, Hidden),
-                list(each.because),
-            )
-            for each in outcomes
-        ]
-        granted = self._note_grants(verdict.held, now)
-        policy, decided = verdict.policy, verdict.now
-        self._put_off(
-            FieldsShown(
-                self.session, self.sequence, now, noted, rows, shown, policy, decided, granted
-            )
-        )
+        fields = [Access(action="Postgres::see", resource=each) for each in sights]
+        self._put_off(self._asked_as(fields, {}, verdict).fields_shown(sights.values(), verdict))
 
     def plain(
         self, judged: Judged, text: bytes, parameters: bytes, prepared: Prepared | None
@@ -421,6 +393,13 @@ class Journal:
                 self._noted_until = inputs.until
             self._noted[judged] = noted
         return noted
+
+    def _asked_as(
+        self, accesses: Sequence[Access], context: Mapping[str, ContextValue], verdict: Verdict
+    ) -> AskedAs:
+        now = self.now()
+        noted = self._note(accesses, context, now), self._note_grants(verdict.held, now)
+        return AskedAs(self.session, self.sequence, now, *noted)
 
     def _note(
         self, accesses: Sequence[Access], context: Mapping[str, ContextValue], now: int

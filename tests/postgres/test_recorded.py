@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -156,6 +157,34 @@ class DifferentialTests(SynchronousTestCase):
         found = judged_again(offered, talk.recorder.records)
         said = [(q.recorded.word, q.recorded.because) for q in found if isinstance(q, Question)]
         self.assertEqual(said, [("allow", ("t/g-1",)), ("deny", ())])
+
+    def test_a_grant_that_was_used_up(self) -> None:
+        """It allowed this one call; judged again, it does so again, and no other."""
+        template = (
+            '@id("t") @grant("read") @grant_approval("dba") @grant_scopes("call") permit (principal'
+            ' == ?principal, action in Postgres::Action::"read", resource in ?resource);'
+        )
+        offered = PolicySet.from_files([SourceFile(name="g.cedar", text=template)], SCHEMA)
+        held = HeldGrant(
+            id="g-1",
+            template="t",
+            terms=offered.offers["t"].terms,
+            target="orders",
+            chain=(("person", "corp|alice"),),
+            scope="call",
+            digest=bytes(32),
+            until=5.0,
+        )
+        policy = CedarPolicy(offered, lambda: 1.0, Holding(held))
+        talk = Conversation(policy=policy, principal=chain("alice"))
+        talk.journal.started()
+        talk.say(wire.query(b"SELECT * FROM customers"))
+        (refused,) = talk.recorder.of(Intent)
+        used = msgspec.structs.replace(refused, decision="allow", because=["t/g-1"], judged="")
+        records = [record for record in talk.recorder.records if record is not refused]
+        found = judged_again(offered, [*records, used])
+        self.assertEqual([q.recorded.word for q in found if isinstance(q, Question)], ["allow"])
+        self.assertEqual(refused.decision, "deny")
 
     def test_in_a_transaction_nobody_can_be_asked(self) -> None:
         """The refusal is the gateway's; what policy said stands beside it."""
