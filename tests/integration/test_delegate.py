@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,7 +265,7 @@ class TestEnd:
         code = """
             import os, psycopg, time
             c = psycopg.connect("service=pg15", autocommit=True)
-            print("on", os.getpid(), flush=True)
+            print("on", os.environ["PGHOST"], flush=True)
             try:
                 while True:
                     c.execute("SELECT 1")
@@ -279,11 +280,14 @@ class TestEnd:
         running = alice.start(
             processes, "delegate", "delegate", *AS_READER, "-q", "--", *python(code)
         )
-        running.wait_for_line("^on ")
+        place = Path(running.wait_for_line("^on (.+)$")[1])
         running.process.kill()
         running.wait_for_line("^lost$")
         running.wait_for_line("^closed$")
         running.process.wait()
+        left = {path.name for path in place.iterdir()}  # the next one sweeps it away
+        assert left == {"broker.sock", ".s.PGSQL.5432", "pg_service.conf"}
+        shutil.rmtree(place.parent)
 
     def test_its_end(self, alice: Person) -> None:
         """After its time nothing is opened any more, though the command goes on."""
