@@ -257,7 +257,10 @@ class PolicyDirectory:
     @property
     def epoch(self) -> str:
         """The version in force, with what is granted, and the second if a policy reads it."""
-        return self._current.epoch
+        current = self._current
+        if current.policies.reads_now or self._grants.epoch:
+            return current.epoch
+        return current.policies.version  # each statement asks, and this is the usual case
 
     @property
     def policies(self) -> PolicySet:

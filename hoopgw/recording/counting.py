@@ -8,8 +8,10 @@ from collections.abc import Callable
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.records import Intent, Record, SessionRefused
 from hoopgw.spi import Recorder
+from hoopgw.transport import accelerated
 
 
 @define(eq=False)
@@ -20,11 +22,20 @@ class CountingRecorder:
     counters: Counter[str]
     """Gets ``operations_allow``, ``operations_review``, ``operations_deny`` and
     ``sessions_refused_total``."""
+    write_allowed: Callable[[bytes], None] = field(init=False, repr=False)
+    """Keeps an encoded intent that is allowed, and counts it."""
     put_off_encoded: Callable[[bytes], None] = field(init=False, repr=False)
     """Keeps an encoded record with the next one: nothing of it is counted."""
 
     def __attrs_post_init__(self) -> None:
-        self.put_off_encoded = self._inner.put_off_encoded
+        inner = self._inner
+        self.write_allowed, self.put_off_encoded = self._write_allowed, inner.put_off_encoded
+        if isinstance(inner, SpoolRecorder) and accelerated.is_wanted("hoopgw.recording._keep"):
+            from hoopgw.recording._keep import Keeper
+
+            keeper = Keeper(inner, self.counters)
+            self.write_allowed = keeper.write_allowed
+            self.put_off_encoded = keeper.put_off_encoded
 
     def write(self, record: Record) -> None:
         """Keep a record, and count an intent by its decision."""
@@ -38,8 +49,7 @@ class CountingRecorder:
         if type(record) is SessionRefused:
             self.counters["sessions_refused_total"] += 1
 
-    def write_allowed(self, record: bytes) -> None:
-        """Keep an encoded intent that is allowed, and count it."""
+    def _write_allowed(self, record: bytes) -> None:
         self._inner.write_allowed(record)
         self.counters["operations_allow"] += 1
 

@@ -86,12 +86,12 @@ class SpoolWriter:
         try:
             written = os.write(self._fd, data)
         except OSError as error:
-            self._cut()
+            self.cut()
             raise _cannot(error) from error
         if written != len(data):
             kept = whole_frames(data, written)
             self.offset += kept
-            self._cut()
+            self.cut()
             raise SpoolWriteError("the spool is full", kept)
         self.offset += written
 
@@ -116,7 +116,7 @@ class SpoolWriter:
             os.close(self._fd)
             self._fd = -1
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """Cut a torn tail off. If that fails too, the recorder drops it, as nothing follows it."""
         try:
             os.ftruncate(self._fd, self.offset)

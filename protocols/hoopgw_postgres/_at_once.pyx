@@ -176,6 +176,7 @@ cdef class AtOnce:
     """One session's short way, as `at_once.AtOnce`."""
 
     cdef object _flow, _answers, _client, _target, _judge, _journal, _policy, _sent
+    cdef object _spare  # a Work with its Running that went this way to the end: nobody has it now
     cdef object _write, _put_off
     cdef dict _forms
     cdef bytes _result_head, _result_tail
@@ -207,11 +208,11 @@ cdef class AtOnce:
         judged = self._known(in_transaction)
         if judged is None or not judged.is_plain:
             return False
-        running = self._intend(judged)
-        if running is None:
+        work = self._intend(judged)
+        if work is None:
             return False
         flow.touched = True
-        self._sent = work = Work(self.step, running)
+        self._sent = work
         if self.parsed is not None:
             # The target forgets the unnamed statement before it parses another.
             flow.statements.known.pop(b"", None)
@@ -287,7 +288,7 @@ cdef class AtOnce:
         return judged
 
     cdef object _intend(self, object judged):
-        """Write the intent, as `Journal.plain`; return what runs, or None if it was not kept."""
+        """Write the intent, as `Journal.plain`; return what is to be sent, or None: not kept."""
         cdef object journal = self._journal
         cdef int64_t now = _now()
         cdef object form = self._forms.get(judged)
@@ -303,7 +304,15 @@ cdef class AtOnce:
         except RecorderError:
             return None  # the usual way tells the client
         journal.sequence = sequence + 1
-        return Running(judged, self.text, sequence, now, None)
+        work, self._spare = self._spare, None
+        if work is None:
+            return Work(self.step, Running(judged, self.text, sequence, now, None))
+        running = work.running
+        running.judged, running.text, running.intent, running.started = (
+            judged, self.text, sequence, now
+        )
+        work.step = self.step
+        return work
 
     cdef bytes _packed(self, object form, int64_t sequence, int64_t now, object named):
         cdef bytes head = form.head, middle = form.middle, tail = form.tail
@@ -378,6 +387,8 @@ cdef class AtOnce:
             running.outcome = tag.decode("utf-8", "replace")
             running.output.append(answer)
             self._journal.finished(running)
+        elif work.prepared is None:
+            self._spare = work
         if answer[len(answer) - 1] == b"I" and not flow.portals.known:
             flow.status = b"I"
             flow.copying_in = flow.tainted = flow.touched = False
