@@ -49,6 +49,23 @@ class InitTests(FolderTestCase):
         self.assertIn("never overwritten", result.errors)
         self.assertEqual(Path("state/keys/token.key").read_bytes(), key)
 
+    def test_a_state_folder_of_an_earlier_release(self) -> None:
+        """What it lacks is made, and nothing else is touched."""
+        run("init")
+        keys = Path("state/keys")
+        before = {path.name: path.read_bytes() for path in keys.iterdir()}
+        for name in ("callers-ca.key", "callers-ca.crt", "ssh-users.key", "ssh-hosts.key"):
+            (keys / name).unlink()
+        result = run("init", "--upgrade", "--json")
+        self.assertEqual(len(result.json["made"]), 3)
+        after = {path.name: path.read_bytes() for path in keys.iterdir()}
+        self.assertEqual(after.keys(), before.keys())
+        changed = {name for name in before if after[name] != before[name]}
+        self.assertEqual(
+            changed, {"callers-ca.key", "callers-ca.crt", "ssh-users.key", "ssh-hosts.key"}
+        )
+        self.assertEqual(run("init", "--upgrade", "--json").json["made"], [])
+
     def test_an_existing_configuration_is_kept(self) -> None:
         """Only what is missing is made."""
         run("init", "mine.toml", "--state", "one")
