@@ -7,6 +7,7 @@ and the gateway's public keys always fit together, whatever stops the agent whil
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,14 +154,13 @@ def save(folder: Path, enrolment: Enrolment) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o077 or folder.stat().st_uid != os.geteuid():
             raise ConfigError(f"{folder} must be this user's own, with mode 0700")
-        path, fresh = folder / FILE, folder / (FILE + ".new")
-        fresh.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(asdict(enrolment)))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        # Of its own name: a renewal writes in a thread, while the log's key may be handed over.
+        path, fresh = folder / FILE, folder / f"{FILE}.{secrets.token_hex(4)}"
+        try:
+            _write(fresh, msgspec.json.encode(asdict(enrolment)))
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -168,3 +168,11 @@ def save(folder: Path, enrolment: Enrolment) -> None:
             os.close(directory)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror})") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -48,7 +48,10 @@ class HandOverTests(ProcessTestCase):
             report = verify(self.paths.log, key)
             self.assertEqual((report.problems, report.signed), ((), 18))
         self.assertEqual(LogReader(self.paths.log).key(), keys[-1].encode())
-        self.assertEqual(self.started().stop(), 0)
+        await self.until(worker, ready=False)
+        again = self.start("again")
+        await self.until(worker, ready=True)  # it takes signals from then on
+        self.assertEqual(again.stop(), 0)
 
 
 class CrashTests(ProcessTestCase):
