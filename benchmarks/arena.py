@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from attrs import define, field, frozen
 
 from benchmarks import pooler, processors
 from benchmarks.processors import ONE, OTHER
+from hoopgw.transport import accelerated
 from tests.support import gateway, postgres
 from tests.support.processes import Processes, wait_until
 
@@ -144,11 +146,26 @@ class Arena:
 
 
 @contextmanager
-def opened(*, unrecorded: bool = True) -> Iterator[Arena]:
+def plain_python(wanted: bool) -> Iterator[None]:
+    """Let processes that are started here use nothing compiled, if that is wanted."""
+    before = os.environ.get(accelerated.VARIABLE)
+    if wanted:
+        os.environ[accelerated.VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(accelerated.VARIABLE, None)
+        if before is not None:
+            os.environ[accelerated.VARIABLE] = before
+
+
+@contextmanager
+def opened(*, unrecorded: bool = True, plain: bool = False) -> Iterator[Arena]:
     """Start PostgreSQL 15, pgbouncer and hoopgw on one processor.
 
     Args:
         unrecorded: also a hoopgw that keeps no records of statements.
+        plain: also one that uses nothing compiled.
 
     """
     processors.here(ONE)
@@ -185,8 +202,11 @@ def opened(*, unrecorded: bool = True) -> Iterator[Arena]:
         programs: dict[str, list[str]] = {"hoopgw": []}
         if unrecorded:
             programs["unrecorded"] = ["-m", "benchmarks.unrecorded"]
+        if plain:
+            programs["plain"] = []
         for name, program in programs.items():
-            rig = gateway.start(target, link="unix", program=program)
+            with plain_python(name == "plain"):
+                rig = gateway.start(target, link="unix", program=program)
             stack.callback(rig.stop)
             log = rig.settings.paths.log if name == "hoopgw" else None
             found.append(

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from benchmarks import arena
 from benchmarks.arena import Arena, Sample
 from benchmarks.figures import Figure, Section, Target, at_least, at_most, ratios
+from hoopgw.transport import accelerated
 
 CLIENTS: Final = 8
 MODES: Final = ("simple", "extended", "prepared", "cold simple")
@@ -51,11 +52,14 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
     """Measure."""
     plan = [(name, mode, CLIENTS) for mode in MODES for name in _NAMES]
     plan += [("unrecorded", mode, CLIENTS) for mode in RECORDED]
+    compiled = accelerated.is_wanted("hoopgw.transport._dispatch")
+    if compiled:
+        plan += [("plain", mode, CLIENTS) for mode in RECORDED]
     plan += [(name, "simple", 1) for name in _NAMES]
     plan.sort(key=lambda each: (each[2], each[1]))  # what is compared comes one after the other
     task = progress.add_task("small statements", total=rounds * len(plan))
     samples = Samples()
-    with arena.opened() as ground:
+    with arena.opened(plain=compiled) as ground:
         _warm(ground, plan)
         for _ in range(rounds):
             for name, mode, clients in plan:
@@ -63,8 +67,13 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
                 progress.advance(task)
         ground.check_records()
     method = f"{rounds} rounds of {seconds:.0f} s, one processor, TLS to the client, unix link"
+    python = f"with {'compiled parts' if compiled else 'plain Python only'}"
     return [
-        Section(name=f"pgbench -S, {CLIENTS} clients", method=method, figures=[*_rates(samples)]),
+        Section(
+            name=f"pgbench -S, {CLIENTS} clients, {python}",
+            method=method,
+            figures=[*_rates(samples), *(_plain(samples) if compiled else ())],
+        ),
         Section(name="one client, simple", method=method, figures=[*_latencies(samples)]),
         Section(
             name="recording",
@@ -96,6 +105,16 @@ def _rates(samples: Samples) -> Iterator[Figure]:
         )
 
 
+def _plain(samples: Samples) -> Iterator[Figure]:
+    for mode in RECORDED:
+        rates = samples.rates("plain", mode)
+        yield Figure(name=f"{mode}: plain Python only", samples=tuple(rates), unit="/s")
+        yield Figure(
+            name=f"{mode}: plain Python only / pgbouncer",
+            samples=ratios(rates, samples.rates("pgbouncer", mode)),
+        )
+
+
 def _latencies(samples: Samples) -> Iterator[Figure]:
     for share, target in _LATE.items():
         p = f"p{share * 100:.0f}"
@@ -123,9 +142,9 @@ def _recording(samples: Samples) -> Iterator[Figure]:
 
 def _costs(samples: Samples) -> Iterator[Figure]:
     for mode in MODES:
-        for name in _NAMES[1:]:
+        for name in (*_NAMES[1:], "plain"):
             found = samples.of(name, mode)
-            for role in found[0].cost:
+            for role in found[0].cost if found else ():
                 cost = tuple(sample.cost[role] for sample in found)
                 role = "" if role == name else f" {role}"
                 yield Figure(name=f"{mode}: {name}{role}", samples=cost, unit="us")
