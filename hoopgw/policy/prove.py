@@ -24,7 +24,7 @@ from hoopgw.policy.annotations import Rule
 from hoopgw.policy.counterexamples import Counterexample, confirmed, read_model
 from hoopgw.policy.explain import Explanation, explain_inquiry
 from hoopgw.policy.formulas import FALSE, HopView
-from hoopgw.policy.lint import SEE
+from hoopgw.policy.lint import SEE, target_of
 from hoopgw.policy.queries import Query
 from hoopgw.policy.schema_types import Declared
 from hoopgw.policy.sets import PolicySet
@@ -208,8 +208,10 @@ class _Problem:
 
         """
         permits, refuses, errs = [FALSE], [FALSE], [FALSE]
-        is_see = self._is_see()
+        is_see, about = self._is_see(), target_of(self.query.condition)
         for rule, tree in self.prover._parsed:
+            if None not in (about, rule.target) and rule.target != about:
+                continue  # a resource lies in one target
             found = view.holds(tree)
             errs.append(found.errs)
             if rule.effect == "permit":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.segments import segments
@@ -192,3 +194,30 @@ class SuggestTests(RecordedCase):
         self.assertEqual((made["allowed"], made["held"], made["refused"]), (2, 1, 1))
         self.assertNotIn("update", made["cedar"])
         self.assertNotIn("ddl", made["cedar"])
+
+
+class WithoutSolverTests(RecordedCase):
+    """Where z3 is not installed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("hoopgw.policy.prove", "hoopgw.policy.reach"):
+            before = sys.modules.pop(name, None)
+            sys.modules[name] = None  # type: ignore[assignment]  # importing it fails then
+            self.addCleanup(self.restore, name, before)
+
+    @staticmethod
+    def restore(name: str, before: ModuleType | None) -> None:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+
+    def test_what_to_install(self) -> None:
+        result = run("policy", "prove", self.new / "queries.yaml")
+        self.assertEqual(result.status, 1)
+        self.assertIn("pip install 'hoopgw[prove]'", result.errors)
+
+    def test_lint_does_the_rest(self) -> None:
+        result = run("policy", "lint", self.new)
+        self.assertEqual(result.status, 0, result.output)
+        self.assertIn("not looked for", result.output)
