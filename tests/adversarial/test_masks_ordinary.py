@@ -147,7 +147,11 @@ def without_tls(rig: GatewayRig) -> Iterator[int]:
         behind.write(SSL_REQUEST)
         assert await behind_reader.readexactly(1) == b"S"
         await behind.start_tls(context, server_hostname="127.0.0.1")
-        await asyncio.gather(carry(reader, behind), carry(behind_reader, writer))
+        try:
+            await asyncio.gather(carry(reader, behind), carry(behind_reader, writer))
+        finally:  # a session that is left open keeps its locks
+            behind.transport.abort()
+            writer.transport.abort()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -174,3 +178,4 @@ async def _end(server: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn

@@ -39,6 +39,7 @@ def change(rig: GatewayRig, target: str, *statements: str) -> None:
     """Change the database, as its owner does."""
     place = rig.targets[target]
     with place.server.connect(place.database) as connection:
+        connection.execute("SET lock_timeout = '30s'")  # a session left open must not hang the test
         for statement in statements:
             connection.execute(statement.encode())
 
