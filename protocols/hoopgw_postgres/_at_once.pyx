@@ -135,7 +135,7 @@ cdef inline uint8_t *_put_bin(uint8_t *to, const char *data, Py_ssize_t size) no
     if size < 1 << 8:
         to[0], to[1] = 0xC4, <uint8_t>size
         to += 2
-    else:  # less than 64 KB: `LIMIT` and `ANSWER_LIMIT` are
+    else:  # less than 64 KB: twice `LIMIT`, with the types, and `ANSWER_LIMIT` are
         to[0], to[1], to[2] = 0xC5, <uint8_t>(size >> 8), <uint8_t>size
         to += 3
     return _put_raw(to, data, size)
@@ -242,7 +242,7 @@ cdef class AtOnce:
         if name < 0:
             return False
         prepared = self._flow.statements.known.get(piece[6 : 6 + name])
-        if prepared is None:
+        if prepared is None or len(prepared.types) > _LIMIT:
             return False
         self.step, self.text, self.prepared, self.parsed = _RUN, prepared.text, prepared, None
         self.parameters = prepared.types + piece[7 + name : end]

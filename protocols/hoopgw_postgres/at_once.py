@@ -127,8 +127,8 @@ class AtOnce:
         if kind == _BIND and piece[end:] in _RUN_REST:
             bound = wire.parse_bind(piece[5:end])
             prepared = flow.statements.known.get(bound.statement)
-            if prepared is None or bound.portal:
-                return None
+            if prepared is None or bound.portal or len(prepared.types) > LIMIT:
+                return None  # the types were not in this piece, but are recorded with it
             parameters = prepared.types + piece[7 + len(bound.statement) : end]
             return Step.RUN, prepared.text, parameters, prepared, None
         if kind == _PARSE and piece[end : end + 1] == b"B":

@@ -429,11 +429,12 @@ class Journal:
     def text_number(self, prepared: Prepared) -> int:
         """Return by what number records name a statement's text, after defining it."""
         if prepared.number is None:
-            self._texts += 1
-            prepared.number = self._texts
-            self._recorder.put_off(
-                TextDefined(self.session, self._next(), self.now(), self._texts, prepared.text)
+            number = self._texts + 1
+            self._put_off(
+                TextDefined(self.session, self.sequence, self.now(), number, prepared.text)
             )
+            # Not before it is kept: an intent would name a text that nobody can find.
+            self._texts = prepared.number = number
         return prepared.number
 
     def _digest(self, judged: Judged, asked: Asked) -> bytes:
