@@ -187,7 +187,7 @@ cdef int _deliver(object leg, object tls) except -1:
                 return 0
             more = tls.incoming.pending > 0
         if tls.outgoing.pending:
-            leg._send(tls.ciphertext())
+            leg._answer(tls)
     except _CLOSED:
         leg.closed()
     except _TLS_ERROR as error:

@@ -31,6 +31,8 @@ HIGH_WATER: Final = 131_072
 """Queued bytes above which the registered producer is paused."""
 LOW_WATER: Final = 16_384
 """Queued bytes below which it is resumed."""
+ANSWERS_LIMIT: Final = 65_536
+"""Bytes that TLS itself may answer, as to key updates, to a peer that takes nothing."""
 LINGER: Final = 3.0
 """Seconds in which a closed connection may still take its last bytes."""
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -52,6 +54,7 @@ class DataTransport:
 
     __slots__ = (
         "__weakref__",
+        "_answers",
         "_carry_to",
         "_closing",
         "_deadline",
@@ -82,6 +85,7 @@ class DataTransport:
         self._tls: TlsStream | None = None
         self._queue: deque[memoryview] = deque()
         self._queued = 0
+        self._answers = 0  # bytes of TLS itself since the queue was last empty
         self._hold: list[bytes] = []  # plaintext written before the handshake is done
         self._producer: Any = None
         self._stalled = False
@@ -369,12 +373,24 @@ class DataTransport:
                 if not self._reading or not self.connected:
                     return
                 more = tls.has_more
-            if tls.has_ciphertext:  # answers of TLS itself, as to a key update
-                self._send(tls.ciphertext())
+            if tls.has_ciphertext:
+                self._answer(tls)
         except ssl.SSLZeroReturnError:
             self.closed()
         except ssl.SSLError as error:
             self._fail(error)
+
+    def _answer(self, tls: TlsStream) -> None:
+        """Send what TLS itself answers, as to a key update.
+
+        No protocol asked for it, so no pause stops a peer that asks on and never reads: the end
+        does.
+        """
+        data = tls.ciphertext()
+        self._send(data)
+        self._answers = self._answers + len(data) if self._queue else 0
+        if self._answers > ANSWERS_LIMIT:
+            self.abortConnection()
 
     def _established(self, tls: TlsStream) -> None:
         self._clear_deadline()

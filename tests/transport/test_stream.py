@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -202,6 +204,24 @@ class TlsTests(PlainTests):
         self.assertTrue(client.shaken)
         self.assertTrue(server.shaken)
 
+    async def test_key_updates_that_are_never_read(self) -> None:
+        """A peer that asks for new keys on and on, and takes no answer, is cut off."""
+        client, server = await self.make()
+        transport(client).write(b"x")
+        await server.until(1)
+        stream = transport(client)._tls
+        assert stream is not None
+        transport(client).pauseProducing()
+        for end, size in ((client, socket.SO_RCVBUF), (server, socket.SO_SNDBUF)):
+            transport(end)._sock.setsockopt(socket.SOL_SOCKET, size, 4096)
+        while server.lost is None:
+            update_keys(stream.object, 1000)
+            self.assertLess(transport(server).queued, 2 * 2**20)
+            transport(client)._send(stream.ciphertext())
+            turn: Deferred[None] = Deferred()
+            reactor.callLater(0, turn.callback, None)  # type: ignore[attr-defined]
+            await turn
+
     async def test_wrong_name_is_refused(self) -> None:
         """A certificate for another name fails the handshake with its error."""
         assert self.tls_client is not None
@@ -220,3 +240,16 @@ class TlsTests(PlainTests):
         reason = await client.until_lost()
         self.assertIsInstance(reason.value, ssl.SSLCertVerificationError)
         await made[0].until_lost()
+
+
+def update_keys(tls: ssl.SSLObject, times: int) -> None:
+    """Ask for new keys in both directions (RFC 8446, section 4.6.3)."""
+    library = ctypes.CDLL(None if hasattr(ctypes.CDLL(None), "SSL_key_update") else "libssl.so.3")
+    library.SSL_key_update.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.SSL_do_handshake.argtypes = [ctypes.c_void_p]
+    # CPython's object: its head, the socket, OpenSSL's object.
+    where = id(tls._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # type: ignore[attr-defined]
+    connection = ctypes.c_void_p.from_address(where)
+    for _ in range(times):
+        library.SSL_key_update(connection, 1)
+        library.SSL_do_handshake(connection)
