@@ -28,6 +28,8 @@ from hoopgw.transport import accelerated
 
 _READ: Final = EPOLLIN | EPOLLHUP | EPOLLERR
 _EVENTS: Final = 64
+_LONGEST: Final = 2_147_483.0
+"""Seconds that one wait may take, as Twisted's own; the kernel counts milliseconds in 31 bits."""
 
 
 Ready: TypeAlias = Callable[[epoll, float, Mapping[int, Any]], list[tuple[int, int]] | None]
@@ -103,7 +105,7 @@ class DirectReactor(EPollReactor):
             timed = self._pendingTimedCalls
             if not timed:
                 wait = -1.0
-            elif (wait := timed[0].time - self.seconds()) <= 0:
+            elif (wait := min(timed[0].time - self.seconds(), _LONGEST)) <= 0:
                 return
 
     doIteration = doPoll

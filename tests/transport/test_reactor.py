@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.transport import accelerated
+from hoopgw.transport.reactor import DirectReactor
 
 _PROGRAM = """
 from hoopgw.transport.reactor import install
@@ -178,3 +180,22 @@ class CompiledReactorTests(ReactorTests):
     def setUp(self) -> None:
         if not accelerated.is_built("hoopgw.transport._dispatch"):
             raise SkipTest("it was not built")
+
+
+class WaitTests(SynchronousTestCase):
+    """How long it waits."""
+
+    def test_a_timer_in_some_weeks(self) -> None:
+        """It waits for no longer than the kernel can count, also when it waits again."""
+        direct = DirectReactor()
+        self.addCleanup(direct._poller.close)
+        waits: list[float] = []
+
+        def ready(_poller: object, wait: float, _selectables: object) -> list[Any] | None:
+            waits.append(wait)
+            return [] if len(waits) == 1 else None
+
+        direct._ready = ready
+        direct.callLater(40 * 86_400, waits.clear)
+        direct.doPoll(direct.timeout())
+        self.assertEqual(waits, [2_147_483.0, 2_147_483.0])
