@@ -85,8 +85,9 @@ class Session:
         self._masked = watch is not None
         self._on_over = on_over
         self._flow = flow = Flow()
+        self._finished = charging(journal.finished, purse)
         self._answers = answers = Answers(
-            flow, client.write, masks, charging(journal.finished, purse), opened.cancel
+            flow, client.write, masks, self._finished, opened.cancel
         )
         asking = Asking(reviews, judge.principal, journal.session, answers.inject)
         self._dispatch = Dispatch(
@@ -443,7 +444,7 @@ class Session:
             for work in self._flow.pending:
                 if work.running is not None:
                     work.running.outcome = work.running.outcome or "LOST"
-                    self._journal.finished(work.running)
+                    self._finished(work.running)  # what went to the client is paid for
             self._journal.ended(reason)
         except RecorderError as error:
             log.error("the end of a session could not be recorded: {error}", error=error)

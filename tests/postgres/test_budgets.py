@@ -167,6 +167,22 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(self.purse.rows, 0)
         self.assertEqual(self.records(Result)[0].outcome, "ERROR 53400")
 
+    def test_leaving_in_the_middle_is_no_way_around(self) -> None:
+        """What has gone to the client is charged, though the answer was never whole."""
+        for leave in (
+            lambda: self.talk.session.client_lost(),
+            lambda: self.talk.session.cut("it was revoked"),
+        ):
+            self.purse = FakePurse(operations=100, rows=10)
+            self.talk = Conversation(purse=self.purse)
+            self.talk.say(wire.query(b"SELECT a FROM t"))
+            self.talk.answer(row_description("a"), row(b"1"), row(b"2"))
+            leave()
+            [charged] = self.purse.charged
+            self.assertEqual(charged["rows"], 2)
+            self.assertGreater(charged["bytes"], 0)
+            self.assertEqual(self.records(Result)[0].outcome, "LOST")
+
     def test_a_pipeline_shares_the_rows(self) -> None:
         """What was sent at once does not get them twice."""
         self.purse.rows = 3
