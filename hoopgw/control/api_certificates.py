@@ -168,10 +168,10 @@ class CertificateRoutes:
             issued=self._now(),
             expires=end,
         )
-        if not self._store.certificates.keep(row, CERTIFICATES_LIMIT):
-            raise ApiError(
-                429, "too_many", f"the log-in has {CERTIFICATES_LIMIT} certificates already"
-            )
+        # What descends from a log-in leaves half of them to who began it.
+        limit = CERTIFICATES_LIMIT // 2 if principal.nodes else CERTIFICATES_LIMIT
+        if not self._store.certificates.keep(row, limit):
+            raise ApiError(429, "too_many", f"the log-in has {limit} certificates already")
         log.info(
             "{path} got certificate {serial}, until {end}",
             path=principal.path,

@@ -99,7 +99,9 @@ class Callers:
         held = self._held(token, holder)
         principal, proof = held.principal, held.proof
         # By log-in: whoever sends nonsense from the same address must not keep out who is known.
-        if not self._rate.charge(f"login {principal.session}", 1.0, self._now()):
+        # What descends from it has a share of its own: a child must not keep out who can end it.
+        share = "below" if principal.nodes else "login"
+        if not self._rate.charge(f"{share} {principal.session}", 1.0, self._now()):
             raise ApiError(429, "slow_down", "too many requests of this log-in")
         # Kept only once the token is good, so that strangers cannot fill the store.
         if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):

@@ -28,6 +28,9 @@ REVOKED_FOR: Final = 86_400.0 * 8
 ``identity.login_lifetime``."""
 NODES_LIMIT: Final = 5_000
 """Delegations of one root that are kept at one time."""
+BRANCH_LIMIT: Final = 1_000
+"""Delegations that descend from one of the root's own: a child must not use up what its parent and
+its siblings need."""
 USED_FOR: Final = 300.0
 """Seconds that a proof may be good at most: what control lets itself be told to remember."""
 
@@ -85,10 +88,17 @@ class Delegations:
         fresh = [row for row in rows if self._is_news(row)]
         if not fresh:
             return
+        branch = principal.nodes[0].id
+        deeper = [row for row in fresh if row.id != branch]
+        if deeper and self._store.nodes.count_below(branch, now) + len(deeper) > BRANCH_LIMIT:
+            raise UnavailableError(
+                f"{principal.chain[1].name} has {BRANCH_LIMIT} delegations below it already, the"
+                " limit; they are forgotten when they end"
+            )
         if self._store.nodes.count(principal.root.id, now) + len(fresh) > NODES_LIMIT:
             raise UnavailableError(
                 f"{principal.root.name} has {NODES_LIMIT} delegations already, the limit;"
-                " they are forgotten when they end"
+                " they are forgotten when they end, or are revoked"
             )
         self._store.nodes.keep(fresh)
 

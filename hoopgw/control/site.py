@@ -265,8 +265,11 @@ class StoredPasswords:
         """Keep one. Returns False, and keeps nothing, if the handle is taken."""
         if self._store.password(handle) is not None:
             return False
-        if self._store.count_passwords(password.principal.session) >= PASSWORDS_LIMIT:
-            raise UnavailableError(f"the log-in has {PASSWORDS_LIMIT} session passwords already")
+        who = password.principal
+        # What descends from a log-in leaves half of them to who began it.
+        limit = PASSWORDS_LIMIT // 2 if who.nodes else PASSWORDS_LIMIT
+        if self._store.count_passwords(who.session) >= limit:
+            raise UnavailableError(f"the log-in has {limit} session passwords already")
         self._store.keep_password(
             PasswordRow(
                 handle=handle,

@@ -151,7 +151,11 @@ class NodeStore(Protocol):
         ...
 
     def count(self, root: str, now: float) -> int:
-        """Count the delegations of one root that have not ended."""
+        """Count the delegations of one root that have not ended, by themselves or otherwise."""
+        ...
+
+    def count_below(self, node: str, now: float) -> int:
+        """Count the delegations that descend from one, and have not ended by themselves."""
         ...
 
     def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:

@@ -62,6 +62,16 @@ SPENT: Final = Table(
 )
 _ALL: Final = 2**62
 """More than any budget."""
+_COUNT_LIVE: Final = (
+    "WITH RECURSIVE over (id) AS (SELECT node FROM revoked"
+    " UNION SELECT n.id FROM nodes AS n JOIN over AS o ON n.parent = o.id)"
+    " SELECT count(*) FROM nodes WHERE root = ? AND expires > ? AND id NOT IN over"
+)
+_COUNT_BELOW: Final = (
+    "WITH RECURSIVE below (id) AS (SELECT id FROM nodes WHERE parent = ?"
+    " UNION SELECT n.id FROM nodes AS n JOIN below AS b ON n.parent = b.id)"
+    " SELECT count(*) FROM nodes WHERE id IN below AND expires > ?"
+)
 _NEWEST: Final = "expires > ? ORDER BY first_seen DESC LIMIT ?"
 
 
@@ -90,9 +100,12 @@ class SqliteNodes:
         return self._db.genuine(NODES, f"root = ? AND {_NEWEST}", root, now, limit)
 
     def count(self, root: str, now: float) -> int:
-        """Count those that have not ended."""
-        rows = self._db.rows("SELECT count(*) FROM nodes WHERE root = ? AND expires > ?", root, now)
-        return int(rows[0][0])
+        """Count those that have not ended, nor were ended with anything above them."""
+        return int(self._db.rows(_COUNT_LIVE, root, now)[0][0])
+
+    def count_below(self, node: str, now: float) -> int:
+        """Count what descends from one and has not ended."""
+        return int(self._db.rows(_COUNT_BELOW, node, now)[0][0])
 
     def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:
         """Charge every node that has a budget, with what the tightest of them has left."""

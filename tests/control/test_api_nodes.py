@@ -7,6 +7,7 @@ import time
 from attrs import evolve
 from joserfc.jwk import OKPKey
 
+from hoopgw.control import site
 from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.hops import HopClaims, mint_hop, node_id, prove, public_jwk
 from hoopgw.identity.tokens import GATEWAY, GatewayToken
@@ -140,3 +141,21 @@ class NodesTests(GatewayCase):
         node = answer.body["chain"][1]["node"]
         self.assertEqual(await self.revoke(prove(chain, planner, GATEWAY, now), node), 200)
         self.assertEqual((await self.call("GET", "/v1/me", chain, key=planner)).status, 401)
+
+
+class FloodTests(GatewayCase):
+    """A log-in may ask a few times only."""
+
+    def setUp(self) -> None:
+        self.patch(site, "_BURST", 5.0)
+        self.patch(site, "_PER_SECOND", 0.001)
+        super().setUp()
+        self.service.board.delegations.keep(PLANNER)
+
+    async def test_a_child_does_not_keep_its_parent_from_ending_it(self) -> None:
+        """By asking without end: what its parent asks is counted apart."""
+        statuses = [(await self.call("GET", "/v1/me", PLANNER)).status for _ in range(6)]
+        self.assertEqual(statuses, [200] * 5 + [429])
+        planner = PLANNER.lineage[-1]
+        answer = await self.call("POST", f"/v1/nodes/{planner}/revoke", ALICE, {})
+        self.assertEqual(answer.status, 200)

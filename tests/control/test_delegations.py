@@ -120,6 +120,31 @@ class LogInTests(ChainCase):
         self.store.purge(self.clock.seconds(), 0.0)
         self.assertEqual(self.store.nodes.count("corp|alice-1", 0.0), 0)
 
+    def test_what_was_ended_does_not_count(self) -> None:
+        """Whoever ends a child that has made agents without end can delegate again."""
+        self.patch(delegations, "NODES_LIMIT", 3)
+        worker = self.worker()
+        mallory = self.log_in(worker, "alice", "mallory")
+        for name in ("x", "y"):
+            self.log_in(worker, "alice", "mallory", name)
+        asked = self.begin_login(worker, self.shown("alice", "planner"))
+        self.assertIn("limit", self.failureResultOf(asked, UnavailableError).getErrorMessage())
+        self.board.delegations.revoke(mallory.lineage[-1], "mallory was revoked")
+        self.log_in(worker, "alice", "planner")
+
+    def test_a_child_does_not_use_up_what_its_parent_needs(self) -> None:
+        """Below one child there is room for some; its parent can still delegate, and it act."""
+        self.patch(delegations, "BRANCH_LIMIT", 2)
+        worker = self.worker()
+        for name in ("x", "y"):
+            self.log_in(worker, "alice", "mallory", name)
+        for names in (("z",), ("x", "z")):
+            asked = self.begin_login(worker, self.shown("alice", "mallory", *names))
+            self.assertIn("limit", self.failureResultOf(asked, UnavailableError).getErrorMessage())
+        self.log_in(worker, "alice", "mallory")
+        self.log_in(worker, "alice", "mallory", "x")
+        self.log_in(worker, "alice", "planner", "z")
+
     def test_a_tampered_node_is_none(self) -> None:
         """Its seal does not hold."""
         self.log_in(self.worker(), "alice", "planner")
