@@ -86,9 +86,7 @@ class Session:
         self._on_over = on_over
         self._flow = flow = Flow()
         self._finished = charging(journal.finished, purse)
-        self._answers = answers = Answers(
-            flow, client.write, masks, self._finished, opened.cancel
-        )
+        self._answers = answers = Answers(flow, client.write, masks, self._finished, opened.cancel)
         asking = Asking(reviews, judge.principal, journal.session, answers.inject)
         self._dispatch = Dispatch(
             flow, self._target, judge, journal, asking, self._resume, self.end, watch, purse
