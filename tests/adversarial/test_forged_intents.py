@@ -15,6 +15,12 @@ from hoopgw.transport import accelerated
 from hoopgw_postgres import at_once, session, wire
 from tests.postgres.conversation import SYNC, Conversation, complete, row_description
 
+COMPILED: type[Any] | None = None
+if accelerated.is_built("hoopgw_postgres._at_once"):
+    from hoopgw_postgres import _at_once
+
+    COMPILED = _at_once.AtOnce
+
 TEXT = b"select x from t where i = $1"
 READY = wire.message(b"Z", b"I")
 RUN = wire.message(b"E", bytes(5)) + SYNC
@@ -51,7 +57,7 @@ class ForgedIntentTests(SynchronousTestCase):
         self.patch(session, "at_once_class", lambda: self.short_way)
         self.talk = Conversation()
 
-    def run_both(self, types: bytes) -> list[Record]:
+    def run_both(self, types: bytes) -> list[Intent]:
         """Run a usual statement, so that the text is known, then one with these types."""
         talk = self.talk
         for name, given in ((b"usual", b""), (b"many", types)):
@@ -101,9 +107,4 @@ class ForgedIntentTests(SynchronousTestCase):
 class ForgedIntentCompiledTests(ForgedIntentTests):
     """The same of the compiled twin."""
 
-    if accelerated.is_built("hoopgw_postgres._at_once"):
-        from hoopgw_postgres import _at_once
-
-        short_way = _at_once.AtOnce
-    else:
-        short_way = None
+    short_way = COMPILED

@@ -196,6 +196,7 @@ class WaitTests(SynchronousTestCase):
             return [] if len(waits) == 1 else None
 
         direct._ready = ready
+        direct.running = True
         direct.callLater(40 * 86_400, waits.clear)
         direct.doPoll(direct.timeout())
         self.assertEqual(waits, [2_147_483.0, 2_147_483.0])

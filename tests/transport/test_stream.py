@@ -219,7 +219,7 @@ class TlsTests(PlainTests):
             self.assertLess(transport(server).queued, 2 * 2**20)
             transport(client)._send(stream.ciphertext())
             turn: Deferred[None] = Deferred()
-            reactor.callLater(0, turn.callback, None)  # type: ignore[attr-defined]
+            reactor.callLater(0, turn.callback, None)
             await turn
 
     async def test_wrong_name_is_refused(self) -> None:
