@@ -64,7 +64,7 @@ class Delegations:
             UnavailableError: the root has too many delegations.
 
         """
-        if self._store.is_revoked(principal.lineage):
+        if self.is_ended(principal):
             raise AuthenticationError("the log-in or a delegation of the chain was revoked")
         if proof is not None:
             until = min(expires, self._now() + USED_FOR)
@@ -116,6 +116,16 @@ class Delegations:
         withdrawn = self._docket.withdraw_lineage(node, reason)
         log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
         return expires
+
+    def is_ended(self, principal: Principal) -> bool:
+        """Whether a principal was ended before its time, or has a group that its root has no more.
+
+        What an issuer says at a refresh holds for all that the log-in gave out before, too.
+        """
+        if self._store.is_revoked(principal.lineage):
+            return True
+        login = self._store.logins.find(principal.session)
+        return login is not None and not principal.root.groups <= login.principal.root.groups
 
     def is_over(self, row: NodeRow) -> bool:
         """Whether a delegation was ended, or anything that it descends from."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define
 
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.fleet import Fleet
+from hoopgw.identity.caller_certificates import certificate_node
 from hoopgw.store.rows import Store
 
 REASON: Final = "a group that it was opened with was taken away: connect again"
@@ -18,14 +21,19 @@ class Regrouping:
 
     _store: Store
     _fleet: Fleet
+    _delegations: Delegations
+    _now: Callable[[], float]
 
     def regrouped(self, login: str, groups: frozenset[str]) -> None:
         """End what a log-in, or what descends from it, has opened with other groups than these.
 
-        Session passwords go too, as they stand for the groups that were. A target token that is out
-        already opens sessions for the minutes that it lives; they end when its groups are too old.
+        Session passwords and certificates go too, as they stand for the groups that were. A target
+        token that is out already opens sessions for the minutes that it lives; they end when its
+        groups are too old.
         """
         self._store.drop_passwords(login)
+        for serial in self._store.certificates.of_login(login, self._now()):
+            self._delegations.revoke(certificate_node(serial), REASON)
         for head in self._store.sessions():
             if head.principal.session == login and not head.principal.root.groups <= groups:
                 self._fleet.tell_one(head.worker, "cut", {"session": head.id, "reason": REASON})

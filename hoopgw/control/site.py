@@ -240,11 +240,11 @@ def _exchange(parts: SiteParts) -> Exchange:
             used=UsedOnce(parts.store),
             logins=parts.store.logins,
             is_target=is_target,
-            is_revoked=lambda principal: parts.store.is_revoked(principal.lineage),
+            is_revoked=parts.delegations.is_ended,
             revoke=parts.delegations.revoke,
             now=parts.now,
             keep=parts.delegations.keep,
-            regrouped=Regrouping(parts.store, parts.fleet).regrouped,
+            regrouped=Regrouping(parts.store, parts.fleet, parts.delegations, parts.now).regrouped,
             lifetimes=Lifetimes(
                 token=identity.token_lifetime,
                 login=identity.login_lifetime,

@@ -258,6 +258,10 @@ class CertificateStore(Protocol):
         """Return one; None if there is none, or if its seal does not hold."""
         ...
 
+    def of_login(self, login: str, now: float) -> Sequence[int]:
+        """Return the serial numbers of a log-in's, and of all that descends from it, in order."""
+        ...
+
     def revoked(self, kind: CertificateKind, now: float) -> Sequence[int]:
         """Return the serial numbers of those that were revoked and have not ended, in order."""
         ...

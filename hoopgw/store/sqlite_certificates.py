@@ -57,6 +57,11 @@ class SqliteCertificates:
         """Read one."""
         return self._db.one(CERTIFICATES, "serial = ?", f"{serial:x}")
 
+    def of_login(self, login: str, now: float) -> Sequence[int]:
+        """Read which have not ended; their seals are not looked at, as for `revoked`."""
+        sql = "SELECT serial FROM certificates WHERE login = ? AND expires > ? ORDER BY serial"
+        return [int(row[0], 16) for row in self._db.rows(sql, login, now)]
+
     def revoked(self, kind: CertificateKind, now: float) -> Sequence[int]:
         """Look up the lineages of those that have not ended.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from attrs import evolve
 
 from hoopgw.control.regrouping import Regrouping
+from hoopgw.errors import AuthenticationError
 from hoopgw.events import Principal
-from hoopgw.store.rows import PasswordRow
+from hoopgw.identity.caller_certificates import lineage_of
+from hoopgw.store.rows import CertificateRow, LoginRow, PasswordRow
 from tests.control.world import WorkerEnd, WorldCase
 from tests.store.values import ALICE, ALICES_AGENT, CAROL, LATER, hop
 
@@ -18,7 +20,9 @@ class RegroupingTests(WorldCase):
         super().setUp()
         self.end = self.worker()
         self.cut: list[str] = []
-        self.regrouping = Regrouping(self.store, self.board.fleet)
+        self.regrouping = Regrouping(
+            self.store, self.board.fleet, self.board.delegations, self.clock.seconds
+        )
 
     def open(self, worker: WorkerEnd, session: str, who: Principal) -> None:
         """Open a session that lives until it is cut."""
@@ -37,6 +41,43 @@ class RegroupingTests(WorldCase):
         self.carry()
         self.assertEqual(sorted(self.cut), ["s-agent", "s-own"])
         self.assertFalse(self.store.is_revoked(ALICE.lineage))
+
+    def test_certificates(self) -> None:
+        """Those of the log-in and of its agents would open sessions for an hour."""
+        for serial, who in ((1, ALICE), (2, ALICES_AGENT), (3, CAROL)):
+            row = CertificateRow(
+                serial=serial,
+                kind="x509",
+                login=who.session,
+                lineage=tuple(lineage_of(who, serial)),
+                issued=self.clock.seconds(),
+                expires=LATER,
+            )
+            self.assertTrue(self.store.certificates.keep(row, 10))
+        self.regrouping.regrouped(ALICE.session, frozenset())
+        self.carry()
+        for serial, who, ended in ((1, ALICE, True), (2, ALICES_AGENT, True), (3, CAROL, False)):
+            self.assertEqual(self.end.client.is_revoked(lineage_of(who, serial)), ended, serial)
+
+    def test_what_was_given_before(self) -> None:
+        """Tokens and chains say the groups of then: nothing is given for them any more."""
+        row = LoginRow(
+            id=ALICE.session,
+            principal=ALICE,
+            thumbprint="t",
+            refresh=b"r" * 32,
+            began=1000.0,
+            groups_at=1000.0,
+            expires=LATER,
+        )
+        fewer = evolve(ALICE, chain=(hop("alice"),))
+        self.store.logins.keep(row)
+        self.board.delegations.admit(ALICES_AGENT, None)
+        self.assertTrue(self.store.logins.replace(row, evolve(row, principal=fewer)))
+        with self.assertRaisesRegex(AuthenticationError, "revoked"):
+            self.board.delegations.admit(ALICES_AGENT, None)
+        self.assertFalse(self.board.delegations.is_ended(fewer))
+        self.assertFalse(self.board.delegations.is_ended(CAROL))
 
     def test_passwords(self) -> None:
         """They stand for the groups that were."""
