@@ -36,6 +36,7 @@ def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, 
     plain = judge(policies, inquiry)
     if plain.errors or isinstance(plain.decision, Allow):
         return plain
+    held = _good_here(policies, inquiry, held)
     ready = links_of((g for g in held if g.is_ready and not g.breakglass), policies.offers)
     with_ready = evolve(inquiry, links=ready)
     best = plain
@@ -45,7 +46,7 @@ def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, 
             return found
         best = _better(best, found)
     glass = links_of((g for g in held if g.breakglass), policies.offers)
-    if glass:
+    if glass and _is_broken(inquiry, held):
         broken = evolve(inquiry, links=(*ready, *glass), breakglass=True)
         found = evolve(_named(judge(policies, broken)), strict=True)
         if found.errors or isinstance(found.decision, Allow):
@@ -169,16 +170,42 @@ def judge_sights_granted(
     As `judge_sights`; a grant shows more of a field, or makes no difference.
     """
     plain = judge_sights(policies, inquiry)
-    ready = [grant for grant in held if grant.is_ready]
+    ready = [grant for grant in _good_here(policies, inquiry, held) if grant.is_ready]
     links = links_of(ready, policies.offers)
     if not links or all(_clearness(each) == 0 for each in plain):
         return plain
-    breaks = any(grant.breakglass for grant in ready)
+    breaks = _is_broken(inquiry, ready)
     granted = judge_sights(policies, evolve(inquiry, links=links, breakglass=breaks))
     return [
         then if not first.errors and _clearness(then) < _clearness(first) else first
         for first, then in zip(plain, granted, strict=True)
     ]
+
+
+def _good_here(
+    policies: PolicySet, inquiry: Inquiry, held: Iterable[HeldGrant]
+) -> tuple[HeldGrant, ...]:
+    """Return the grants that count for what is asked.
+
+    Those of its targets, whose template is still what was approved, and is for who holds it: who
+    left the group that a grant is for has it no more, and what broke glass is broken on one target.
+    """
+    good = []
+    for grant in held:
+        offer = policies.offers.get(grant.template)
+        if (
+            grant.target in inquiry.targets
+            and offer is not None
+            and (offer.terms, bool(offer.breakglass)) == (grant.terms, grant.breakglass)
+            and offer.refuses(inquiry.chain, grant.target) is None
+        ):
+            good.append(grant)
+    return tuple(good)
+
+
+def _is_broken(inquiry: Inquiry, held: Iterable[HeldGrant]) -> bool:
+    """Whether glass is broken on each target that the question is about."""
+    return inquiry.targets <= {grant.target for grant in held if grant.breakglass}
 
 
 def _clearness(judged: SightVerdict) -> int:

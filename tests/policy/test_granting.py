@@ -9,14 +9,25 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import PolicyError
-from hoopgw.events import ContextValue, Hop, Operation, Principal
+from hoopgw.events import ContextValue, Hop, Operation, Principal, Resource
 from hoopgw.grants.held import HeldGrant, held_from_dict, held_to_dict
 from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.offers import digest_of
 from hoopgw.policy.questions import offers_action
 from hoopgw.policy.sets import PolicySet
-from tests.policy.world import ALICE, EVE, PLANNER, hop, operation, place, policies, principal
+from tests.policy.world import (
+    ALICE,
+    EVE,
+    PERMIT_ALL,
+    PLANNER,
+    hop,
+    operation,
+    place,
+    policies,
+    principal,
+    shelf,
+)
 
 READ = """@id("t-read") @grant("read-shop") @grant_approval("owners") @grant_limit("2h")
 @grant_scopes("window,session,call")
@@ -118,6 +129,13 @@ class HeldTests(GrantingCase):
         verdict = self.judge(principal(EVE, PLANNER), grant(EVE))
         self.assertEqual((verdict.decision, verdict.grants), (Allow(), ("g-1",)))
 
+    def test_who_left_the_group_that_it_is_for(self) -> None:
+        text = READ.replace('@grant_limit("2h")', '@grant_for("developers")')
+        self.policies = policies(self.text.replace(READ, text))
+        held = grant(ALICE, terms=digest_of(text))
+        self.assertEqual(self.judge(principal(ALICE), held).decision, Allow())
+        self.assertIsInstance(self.judge(principal(hop("alice")), held).decision, Deny)
+
     def test_what_forbids_goes_before(self) -> None:
         """A grant permits; it lifts nothing that is forbidden."""
         verdict = self.judge(principal(EVE), grant(EVE), asked=operation("take", context=BULK))
@@ -218,6 +236,54 @@ class GlassTests(GrantingCase):
         verdict = self.judge(principal(ONCALL, PLANNER), broken(ONCALL))
         self.assertIsInstance(verdict.decision, Deny)
         self.assertFalse(verdict.strict)
+
+    def test_on_another_target(self) -> None:
+        """Glass that is broken on one target lifts nothing on others, and unmasks nothing there."""
+        self.policies = policies(
+            self.text
+            + PERMIT_ALL
+            + '@id("mask") @mask("last4") forbid (principal, action == Shop::Action::"see", '
+            'resource) when { resource.labels.contains("pii") } unless { context.breakglass };'
+        )
+        safe = Resource(
+            type="Shop::Shelf",
+            id="safe/books",
+            parents=(Resource(type="Hoopgw::Target", id="safe"),),
+        )
+        name = Resource(
+            type="Shop::Field", id="safe/name", parents=(safe,), labels=frozenset({"pii"})
+        )
+        who, held = principal(ONCALL), broken(ONCALL)
+        self.assertEqual(self.judge(who, held, asked=operation("put")).decision, Allow())
+        for asked in (operation("put", safe), operation("put", safe, shelf())):
+            verdict = self.judge(who, held, asked=asked)
+            self.assertIsInstance(verdict.decision, Review)
+            self.assertFalse(verdict.strict)
+        policy = CedarPolicy(self.policies, lambda: 1000.0, Holding(held))
+        shown = policy.sights(who, [name])["safe/name"]
+        self.assertEqual(shown, Sight(mask="last4", because=("mask",)))
+        here = place("name", "pii")
+        here_shown = policy.sights(who, [here])[here.id]
+        assert isinstance(here_shown, Sight)
+        self.assertIsNone(here_shown.mask)
+
+    def test_a_template_that_changed(self) -> None:
+        """Broken glass whose template is gone unmasks nothing beside another grant."""
+        self.policies = policies(
+            self.text.replace("security", "auditors")
+            + PERMIT_ALL
+            + '@id("mask") @mask("last4") forbid (principal, action == Shop::Action::"see", '
+            'resource) when { resource.labels.contains("pii") } unless { context.breakglass };'
+        )
+        policy = CedarPolicy(self.policies, lambda: 1000.0, Holding(broken(ONCALL), grant(ONCALL)))
+        field = place("name", "pii")
+        shown = policy.sights(principal(ONCALL), [field])[field.id]
+        self.assertEqual(shown, Sight(mask="last4", because=("mask",)))
+
+    def test_who_left_the_group(self) -> None:
+        """Glass stays broken only for members of the group that may break it."""
+        verdict = self.judge(principal(hop("olga")), broken(ONCALL), asked=operation("put"))
+        self.assertIsInstance(verdict.decision, Deny)
 
     def test_an_ordinary_grant_of_it(self) -> None:
         """A grant that does not say that glass was broken does not link such a template."""
