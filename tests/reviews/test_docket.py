@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
-from hoopgw.events import Principal
+from hoopgw.events import Origin, Principal
 from hoopgw.reviews.docket import (
     TEXT_LIMIT,
     USABLE,
@@ -34,8 +34,10 @@ from tests.store.values import (
     SECURITY,
     ask,
     digest,
+    hop,
     open_store,
     person,
+    principal,
 )
 
 TEXT = "delete from orders"
@@ -199,6 +201,18 @@ class JoinTests(DocketTestCase):
             ask(TEXT, ALICE, evolve(DBA, needed=2)),  # the policy became stricter
         ]
         self.assertEqual(len({self.docket.file(a).id for a in asks}), len(asks))
+
+    def test_a_job_that_somebody_else_set_off(self) -> None:
+        """Who set off a job cannot approve it by joining that of somebody else."""
+        job = hop("builder", kind="workload")
+        first, second = (
+            evolve(principal(job), origin=Origin(persons=frozenset({who.root.id})))
+            for who in (ALICE, CAROL)
+        )
+        self.docket.file(ask(TEXT, first))
+        hers = self.docket.file(ask(TEXT, second))
+        with self.assertRaises(VoteRefusedError):
+            self.docket.vote(hers.id, CAROL, approve=True)
 
     def test_what_has_ended_is_not_joined(self) -> None:
         first = self.docket.file(ask(TEXT))
