@@ -52,7 +52,7 @@ class Hop:
     isolated: bool = False
     """Of a child: whether its parent says that it cannot read the parent's key."""
     attributes: Attributes = ()
-    """Of a root: what its issuer says of it for policy, as ``core.cedarschema`` names it."""
+    """What the issuer says of a root or an attested child, as ``core.cedarschema`` names it."""
 
 
 AMOUNTS: Final = ("operations", "rows", "bytes", "reviews")

@@ -8,6 +8,7 @@ on, its sessions are cut on every worker, its requests are withdrawn, its passwo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -31,6 +32,11 @@ NODES_LIMIT: Final = 5_000
 BRANCH_LIMIT: Final = 1_000
 """Delegations that descend from one of the root's own: a child must not use up what its parent and
 its siblings need."""
+UNKNOWN_LIMIT: Final = 100_000
+"""Revocations beyond which nothing is revoked that control has not heard of: every worker keeps
+them all, so a child must not make them up without end."""
+_MADE_UP: Final = re.compile(r"[A-Za-z0-9_-]{22}")
+"""What ids of log-ins and of delegations look like."""
 USED_FOR: Final = 300.0
 """Seconds that a proof may be good at most: what control lets itself be told to remember."""
 
@@ -109,13 +115,26 @@ class Delegations:
             node: one of `Principal.lineage`.
             reason: shown to those whose sessions and requests end.
 
+        Raises:
+            UnavailableError: control has not heard of it, and there are too many revocations
+                already; what it descends from can be ended all the same.
+
         """
+        if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
+            raise UnavailableError("too much was revoked already; end what this descends from")
         expires = self._now() + REVOKED_FOR
         self._store.revoke(node, expires)
         self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
         withdrawn = self._docket.withdraw_lineage(node, reason)
         log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
         return expires
+
+    def _is_unknown(self, node: str) -> bool:
+        return (
+            _MADE_UP.fullmatch(node) is not None
+            and self._store.nodes.find(node) is None
+            and self._store.logins.find(node) is None
+        )
 
     def is_ended(self, principal: Principal) -> bool:
         """Whether a principal was ended before its time, or has a group that its root has no more.

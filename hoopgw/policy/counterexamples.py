@@ -179,13 +179,16 @@ class _Reading:
         kinds: dict[str, HopKind] = {PERSON: "person", WORKLOAD: "workload"}
         inside = [uid for uid, variable in entity.inside.items() if self._is(variable)]
         named = next((uid[1] for uid in inside if uid[0] == AGENT_KIND), usual)
+        attributes = self._attributes(entity, kind_name)
+        # Of a child, an issuer says something only where it attested it.
+        attested = self._flag(entity, "attested") or bool(attributes)
         return Hop(
             id=self._text(entity.id) or usual,
             name=named,
             kind=kinds.get(kind_name, "agent"),
             groups=frozenset(uid[1] for uid in inside if uid[0] == GROUP),
-            attributes=self._attributes(entity, kind_name) if is_root else (),
-            attested=not is_root and self._flag(entity, "attested"),
+            attributes=attributes,
+            attested=not is_root and attested,
             isolated=not is_root and self._flag(entity, "isolated"),
         )
 

@@ -42,8 +42,19 @@ class UnsupportedError(Exception):
     """Something of Cedar that has no term; the caller puts a free boolean in its place."""
 
 
+_LAST_CHARACTER: Final = 0x2FFFF
+"""Of z3's strings."""
+
+
 def text_term(text: str) -> Any:
-    r"""Return a text as a term: z3 wants ``\u{...}`` beyond ASCII, and for a backslash."""
+    r"""Return a text as a term: z3 wants ``\u{...}`` beyond ASCII, and for a backslash.
+
+    Raises:
+        UnsupportedError: it has a character that z3 does not know.
+
+    """
+    if any(ord(character) > _LAST_CHARACTER for character in text):
+        raise UnsupportedError("a character beyond U+2FFFF")
     escaped = (c if " " <= c <= "~" and c != "\\" else f"\\u{{{ord(c):x}}}" for c in text)
     return z3.StringVal("".join(escaped))
 
@@ -157,7 +168,11 @@ class Entity:
 
     def equals(self, uid: Uid) -> Bool:
         """Say whether it is a certain one."""
-        return z3.And(self.is_a(uid[0]), self.id == text_term(uid[1]))
+        try:
+            same: Bool = self.id == text_term(uid[1])
+        except UnsupportedError:
+            same = z3.Bool(f"{self.name} is {uid[0]}::{uid[1]!r}")
+        return z3.And(self.is_a(uid[0]), same)
 
     def is_in(self, uid: Uid) -> Bool:
         """Say whether it is a certain one, or below it."""
@@ -271,8 +286,10 @@ class Situation:
         names = [inside for uid, inside in leaf.inside.items() if uid[0] == AGENT_KIND]
         if len(names) > 1:
             yield z3.AtMost(*names, 1)
-        for optional in leaf.attributes.optional.values():
-            yield z3.Not(optional)
+        attested = leaf.attributes.values.get("attested")
+        if attested is not None:  # only then does an issuer say anything of a child
+            for optional in leaf.attributes.optional.values():
+                yield z3.Implies(optional, attested)
         for name in ("attested", "isolated"):
             if name in root.attributes.values:
                 yield root.attributes.values[name]  # a root proved itself, and has no parent

@@ -396,6 +396,10 @@ class Store(Protocol):
         """Whether any of a `Principal.lineage` was ended before its time."""
         ...
 
+    def count_revoked(self) -> int:
+        """Count what was ended before its time and is remembered."""
+        ...
+
     def revoked(self) -> Mapping[str, float]:
         """Return what was ended before its time, to when it can be forgotten."""
         ...

@@ -218,6 +218,10 @@ class SqliteStore:
         found = f"SELECT 1 FROM revoked WHERE node IN ({marks(lineage)})"
         return bool(self._db.rows(found, *lineage))
 
+    def count_revoked(self) -> int:
+        """Count them in the store."""
+        return int(self._db.rows("SELECT count(*) FROM revoked")[0][0])
+
     def revoked(self) -> Mapping[str, float]:
         """Read all; they are few, and purged."""
         return {**self._revoked, **dict(self._db.rows("SELECT node, expires FROM revoked"))}

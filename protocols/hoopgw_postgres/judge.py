@@ -223,6 +223,9 @@ class Judge:
             facts = await self._facts.find(text, key)
         except UnavailableError as error:
             return self.refused("57P03", f"the statement could not be judged: {error}")
+        # What may be run and seen may have changed while the parser was asked.
+        if (judged := self.known(text, in_transaction)) is not None:
+            return judged
         version = self._policy.version
         judged = self._judge_facts(facts, text, in_transaction)
         if len(key) <= FACTS_TEXT_LIMIT and judged.policy == version and judged.code != "57P03":

@@ -47,6 +47,22 @@ class ChainCase(WorldCase):
         return str(failure.getErrorMessage())
 
 
+class MadeUpTests(ChainCase):
+    """Delegations that nobody has seen can be ended, too; but not without end."""
+
+    def test_what_is_made_up_is_bounded(self) -> None:
+        """What control knows can be ended all the same."""
+        self.patch(delegations, "UNKNOWN_LIMIT", 3)
+        who = self.log_in(self.worker(), "alice", "planner")
+        board = self.board.delegations
+        for number in range(3):
+            board.revoke(f"{number:022}", "made up")
+        self.assertRaises(UnavailableError, board.revoke, f"{3:022}", "made up")
+        self.assertFalse(self.store.is_revoked([f"{3:022}"]))
+        board.revoke(who.lineage[-1], "known")
+        self.assertTrue(self.store.is_revoked(who.lineage))
+
+
 class LogInTests(ChainCase):
     """A chain is shown to a worker."""
 

@@ -59,6 +59,20 @@ class ProveTests(QueryCase):
     dev = permit("dev", f'principal in Hoopgw::Group::"dev", {TAKE}, resource')
     outside = "    when: '!(principal in Hoopgw::Group::\"dev\")'\n"
 
+    def test_an_attested_child_has_attributes(self) -> None:
+        """Of a child that proved who it is, its issuer says what it says of a root."""
+        text = permit("people", "principal is Hoopgw::Person, action, resource")
+        mine = 'principal has repository && principal.repository == "x"'
+        text += permit("ci", "principal is Hoopgw::Workload, action, resource", mine)
+        query = "    who: below\n    action: [Shop::put]\n"
+        self.assertEqual(self.result(text, query), "refuted")
+
+    def test_characters_that_the_solver_does_not_know(self) -> None:
+        """Nothing is proved of them."""
+        note = 'context has note && context.note like "*\U0010fff0" && !(context.note like "*}")'
+        text = permit("noted", "principal is Hoopgw::Person, action, resource", note)
+        self.assertNotEqual(self.result(text, "    action: [Shop::put]\n"), "proved")
+
     def test_proved_and_refuted(self) -> None:
         self.assertEqual(self.result(self.dev, self.outside), "proved")
         proof = self.prove(self.dev, "    action: [Shop::take]\n")
