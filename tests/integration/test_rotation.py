@@ -100,7 +100,7 @@ def test_rotated_while_it_runs(own: GatewayRig, key: str, tmp_path: Path) -> Non
     """Sessions live on, log-ins go on, and the agent, which stays the same, takes new keys."""
     rig = own
     trusted = tmp_path / "trusted"
-    trusted.write_text(rig.ca.read_text())
+    put(trusted, rig.ca.read_text())
     certificate = Caller(rig).certificate(TARGET)
     sessions = [
         LivePsql.start({**options, "sslrootcert": str(trusted)})
@@ -119,6 +119,13 @@ def test_rotated_while_it_runs(own: GatewayRig, key: str, tmp_path: Path) -> Non
     finally:
         for each in sessions:
             each.stop()
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file so that whoever reads it meanwhile finds all of it, the old or the new."""
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(text)
+    fresh.replace(file)
 
 
 def alive(sessions: list[LivePsql]) -> None:
@@ -145,7 +152,7 @@ def rotate(rig: GatewayRig, key: str, trusted: Path) -> None:
         if key in VOUCHED:
             # What the operator does: give callers the next CA, then say so.
             document = f"{rig.settings.control.url}/pki/listeners.pem"
-            trusted.write_text(requests.get(document, verify=str(rig.ca), timeout=20).text)
+            put(trusted, requests.get(document, verify=str(rig.ca), timeout=20).text)
             local(rig, "local_rotate_key", key=key, vouched=True)
         until_signing(rig, key)
         count = log_ins.count
