@@ -244,13 +244,11 @@ class AgentService(Service):
 
     async def _renew(self) -> None:
         pool = self.reactor.getThreadPool()
-        state = self.settings.state
-        renewed = await deferToThreadPool(self.reactor, pool, enrol.renew, self.found, state)
-        pinned = self.found.enrolment.log_key
-        if renewed.enrolment.log_key != pinned and pinned:
-            # The log was handed over while the thread wrote the key of before.
-            renewed = evolve(renewed, enrolment=evolve(renewed.enrolment, log_key=pinned))
-            identity.save(state, renewed.enrolment)
+        renewed = await deferToThreadPool(self.reactor, pool, enrol.renew, self.found)
+        # The log may have been handed over meanwhile; the key of now is pinned, not that of then.
+        pinned = self.found.enrolment.log_key or renewed.enrolment.log_key
+        renewed = evolve(renewed, enrolment=evolve(renewed.enrolment, log_key=pinned))
+        identity.save(self.settings.state, renewed.enrolment)
         self.found, self._context = renewed, None
         self.verifier.keys = renewed.ticket_keys
         log.info("the agent's certificate was renewed")

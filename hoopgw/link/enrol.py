@@ -123,12 +123,11 @@ def join(
 
 def renew(
     current: Identity,
-    state_dir: Path,
     *,
     ask: Ask = ask,
     now: Callable[[], float] = time.time,
 ) -> Identity:
-    """Get the next certificate, for a new key, and keep it. Raises as `join` does."""
+    """Get the next certificate, for a new key; the caller keeps it. Raises as `join` does."""
     enrolment, key = current.enrolment, ec.generate_private_key(ec.SECP256R1())
     request = sign_renewal(
         current.key.key,
@@ -147,9 +146,7 @@ def renew(
         enrolled = evolve(enrolled, log_key=enrolment.log_key)
     # Who trusts the system's CAs for the gateway goes on doing so.
     ca = (enrolled.gateway_ca or enrolment.gateway_ca) if enrolment.gateway_ca else ""
-    found = Identity.of(_enrolment(enrolment.name, enrolment.url, ca, key, enrolled), now())
-    identity.save(state_dir, found.enrolment)
-    return found
+    return Identity.of(_enrolment(enrolment.name, enrolment.url, ca, key, enrolled), now())
 
 
 def _fetch_ca(url: str, fingerprint: str, ask: Ask) -> str:

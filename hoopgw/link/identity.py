@@ -154,7 +154,7 @@ def save(folder: Path, enrolment: Enrolment) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o077 or folder.stat().st_uid != os.geteuid():
             raise ConfigError(f"{folder} must be this user's own, with mode 0700")
-        # Of its own name: a renewal writes in a thread, while the log's key may be handed over.
+        # Of its own name, so that two who write at once do not mix what they write.
         path, fresh = folder / FILE, folder / f"{FILE}.{secrets.token_hex(4)}"
         try:
             _write(fresh, msgspec.json.encode(asdict(enrolment)))

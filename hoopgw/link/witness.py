@@ -160,6 +160,9 @@ class LogWitness:
                 continue  # it was followed before, or is of a time before this agent
             if not await self._is_good(note, prove):
                 return False
+            # first the note that leads to the new key: with the new key alone, what was kept before
+            # could not be read after a restart
+            write_atomically(self._folder / FILE, note)
             self._on_successor(handover.new.encode())
             self._verifier = handover.new
             log.warn("the gateway's log has a new key: {public}", public=handover.new.encode())
@@ -216,7 +219,12 @@ class LogWitness:
             return None
         except OSError as error:
             raise ConfigError(f"{self._folder / FILE}: cannot be read: {error.strerror}") from error
-        return None if self._verifier is None else open_checkpoint(note, self._verifier)
+        if self._verifier is None:
+            return None
+        handover = read_handover(note)
+        if handover is not None and handover.new == self._verifier:
+            return handover.checkpoint  # stopped before it kept one that the new key signed
+        return open_checkpoint(note, self._verifier)
 
     def _not_looked(self, failure: Failure) -> None:
         log.failure("a checkpoint could not be looked at", failure)

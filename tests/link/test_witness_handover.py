@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from twisted.internet.defer import Deferred
 
 from hoopgw.errors import ConfigError
 from hoopgw.link.witness import LogWitness
@@ -67,6 +70,56 @@ class HandoverTests(WitnessCase):
         self.grow()
         self.show_all()
         self.hand_over()
+        self.show_all()
+        self.assert_opens()
+        self.assertEqual(self.pinned, self.log.key())
+
+    def test_stopped_on_the_way(self) -> None:
+        """Whatever a stop leaves behind, the agent starts with it, and sees a log set back."""
+        asked: list[Deferred[list[bytes]]] = []
+
+        async def stopped(first: int, second: int) -> list[bytes]:
+            if self.pinned == self.log.key():
+                asked.append(Deferred())
+                return await asked[-1]
+            return await self.prove(first, second)
+
+        for size in (3, 0):  # the log has grown before it was handed over, and it has not
+            with self.subTest(size=size):
+                self.grow()
+                self.show_all()
+                if size:
+                    self.grow(size)
+                self.hand_over()
+                self.grow()
+                self.witness = self.start()
+                self.witness.show(self.log.note(), stopped, tuple(self.log.handovers()))
+                self.assertEqual(len(asked), 1)
+                asked.clear()
+                self.witness = self.start()
+                self.assert_refuses("has not shown")
+                self.show_all()
+                self.assert_opens()
+
+    def test_stopped_before_it_was_pinned(self) -> None:
+        """The hand-over is kept before the key that it is to."""
+
+        class Stopped(BaseException):
+            """Ends the process."""
+
+        def stop(_key: str) -> None:
+            raise Stopped
+
+        self.grow()
+        self.show_all()
+        self.hand_over()
+        self.grow()
+        self.witness = LogWitness(self.folder, VERIFIER.encode(), self.clock, stop)
+        with contextlib.suppress(Stopped):
+            self.show_all()
+        self.flushLoggedErrors(Stopped)
+        self.assertIn(b"handover", self.kept())
+        self.witness = self.start()
         self.show_all()
         self.assert_opens()
         self.assertEqual(self.pinned, self.log.key())
