@@ -8,6 +8,7 @@ import pytest
 
 from tests.adversarial import masked_gateway
 from tests.support import gateway, postgres
+from tests.support.caller import Caller
 from tests.support.gateway import GatewayRig, RigTarget
 
 POLICY = """
@@ -70,3 +71,9 @@ def masked_rig() -> Iterator[GatewayRig]:
     """Start a gateway in front of the masked table."""
     with masked_gateway.running() as rig:
         yield rig
+
+
+@pytest.fixture
+def caller(rig: GatewayRig) -> Caller:
+    """Log somebody in."""
+    return Caller(rig)

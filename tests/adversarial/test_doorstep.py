@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack
 
 from hoopgw.link import gateway
-from tests.link.test_link import LinkTestCase
+from tests.link.link_case import LinkTestCase
 
 
 class DoorstepTests(LinkTestCase):

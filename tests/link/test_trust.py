@@ -12,9 +12,9 @@ from hoopgw import agent_tap
 from hoopgw.link import identity
 from hoopgw.link.enrolment_api import Enrolled
 from hoopgw.link.tickets import TicketSigner, public_keys
+from tests.link.link_case import LinkTestCase
 from tests.link.test_agent_tap import AgentCase
 from tests.link.test_enrol import Gateway
-from tests.link.test_link import LinkTestCase
 from tests.link.world import Authority, eventually, pem
 
 

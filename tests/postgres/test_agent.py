@@ -2,100 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import shutil
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from hoopgw.errors import ConfigError, LinkError, UnavailableError
+from hoopgw.errors import UnavailableError
 from hoopgw.spi import AgentContext, AgentTarget, Opened
-from hoopgw.transport import Address, DataTransport, listen
+from hoopgw.transport import Address, listen
 from hoopgw_postgres import wire
-from hoopgw_postgres.agent import LOGIN_TIMEOUT, Options, PostgresTargetLeg, make_target_leg
-from hoopgw_postgres.target_tls import end_point
-from tests.link.world import Collector, World, eventually
+from hoopgw_postgres.agent import LOGIN_TIMEOUT, make_target_leg
+from tests.link.world import World, eventually
+from tests.postgres.agent_case import Answers, LegTestCase, ScriptedServers, giving
 from tests.support.certificates import Authority
 from tests.support.postgres import PASSWORD, SUPERUSER, Server, Version, shared, start
-
-
-def giving(secret: bytes) -> Callable[[], Any]:
-    """Return a secret source."""
-
-    async def fetch() -> bytes:
-        return secret
-
-    return fetch
-
-
-class LegTestCase(TestCase):
-    timeout = 60
-
-    def setUp(self) -> None:
-        from twisted.internet import reactor
-
-        self.reactor: Any = reactor
-        self.folder = Path(tempfile.mkdtemp(prefix="hgwagent"))
-        self.addCleanup(shutil.rmtree, self.folder)
-        self.leg: PostgresTargetLeg = make_target_leg(AgentContext(reactor=reactor, clock=reactor))
-
-    def target(
-        self, address: str, accounts: Mapping[str, bytes] | None = None, **options: Any
-    ) -> AgentTarget:
-        found = accounts or {SUPERUSER: PASSWORD.encode()}
-        return AgentTarget(
-            name="orders",
-            protocol="postgres",
-            address=address,
-            accounts={name: giving(secret) for name, secret in found.items()},
-            options=options,
-        )
-
-    def target_at(self, server: Server, **options: Any) -> AgentTarget:
-        """Return a server as a target, with TLS if it has any."""
-        if server.authority is None:
-            return self.target(f"127.0.0.1:{server.port}", tls="disable", **options)
-        ca = server.authority.write(self.folder / "ca.pem")
-        return self.target(f"127.0.0.1:{server.port}", **{"ca": str(ca), **options})
-
-    async def open(self, target: AgentTarget, account: str = SUPERUSER, **wishes: Any) -> Opened:
-        opened = await self.leg.open(target, account, {"database": "postgres", **wishes})
-        self.addCleanup(opened.transport.abortConnection)
-        return opened
-
-    async def refused(self, target: AgentTarget, account: str = SUPERUSER, **wishes: Any) -> str:
-        with self.assertRaises(LinkError) as caught:
-            await self.open(target, account, **wishes)
-        self.assertNotIn(PASSWORD, str(caught.exception))
-        return str(caught.exception)
-
-    async def ask(self, opened: Opened, text: str) -> bytes:
-        """Send a Query, and return all that is answered up to ReadyForQuery."""
-        answers = Answers()
-        answers.take(opened.transport)
-        opened.transport.write(wire.query(text.encode()))
-        await eventually(self.reactor, lambda: answers.is_done)
-        opened.transport.pauseProducing()
-        return answers.data
-
-
-class Answers(Collector):
-    @property
-    def is_done(self) -> bool:
-        return self.data[-6:-1] == b"Z\0\0\0\5"
 
 
 class RealServerTests(LegTestCase):
@@ -335,33 +262,6 @@ class OtherLoginTests(LegTestCase):
         self.assertEqual(text, "the agent has no credential for postgres at the moment")
 
 
-class Scripted(Protocol):
-    """A server that answers the n-th thing it hears with the n-th answer."""
-
-    def __init__(self, answers: list[bytes | ssl.SSLContext]) -> None:
-        self.answers = answers
-
-    def dataReceived(self, data: bytes) -> None:
-        transport: Any = self.transport
-        answer = self.answers.pop(0) if self.answers else b""
-        if isinstance(answer, ssl.SSLContext):
-            transport.write(b"S")
-            transport.startTLS(answer, server_side=True)
-        else:
-            transport.write(answer)
-
-
-class ScriptedServers(Factory):
-    noisy = False
-
-    def __init__(self, *answers: bytes | ssl.SSLContext) -> None:
-        self.answers = answers
-        self.made: list[DataTransport] = []
-
-    def buildProtocol(self, addr: object) -> Protocol:
-        return Scripted(list(self.answers))
-
-
 class FakeServerTests(LegTestCase):
     def serve(self, *answers: bytes | ssl.SSLContext) -> str:
         """Run a scripted server; return its address."""
@@ -452,79 +352,6 @@ class _Closing(Factory):
 
     def buildProtocol(self, addr: object) -> None:
         return None
-
-
-class OptionsTests(SynchronousTestCase):
-    def options(self, address: str = "db:5432", **options: Any) -> Options:
-        return Options.of(
-            AgentTarget(
-                name="orders", protocol="postgres", address=address, accounts={}, options=options
-            )
-        )
-
-    def test_tcp_is_verified_in_full_unless_something_else_is_named(self) -> None:
-        self.assertEqual(self.options().tls, "verify-full")
-        self.assertEqual(self.options("unix:/x").tls, "disable")
-        self.assertFalse(self.options().require_binding)
-        for tls in ("verify-ca", "require"):
-            self.assertTrue(self.options(tls=tls).require_binding)
-
-    def test_what_makes_no_sense_is_refused(self) -> None:
-        for options in (
-            {"tls": "prefer"},
-            {"tls": True},
-            {"sslmode": "require"},
-            {"channel_binding": "disable"},
-            {"channel_binding": "require", "tls": "disable"},
-            {"address": "db"},
-            {"address": "unix:/x", "tls": "verify-full"},
-            {"auth": "password"},
-            {"auth": {"a": "kerberos"}},
-            {"auth": {"a": "peer"}},
-            {"auth": {"a": "token"}, "tls": "require"},
-            {"auth": {"a": "cert"}, "tls": "disable"},
-        ):
-            with self.subTest(options=options):
-                self.assertRaises(ConfigError, self.options, **options)
-
-    def test_the_leg_checks_before_it_opens(self) -> None:
-        leg = make_target_leg(AgentContext(reactor=None, clock=Clock()))
-        target = AgentTarget(
-            name="orders", protocol="postgres", address="db", accounts={}, options={}
-        )
-        self.assertRaises(ConfigError, leg.check, target)
-
-
-class EndPointTests(SynchronousTestCase):
-    """RFC 5929, section 4.1."""
-
-    def certificate(self, algorithm: hashes.SHA256 | hashes.SHA384 | None) -> bytes:
-        key: Any = (
-            ed25519.Ed25519PrivateKey.generate()
-            if algorithm is None
-            else ec.generate_private_key(ec.SECP256R1())
-        )
-        made = Authority.make()
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(made.certificate.subject)
-            .issuer_name(made.certificate.subject)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(made.certificate.not_valid_before_utc)
-            .not_valid_after(made.certificate.not_valid_after_utc)
-        )
-        return builder.sign(key, algorithm).public_bytes(Encoding.DER)
-
-    def test_the_hash_is_that_of_the_signature(self) -> None:
-        for algorithm in (hashes.SHA256(), hashes.SHA384()):
-            der = self.certificate(algorithm)
-            self.assertEqual(end_point(der), hashlib.new(algorithm.name, der).digest())
-
-    def test_some_certificates_have_none(self) -> None:
-        self.assertIsNone(end_point(self.certificate(None)))
-        self.assertIsNone(end_point(None))
-        self.assertIsNone(end_point(b"garbage"))
 
 
 def _user_name() -> str:
