@@ -13,14 +13,13 @@ from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.explain import is_sight
 from hoopgw.policy.judging import judge, judge_sights
 from hoopgw.policy.links import Link
-from hoopgw.policy.lint import TARGET
+from hoopgw.policy.lint import AGENT_KIND, ISSUED, TARGET
 from hoopgw.policy.offers import Offer
 from hoopgw.policy.queries import Query
 from hoopgw.policy.questions import Inquiry, ask
 from hoopgw.policy.schema_types import Declared, Record
 from hoopgw.policy.sets import Compiled, PolicySet
 from hoopgw.policy.symbols import (
-    AGENT_KIND,
     GROUP,
     PERSON,
     WORKLOAD,
@@ -178,7 +177,8 @@ class _Reading:
         kind_name = entity.kinds[self._number(entity.kind)]
         kinds: dict[str, HopKind] = {PERSON: "person", WORKLOAD: "workload"}
         inside = [uid for uid, variable in entity.inside.items() if self._is(variable)]
-        named = next((uid[1] for uid in inside if uid[0] == AGENT_KIND), usual)
+        given = (uid[1] for uid in inside if uid[0] == AGENT_KIND and ISSUED not in uid[1])
+        named = next(given, usual)
         attributes = self._attributes(entity, kind_name)
         # Of a child, an issuer says something only where it attested it.
         attested = self._flag(entity, "attested") or bool(attributes)

@@ -23,9 +23,13 @@ _AGENTS_AS_ROOTS: Final = (
     "everything; add `when { context.chain.hop > 0 }`"
 )
 
+ISSUED: Final = "|"
+"""Is in the kind of each agent that proved who it is, and in no name that a parent can give."""
+
 _BY_UNPROVED_NAME: Final = (
-    "whoever starts an agent names it, so this permits by a name that nobody has proved; add "
-    "`principal.attested`, or restrict by name in a forbid instead"
+    "whoever starts an agent names it, so this permits by a name that nobody has proved; name the "
+    'id of an attested one, as in `Hoopgw::AgentKind::"corp|planner"`, or restrict by name in a '
+    "forbid instead"
 )
 
 _NO_SCOPE: Final = (
@@ -170,7 +174,7 @@ def _parts(expression: pst.Expr, op: Literal["and", "or"]) -> Iterator[pst.Expr]
 
 
 def _broad_permit(policy: pst.Template) -> Iterator[tuple[Level, str]]:
-    if _names_kind(policy) and not _asks_whether_attested(policy):
+    if _names_unproved_kind(policy):
         yield "warning", _BY_UNPROVED_NAME
     any_action = isinstance(policy.action, pst.ScopeAny)
     any_resource = isinstance(policy.resource, pst.ScopeAny)
@@ -187,17 +191,11 @@ def _broad_permit(policy: pst.Template) -> Iterator[tuple[Level, str]]:
         yield "warning", _AGENTS_AS_ROOTS
 
 
-def _names_kind(policy: pst.Template) -> bool:
-    """Whether a policy speaks of agents by the name that somebody gave them."""
+def _names_unproved_kind(policy: pst.Template) -> bool:
+    """Whether a policy speaks of agents by a name that whoever started them gave them."""
     return any(
-        isinstance(node, pst.EntityUid) and str(node.type) == AGENT_KIND
+        isinstance(node, pst.EntityUid) and str(node.type) == AGENT_KIND and ISSUED not in node.id
         for node in walk((policy.principal, policy.clauses))
-    )
-
-
-def _asks_whether_attested(policy: pst.Template) -> bool:
-    return any(
-        isinstance(node, pst.GetAttr) and node.attr == "attested" for node in walk(policy.clauses)
     )
 
 

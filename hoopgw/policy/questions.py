@@ -21,7 +21,7 @@ from cedarpy import pst
 from hoopgw.events import Access, ContextValue, Hop, Resource
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.links import ENTITY_TYPES, Link
-from hoopgw.policy.lint import TARGET
+from hoopgw.policy.lint import AGENT_KIND, TARGET
 from hoopgw.policy.offers import Offer
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import Compiled, PolicySet, Slice
@@ -193,12 +193,21 @@ def _principal(hop: Hop, *, is_root: bool) -> dict[str, Any]:
         attributes["attested"] = is_root or hop.attested
         attributes["isolated"] = is_root or hop.isolated
         if not is_root:
-            parents.append({"type": "Hoopgw::AgentKind", "id": hop.name})
+            parents.append({"type": AGENT_KIND, "id": kind_of(hop)})
     return {
         "uid": {"type": ENTITY_TYPES[hop.kind], "id": hop.id},
         "attrs": attributes,
         "parents": parents,
     }
+
+
+def kind_of(hop: Hop) -> str:
+    """Return what a hop below the root is a kind of: the name that its parent gave it.
+
+    One that proved an identity of its own is the kind of its id: its name is for people, and an
+    agent of any other issuer may be shown by the same. No parent can give such a name.
+    """
+    return hop.id if hop.attested else hop.name
 
 
 def _put(found: dict[tuple[str, str], dict[str, Any]], entity: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import z3
 from attrs import define, field, frozen
 
-from hoopgw.policy.lint import TARGET
+from hoopgw.policy.lint import AGENT_KIND, ISSUED, TARGET
 from hoopgw.policy.schema_types import Declared, Record
 
 PERSON: Final = "Hoopgw::Person"
@@ -26,7 +26,6 @@ AGENT: Final = "Hoopgw::Agent"
 WORKLOAD: Final = "Hoopgw::Workload"
 PRINCIPALS: Final = (PERSON, WORKLOAD, AGENT)
 GROUP: Final = "Hoopgw::Group"
-AGENT_KIND: Final = "Hoopgw::AgentKind"
 ENVIRONMENT: Final = "Hoopgw::Environment"
 KINDS: Final = {"person": PERSON, "workload": WORKLOAD, "agent": AGENT}
 LONG: Final = 2**63
@@ -168,11 +167,14 @@ class Entity:
 
     def equals(self, uid: Uid) -> Bool:
         """Say whether it is a certain one."""
+        return z3.And(self.is_a(uid[0]), self.has_id(uid[1]))
+
+    def has_id(self, text: str) -> Bool:
+        """Say whether its id is a certain one, whatever its type."""
         try:
-            same: Bool = self.id == text_term(uid[1])
+            return self.id == text_term(text)
         except UnsupportedError:
-            same = z3.Bool(f"{self.name} is {uid[0]}::{uid[1]!r}")
-        return z3.And(self.is_a(uid[0]), same)
+            return z3.Bool(f"{self.name}.id is {text!r}")
 
     def is_in(self, uid: Uid) -> Bool:
         """Say whether it is a certain one, or below it."""
@@ -283,9 +285,7 @@ class Situation:
         for uid, inside in root.inside.items():
             if uid[0] == AGENT_KIND:
                 yield z3.Not(inside)
-        names = [inside for uid, inside in leaf.inside.items() if uid[0] == AGENT_KIND]
-        if len(names) > 1:
-            yield z3.AtMost(*names, 1)
+        yield from self._facts_of_names()
         attested = leaf.attributes.values.get("attested")
         if attested is not None:  # only then does an issuer say anything of a child
             for optional in leaf.attributes.optional.values():
@@ -293,6 +293,19 @@ class Situation:
         for name in ("attested", "isolated"):
             if name in root.attributes.values:
                 yield root.attributes.values[name]  # a root proved itself, and has no parent
+
+    def _facts_of_names(self) -> Iterable[Bool]:
+        """Yield of which kind the leaf can be: of its id if it is attested, else of its name."""
+        leaf = self.leaf
+        kinds = {uid[1]: found for uid, found in leaf.inside.items() if uid[0] == AGENT_KIND}
+        if len(kinds) > 1:
+            yield z3.AtMost(*kinds.values(), 1)
+        for kind, inside in kinds.items():
+            attested = leaf.attributes.get("attested")
+            if ISSUED in kind:
+                yield inside == z3.And(attested, leaf.has_id(kind))
+            else:
+                yield z3.Implies(inside, z3.Not(attested))
 
     def context(self, place: Any) -> Fields:
         """Return the context as one hop's question has it: all but its place is shared."""

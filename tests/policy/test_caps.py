@@ -234,15 +234,30 @@ class SeenTests(SynchronousTestCase):
         for chain in [(ALICE,), (PLANNER,), (ALICE, last)]:
             self.assertIs(self.decide(text, principal(*chain)), Allow)
 
+    def test_who_is_attested_is_of_the_kind_of_its_id(self) -> None:
+        """What its issuer shows of it for people says nothing: another issuer's may be the same."""
+        kind = 'Hoopgw::AgentKind::"corp|planner"'
+        by_id = f'@id("x") forbid (principal in {kind}, action, resource);'
+        by_name = by_id.replace("corp|", "")
+        proved = evolve(PLANNER, attested=True)
+        look_alike = evolve(PLANNER, attested=True, id="lab|42")
+        self.assertIs(self.decide(by_id, principal(ALICE, proved)), Deny)
+        self.assertIs(self.decide(by_name, principal(ALICE, proved)), Allow)
+        for other in (look_alike, PLANNER):
+            self.assertIs(self.decide(by_id, principal(ALICE, other)), Allow)
+        self.assertIs(self.decide(by_name, principal(ALICE, look_alike)), Allow)
+
     def test_a_permit_by_an_unproved_name_is_warned_of(self) -> None:
-        """Whoever starts an agent names it."""
+        """Whoever starts an agent names it; only an id says who it is."""
         scope = '@id("x") permit (principal in Hoopgw::AgentKind::"planner", action, resource)'
         clause = (
             '@id("x") permit (principal is Hoopgw::Agent, action, resource)'
             ' when { context.chain.hop > 0 && principal in Hoopgw::AgentKind::"planner" }'
         )
         proved = " when { principal is Hoopgw::Agent && principal.attested };"
-        for text, count in ((scope + ";", 1), (clause + ";", 1), (scope + proved, 0)):
+        by_id = [each.replace("planner", "corp|planner") + ";" for each in (scope, clause)]
+        warned = (scope + ";", clause + ";", scope + proved)
+        for text, count in [*((each, 1) for each in warned), *((each, 0) for each in by_id)]:
             found = [w.text for w in policies(text).warnings if "nobody has proved" in w.text]
             self.assertEqual(len(found), count, text)
 

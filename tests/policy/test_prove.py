@@ -67,6 +67,23 @@ class ProveTests(QueryCase):
         query = "    who: below\n    action: [Shop::put]\n"
         self.assertEqual(self.result(text, query), "refuted")
 
+    def test_who_is_attested_is_of_the_kind_of_its_id(self) -> None:
+        """Of none that a parent could have named, and of no other's."""
+        query = "    who: below\n    action: [Shop::put]\n    when: '{}'\n"
+        named = 'principal in Hoopgw::AgentKind::"{}" && principal.attested{}'
+        for kind, more, result in (
+            ("planner", "", "proved"),
+            ("corp|planner", "", "refuted"),
+            ("corp|planner", ' && principal == Hoopgw::Agent::"lab|planner"', "proved"),
+            ("corp|planner", ' && principal == Hoopgw::Agent::"corp|planner"', "refuted"),
+        ):
+            when = f"!(principal is Hoopgw::Person) && {named.format(kind, more)}"
+            found = self.result(permit("all", ALL), query.format(when))
+            self.assertEqual(found, result, (kind, more))
+        unproved = f"!(principal is Hoopgw::Person) && {named.format('corp|planner', '')}"
+        unproved = unproved.replace("&& principal.attested", "&& !principal.attested")
+        self.assertEqual(self.result(permit("all", ALL), query.format(unproved)), "proved")
+
     def test_characters_that_the_solver_does_not_know(self) -> None:
         """Nothing is proved of them."""
         note = 'context has note && context.note like "*\U0010fff0" && !(context.note like "*}")'
@@ -316,6 +333,7 @@ SCOPES = [
     "principal is Hoopgw::Agent",
     "principal is Hoopgw::Person",
     'principal is Hoopgw::Agent in Hoopgw::AgentKind::"planner"',
+    'principal is Hoopgw::Agent in Hoopgw::AgentKind::"corp|planner"',
 ]
 ACTIONS = [
     'action in [Shop::Action::"read", Shop::Action::"write"]',
@@ -356,12 +374,14 @@ def anybody(rng: random.Random, is_root: bool) -> Hop:
     attributes: Attributes = ()
     if is_root and kind == "workload" and rng.random() < 0.5:
         attributes = (("repository", rng.choice(["r", "q"])),)
+    attested = not is_root and rng.random() < 0.5
+    child = rng.choice(["corp|planner", "lab|planner"]) if attested else f"x~{rng.random()}"
     return Hop(
-        id=rng.choice(["alice", "bob"]) if is_root else f"x~{rng.random()}",
+        id=rng.choice(["alice", "bob"]) if is_root else child,
         name=rng.choice(["planner", "tester"]),
         kind=kind,
         groups=frozenset(g for g in GROUPS if is_root and rng.random() < 0.5),
-        attested=not is_root and rng.random() < 0.5,
+        attested=attested,
         attributes=attributes,
     )
 
