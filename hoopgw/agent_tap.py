@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from hoopgw import config, registry
 from hoopgw.config import AgentConfig, AgentTargetSettings
-from hoopgw.credentials import SourceContext, make_source
+from hoopgw.credentials import EntraIdentity, SourceContext, make_source
 from hoopgw.errors import ConfigError, HoopgwError, PluginError
 from hoopgw.link import enrol, identity
 from hoopgw.link.agent import AgentLink
@@ -35,7 +35,7 @@ from hoopgw.link.opening import TargetDoor
 from hoopgw.link.tickets import TicketVerifier
 from hoopgw.link.tls import agent_context
 from hoopgw.link.witness import LogWitness
-from hoopgw.spi import AgentContext, AgentTarget, TargetLeg
+from hoopgw.spi import AgentContext, AgentTarget, TargetLeg, TokenScope
 from hoopgw.transport import connect
 
 log = Logger()
@@ -88,13 +88,18 @@ def make_agent(reactor: Any, settings: AgentConfig, found: Identity) -> AgentSer
     specs = registry.load(settings.protocols)
     context = AgentContext(reactor=reactor, clock=reactor)
     legs = {name: spec.make_target_leg(context) for name, spec in specs.items()}
-    targets = {target.name: _target(reactor, settings, target) for target in settings.targets}
+    targets = {
+        target.name: _target(reactor, settings, target, legs[target.protocol])
+        for target in settings.targets
+    }
     for target in targets.values():
         legs[target.protocol].check(target)
     return AgentService(reactor=reactor, settings=settings, found=found, targets=targets, legs=legs)
 
 
-def _target(reactor: Any, settings: AgentConfig, target: AgentTargetSettings) -> AgentTarget:
+def _target(
+    reactor: Any, settings: AgentConfig, target: AgentTargetSettings, leg: TargetLeg
+) -> AgentTarget:
     def run_in_thread(work: Callable[[], T], /) -> Deferred[T]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
@@ -103,6 +108,8 @@ def _target(reactor: Any, settings: AgentConfig, target: AgentTargetSettings) ->
         base=settings.path.parent,
         run_in_thread=run_in_thread,
         clock=reactor,
+        identities=_identities(settings),
+        scope=leg.token_scope(target.options) if isinstance(leg, TokenScope) else "",
     )
     options = target.all_options
     for name, account in target.accounts.items():
@@ -118,6 +125,24 @@ def _target(reactor: Any, settings: AgentConfig, target: AgentTargetSettings) ->
         },
         options=options,
     )
+
+
+def _identities(settings: AgentConfig) -> dict[str, EntraIdentity]:
+    found = {}
+    for name, each in settings.identities.items():
+        try:
+            found[name] = EntraIdentity(
+                tenant=each.tenant,
+                client=each.client,
+                secret=each.secret_file,
+                certificate=each.certificate,
+                token_file=each.token_file,
+                authority=each.authority,
+                authority_ca=each.authority_ca,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"identities.{name}: {error}") from error
+    return found
 
 
 async def _nothing() -> bytes:

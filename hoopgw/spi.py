@@ -422,6 +422,20 @@ class UsualPlace(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenScope(Protocol):
+    """A target leg that can use access tokens of Microsoft Entra."""
+
+    def token_scope(self, options: Mapping[str, Any]) -> str:
+        """Return what a target's tokens are for, from its options: their OAuth 2 scope.
+
+        Raises:
+            ConfigError: the options do not tell.
+
+        """
+        ...
+
+
 @frozen(kw_only=True)
 class AgentTarget:
     """One ``[[targets]]`` table of the agent's own configuration."""

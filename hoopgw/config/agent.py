@@ -47,13 +47,36 @@ class AccountSettings:
 
     source: str = field(default="", validator=_a_source, repr=False)
     """A reference to the credential; ``peer`` has none."""
-    auth: Literal["password", "token", "cert", "peer"] = "password"
+    auth: Literal["password", "token", "cert", "peer", "bearer", "basic", "header"] = "password"
     """What the credential is, for the protocol; a ``token`` is fetched for each session, and with
-    ``peer`` the target knows the agent by the user behind a unix socket."""
+    ``peer`` the target knows the agent by the user behind a unix socket. The last three are for
+    HTTPS: how a secret that does not end is shown."""
 
     def __attrs_post_init__(self) -> None:
         if (self.auth == "peer") == bool(self.source):
             raise ValueError('expected a source, or auth = "peer" without one')
+
+
+@frozen(kw_only=True)
+class IdentitySettings:
+    """``[identities.NAME]``: an application at Entra, for ``source = "entra:NAME"``."""
+
+    tenant: str
+    """Id or domain name."""
+    client: str
+    """The application's id."""
+    secret_file: Path | None = None
+    """A client secret, in a file that only the agent reads."""
+    certificate: Path | None = None
+    """PEM, with its key."""
+    token_file: Path | None = None
+    """A federated token, read for each token: a workload identity."""
+    authority: str = "https://login.microsoftonline.com"
+    authority_ca: Path | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if sum(map(bool, (self.secret_file, self.certificate, self.token_file))) != 1:
+            raise ValueError("expected one of secret_file, certificate and token_file")
 
 
 @frozen(kw_only=True)
@@ -103,6 +126,7 @@ class AgentConfig:
     gateway: AgentGateway
     targets: tuple[AgentTargetSettings, ...] = ()
     floor: tuple[FloorRule, ...] = ()
+    identities: Mapping[str, IdentitySettings] = field(factory=dict)
 
     @property
     def protocols(self) -> frozenset[str]:

@@ -26,8 +26,6 @@ log = Logger()
 
 T = TypeVar("T")
 
-DATABASE_SCOPE: Final = "https://ossrdbms-aad.database.windows.net/.default"
-"""Azure Database for PostgreSQL (and MySQL), in the public cloud."""
 VAULT_SCOPES: Final[Mapping[str, str]] = {
     ".vault.azure.net": "https://vault.azure.net/.default",
     ".vault.usgovcloudapi.net": "https://vault.usgovcloudapi.net/.default",
@@ -192,7 +190,10 @@ def identity(client_id: str) -> Callable[[], Credential]:
 
     """
     if client_id and _CLIENT_ID.fullmatch(client_id) is None:
-        raise ConfigError("expected entra: or entra: and the client id of a managed identity")
+        raise ConfigError(
+            "expected entra: alone, or with the name of one of [identities], or with the client id "
+            "of a managed identity"
+        )
 
     def make() -> Credential:
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential

@@ -11,7 +11,6 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from hoopgw.credentials.azure import (
-    DATABASE_SCOPE,
     Credential,
     Get,
     KeyVaultSource,
@@ -21,6 +20,7 @@ from hoopgw.credentials.azure import (
     identity,
     vault_scope,
 )
+from hoopgw.credentials.identities import EntraIdentity
 from hoopgw.credentials.sources import (
     EnvironmentSource,
     FileSource,
@@ -44,6 +44,10 @@ class SourceContext:
     get: Get = field(factory=Opener, repr=False)
     identity: Callable[[str], Callable[[], Credential]] = field(default=identity, repr=False)
     """Client id (or "") to what makes an `azure-identity` credential."""
+    identities: Mapping[str, EntraIdentity] = field(factory=dict)
+    """Identities of the configuration, by name."""
+    scope: str = ""
+    """What tokens of Entra are for: the target's protocol knows, not who writes the reference."""
 
 
 Maker: TypeAlias = Callable[[str, SourceContext], SecretSource]
@@ -104,11 +108,14 @@ def _keyvault(rest: str, context: SourceContext) -> SecretSource:
 
 
 def _entra(rest: str, context: SourceContext) -> SecretSource:
-    return _tokens(DATABASE_SCOPE, rest, context)
+    if not context.scope:
+        raise ConfigError("this target takes no token of Entra")
+    return _tokens(context.scope, rest, context)
 
 
-def _tokens(scope: str, client_id: str, context: SourceContext) -> TokenSource:
-    make = context.identity(client_id)
+def _tokens(scope: str, who: str, context: SourceContext) -> TokenSource:
+    named = context.identities.get(who)
+    make = context.identity(who) if named is None else named.credential()
     return TokenSource(scope, make, context.run_in_thread, context.clock)
 
 

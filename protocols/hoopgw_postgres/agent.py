@@ -35,6 +35,8 @@ from hoopgw_postgres.target_tls import MODES, Contexts, Mode
 
 log = Logger()
 
+DATABASE_SCOPE: Final = "https://ossrdbms-aad.database.windows.net/.default"
+"""Of Azure Database for PostgreSQL, in the public cloud."""
 LOGIN_TIMEOUT: Final = 10.0
 """Seconds from connecting to ReadyForQuery, the credential's source included."""
 CANCEL_TIMEOUT: Final = 5.0
@@ -103,6 +105,10 @@ class PostgresTargetLeg:
     def check(self, target: AgentTarget) -> None:
         """Check a target's options before anything is opened. Raises `ConfigError`."""
         Options.of(target)
+
+    def token_scope(self, options: Mapping[str, Any]) -> str:
+        """Return what tokens of Entra are for: Azure Database for PostgreSQL."""
+        return DATABASE_SCOPE
 
     def usual_place(self, target: AgentTarget, account: str) -> str:
         """Return the database that an account is connected to when the caller names none."""

@@ -45,6 +45,16 @@ class AgentFileTests(FileCase):
         error = self.assertRaises(ConfigError, load_agent, self.written(text), {"postgres"})
         return str(error)
 
+    def test_identities(self) -> None:
+        """Each proves what it is in exactly one way, and no secret stands here."""
+        table = '[identities.deployer]\ntenant = "t"\nclient = "c"\n'
+        good = load_agent(self.written(GOOD + table + 'secret_file = "s"\n'), {"postgres"})
+        self.assertEqual(good.identities["deployer"].secret_file, good.path.parent / "s")
+        self.assertIn("identities.deployer", self.refused(GOOD + table))
+        both = 'secret_file = "s"\ntoken_file = "t"\n'
+        self.assertIn("one of secret_file", self.refused(GOOD + table + both))
+        self.assertIn("identities.deployer", self.refused(GOOD + table + 'secret = "s"\n'))
+
     def test_good(self) -> None:
         """Everything is read."""
         config = load_agent(self.written(GOOD), {"postgres"})

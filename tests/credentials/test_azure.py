@@ -23,7 +23,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.credentials.azure import (
-    DATABASE_SCOPE,
     EARLY,
     PATIENCE,
     KeyVaultSource,
@@ -35,6 +34,7 @@ from hoopgw.credentials.azure import (
 from hoopgw.errors import ConfigError, UnavailableError
 
 T = TypeVar("T")
+SCOPE = "https://management.azure.com/.default"
 URL = "https://mine.vault.azure.net/secrets/orders-reader"
 
 
@@ -69,7 +69,7 @@ class TokenSourceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.credential = FakeCredential(self.clock)
-        self.source = TokenSource(DATABASE_SCOPE, lambda: self.credential, at_once, self.clock)
+        self.source = TokenSource(SCOPE, lambda: self.credential, at_once, self.clock)
 
     def fetch(self) -> bytes:
         return self.successResultOf(Deferred.fromCoroutine(self.source.fetch()))
@@ -80,7 +80,7 @@ class TokenSourceTests(SynchronousTestCase):
         self.assertEqual(self.fetch(), b"token-1")
         self.clock.advance(1)
         self.assertEqual(self.fetch(), b"token-2")
-        self.assertEqual(self.credential.asked, [DATABASE_SCOPE] * 2)
+        self.assertEqual(self.credential.asked, [SCOPE] * 2)
 
     def test_logins_that_come_together_share_one_request(self) -> None:
         waiting: list[Deferred[object]] = []

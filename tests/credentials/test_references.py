@@ -5,15 +5,19 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.credentials import SecretSource, SourceContext, make_source
-from hoopgw.credentials.azure import DATABASE_SCOPE, KeyVaultSource, TokenSource
+from hoopgw.credentials import EntraIdentity, SecretSource, SourceContext, make_source
+from hoopgw.credentials.azure import KeyVaultSource, TokenSource
 from hoopgw.credentials.sources import EnvironmentSource, FileSource, SystemdSource
 from hoopgw.errors import ConfigError, PluginError
 from tests.credentials.test_azure import at_once
+
+SCOPE = "https://management.azure.com/.default"
+DEPLOYER = EntraIdentity(tenant="contoso.example", client="app-1", secret=Path("/secret"))
 
 
 class Sealed:
@@ -36,7 +40,12 @@ def entry(name: str, value: str) -> EntryPoint:
 class MakeSourceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.context = SourceContext(
-            environment={}, base=Path("/etc/hoopgw"), run_in_thread=at_once, clock=Clock()
+            environment={},
+            base=Path("/etc/hoopgw"),
+            run_in_thread=at_once,
+            clock=Clock(),
+            identities={"deployer": DEPLOYER},
+            scope=SCOPE,
         )
 
     def make(self, reference: str, *installed: EntryPoint) -> SecretSource:
@@ -52,7 +61,14 @@ class MakeSourceTests(SynchronousTestCase):
         tokens = self.make("entra:")
         self.assertIsInstance(tokens, TokenSource)
         assert isinstance(tokens, TokenSource)
-        self.assertEqual(tokens.scope, DATABASE_SCOPE)
+        self.assertEqual(tokens.scope, SCOPE)
+        named = self.make("entra:deployer")
+        assert isinstance(named, TokenSource)
+        self.assertEqual(named.make_credential, DEPLOYER.credential())
+
+    def test_a_target_that_takes_no_token(self) -> None:
+        self.context = evolve(self.context, scope="")
+        self.assertIn("no token", str(self.assertRaises(ConfigError, self.make, "entra:")))
 
     def test_what_makes_no_sense_is_refused(self) -> None:
         for reference in (

@@ -49,22 +49,36 @@ class LookAlike:
         class Requests(BaseHTTPRequestHandler):
             """Gives what the test wants."""
 
+            protocol_version = "HTTP/1.1"
+            timeout = 30.0
+
             def do_GET(self) -> None:
                 """Answer."""
-                length = int(self.headers.get("content-length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, self.rfile.read(length))
+                asked = Asked(self.command, self.path, headers, self._body())
                 look_alike.asked.append(asked)
                 told = look_alike.answer(asked)
                 body = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
-                self.send_response(told.status)
+                self.send_response_only(told.status)
                 for name, value in {"Content-Type": "application/json", **told.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                if told.status not in (204, 304):
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD" and told.status not in (204, 304):
+                    self.wfile.write(body)
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET
+
+            def _body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def log_message(self, *_arguments: object) -> None:
                 """Say nothing."""
@@ -74,7 +88,10 @@ class LookAlike:
         if pair is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(pair.certificate, pair.key)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            context.set_alpn_protocols(["http/1.1"])
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
         scheme = "http" if pair is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
