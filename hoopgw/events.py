@@ -125,6 +125,27 @@ class Principal:
         return self.chain[0]
 
     @property
+    def login(self) -> str:
+        """The log-in that tells it from others of the same ids; none where a person is the root.
+
+        A person is the same in each log-in. Two runs of one pipeline are not: what one asks for, or
+        was granted, is nothing of the other's.
+        """
+        return "" if self.root.kind == "person" else self.session
+
+    def includes(self, other: Principal) -> bool:
+        """Whether another one is the same, or was started by it.
+
+        An agent's delegation counts, not its name: the next of the same name is another one.
+        """
+        size = len(self.chain)
+        return (
+            other.login == self.login
+            and [hop.id for hop in other.chain[:size]] == [hop.id for hop in self.chain]
+            and [node.id for node in other.nodes[: size - 1]] == [node.id for node in self.nodes]
+        )
+
+    @property
     def path(self) -> str:
         """The chain for people to read: ``alice / planner``."""
         return " / ".join(hop.name for hop in self.chain)

@@ -50,8 +50,7 @@ def explain_reading(error: Exception) -> ApiError | None:
 
 def owns(caller: Principal, chain: Principal) -> bool:
     """Whether a chain is the caller's, or was started by it."""
-    mine = [hop.id for hop in caller.chain]
-    return [hop.id for hop in chain.chain][: len(mine)] == mine
+    return caller.includes(chain)
 
 
 @define(eq=False)

@@ -7,7 +7,8 @@ the bytes come from the worker that refused them, and are kept here for a while,
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -15,10 +16,15 @@ from hoopgw.events import Principal
 
 KEPT_FOR: Final = 900.0
 """Seconds."""
-KEPT_ROOT: Final = 20
+KEPT_EACH: Final = 20
+"""Of one chain."""
+KEPT_ROOT: Final = 100
 KEPT_ALL: Final = 2_000
 TEXT_LIMIT: Final = 64 * 1024
 """Bytes of an operation that can be asked for."""
+
+
+_Asker: TypeAlias = tuple[str, ...]
 
 
 @frozen(kw_only=True)
@@ -35,20 +41,22 @@ class RefusedCall:
 
 @define(eq=False)
 class RefusedCalls:
-    """Keeps the last ones of each root."""
+    """Keeps the last ones of each chain."""
 
-    _kept: OrderedDict[tuple[str, bytes], RefusedCall] = field(factory=OrderedDict, init=False)
+    _kept: OrderedDict[tuple[_Asker, bytes], RefusedCall] = field(factory=OrderedDict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def note(self, call: RefusedCall) -> None:
-        """Keep one; too many push out the oldest, first of the same root."""
+        """Keep one; too many push out the oldest, first of the same chain, then of its root."""
         if len(call.text) > TEXT_LIMIT:
             return
-        root = call.principal.root.id
-        self._kept.pop((root, call.digest), None)
-        mine = [key for key in self._kept if key[0] == root]
-        if len(mine) >= KEPT_ROOT:
-            del self._kept[mine[0]]
-        self._kept[root, call.digest] = call
+        asker = _asker(call.principal)
+        self._kept.pop((asker, call.digest), None)
+        self._make_room([key for key in self._kept if key[0] == asker], KEPT_EACH)
+        self._make_room([key for key in self._kept if key[0][0] == asker[0]], KEPT_ROOT)
+        self._kept[asker, call.digest] = call
         if len(self._kept) > KEPT_ALL:
             self._kept.popitem(last=False)
 
@@ -56,10 +64,17 @@ class RefusedCalls:
         self, principal: Principal, target: str, digest: bytes, now: float
     ) -> RefusedCall | None:
         """Return what this very chain was refused on a target, if it is not long ago."""
-        found = self._kept.get((principal.root.id, digest))
+        found = self._kept.get((_asker(principal), digest))
         if found is None or found.target != target or now - found.at > KEPT_FOR:
             return None
-        same = [hop.id for hop in found.principal.chain] == [
-            hop.id for hop in principal.chain
-        ] and found.principal.nodes == principal.nodes
-        return found if same else None
+        return found
+
+    def _make_room(self, mine: Sequence[tuple[_Asker, bytes]], limit: int) -> None:
+        if len(mine) >= limit:
+            del self._kept[mine[0]]
+
+
+def _asker(principal: Principal) -> _Asker:
+    """Return what two principals have in common that are one: the root's id first."""
+    hops = [hop.id for hop in principal.chain]
+    return (*hops, principal.login, *(node.id for node in principal.nodes))

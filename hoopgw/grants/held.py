@@ -32,6 +32,9 @@ class HeldGrant:
     """Kind and id of each hop, root first."""
     nodes: tuple[str, ...] = ()
     """Of the delegations below the root. A person's grant has none: it is good for every log-in."""
+    login: str = ""
+    """That a grant to a workload, or to what it started, is of (`Principal.login`): its next run is
+    another one."""
     scope: Scope = "window"
     session: str = ""
     """The gateway session that a grant for one session was claimed by."""
@@ -60,7 +63,8 @@ class HeldGrant:
         if self.breakglass and len(principal.chain) > 1:
             return False
         return (
-            tuple((hop.kind, hop.id) for hop in principal.chain[:size]) == self.chain
+            principal.login == self.login
+            and tuple((hop.kind, hop.id) for hop in principal.chain[:size]) == self.chain
             and tuple(node.id for node in principal.nodes[: size - 1]) == self.nodes
         )
 
@@ -74,6 +78,7 @@ def held_to_dict(grant: HeldGrant) -> dict[str, Any]:
         "target": grant.target,
         "chain": [list(hop) for hop in grant.chain],
         "nodes": list(grant.nodes),
+        "login": grant.login,
         "scope": grant.scope,
         "session": grant.session,
         "digest": grant.digest,
@@ -100,6 +105,8 @@ def held_from_dict(values: Mapping[str, Any]) -> HeldGrant:
             target=str(values["target"]),
             chain=chain,
             nodes=tuple(map(str, values["nodes"])),
+            # Recordings have none: whoever wrote them had looked at it.
+            login=str(values.get("login", "")),
             scope=values["scope"],
             session=str(values["session"]),
             digest=bytes(values["digest"]),

@@ -132,6 +132,7 @@ class GrantJournal:
             0 if grant.ends is None else int(grant.ends * 1e9),
             grant.extends,
             text,
+            grant.principal.login,
         )
 
 

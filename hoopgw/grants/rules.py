@@ -11,18 +11,8 @@ from hoopgw.store.grant_rows import GrantRow
 
 
 def is_own(grant: GrantRow, principal: Principal) -> bool:
-    """Whether a grant was asked for by this principal, or by what it started.
-
-    An agent's delegation counts, not its name: the next of the same name is another one.
-    """
-    size = len(principal.chain)
-    asker = grant.principal
-    return (
-        tuple(hop.id for hop in asker.chain[:size]) == tuple(hop.id for hop in principal.chain)
-        and tuple(node.id for node in asker.nodes[: size - 1])
-        == tuple(node.id for node in principal.nodes)
-        and len(asker.chain) >= size
-    )
+    """Whether a grant was asked for by this principal, or by what it started."""
+    return principal.includes(grant.principal)
 
 
 def is_same(grant: GrantRow, principal: Principal) -> bool:

@@ -93,6 +93,7 @@ def _as_if(offer: Offer | None, name: str, principal: Principal, target: str) ->
         target=target,
         chain=tuple((hop.kind, hop.id) for hop in principal.chain),
         nodes=tuple(node.id for node in principal.nodes),
+        login=principal.login,
         breakglass=bool(offer.breakglass),
         until=0.0,
     )

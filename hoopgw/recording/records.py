@@ -272,6 +272,8 @@ class GrantStep(Record, frozen=True, tag="grant.step"):
     extends: str
     text: str
     """The reason, or what was said to it."""
+    login: str = ""
+    """The log-in that it is of, if its root is no person."""
 
 
 class SessionEnded(Record, frozen=True, tag="session.ended"):

@@ -353,18 +353,19 @@ def join_key(ask: Ask) -> bytes:
     """Return what is the same exactly for the same operation, asked by the same chain.
 
     What policy asks is in it: after a policy got stricter, nothing joins a request that was filed
-    under the old one. So are the persons behind a workload: a job that somebody else set off is
-    another one, or that person could approve it as the first one's.
+    under the old one. So are a workload's log-in and the persons behind it: another run of a job is
+    another one, and who set that off could approve it as the first one's.
     """
     values = [
         [hop.id for hop in ask.principal.chain],
         [node.id for node in ask.principal.nodes],
+        ask.principal.login,
         sorted(ask.principal.origin.persons),
         ask.target,
         ask.digest.hex(),
         remedies_to_list(ask.remedies),
     ]
-    return hashlib.sha256(b"hoopgw/join-key/v3\0" + compact(values).encode()).digest()
+    return hashlib.sha256(b"hoopgw/join-key/v4\0" + compact(values).encode()).digest()
 
 
 def _existing(change: Change, request: str) -> Request:

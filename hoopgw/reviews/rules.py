@@ -34,9 +34,7 @@ def asked_it(request: Request, person: str) -> bool:
 
 def is_own(request: Request, principal: Principal) -> bool:
     """Whether a request was made by this principal, or by what it started."""
-    mine = [hop.id for hop in principal.chain]
-    theirs = [hop.id for hop in request.principal.chain]
-    return theirs[: len(mine)] == mine
+    return principal.includes(request.principal)
 
 
 def objection(request: Request, voter: Principal, *, approve: bool) -> str | None:

@@ -80,6 +80,7 @@ class GrantRow:
             target=self.target,
             chain=tuple((hop.kind, hop.id) for hop in self.principal.chain),
             nodes=tuple(node.id for node in self.principal.nodes),
+            login=self.principal.login,
             scope=self.scope,
             session=self.session,
             digest=self.digest,

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from hoopgw.events import Budget, Principal
 from hoopgw.grants import ledger as ledgers
-from hoopgw.grants.calls import KEPT_ROOT, RefusedCall, RefusedCalls
+from hoopgw.grants.calls import KEPT_EACH, RefusedCall, RefusedCalls
 from hoopgw.grants.rules import is_own
 from hoopgw.reviews import docket
 from hoopgw.terminal import printable
@@ -352,10 +352,10 @@ class FloodTests(GrantCase):
         shared: dict[str, Any] = {"target": "orders", "action": "x", "at": 0.0}
         theirs = RefusedCall(principal=ALICE, digest=bytes(32), text=b"hers", **shared)
         calls.note(theirs)
-        for number in range(KEPT_ROOT * 3):
+        for number in range(KEPT_EACH * 3):
             digest = number.to_bytes(32, "big")
             calls.note(RefusedCall(principal=EVE, digest=digest, text=b"x", **shared))
-        self.assertEqual(len(calls._kept), KEPT_ROOT + 1)
+        self.assertEqual(len(calls._kept), KEPT_EACH + 1)
         self.assertEqual(calls.find(ALICE, "orders", bytes(32), 1.0), theirs)
         calls.note(RefusedCall(principal=EVE, digest=DIGEST, text=b"x" * 70_000, **shared))
         self.assertIsNone(calls.find(EVE, "orders", DIGEST, 1.0))
