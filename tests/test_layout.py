@@ -20,7 +20,7 @@ from tests.support.processes import TOP
 
 ROOTS = (TOP, TOP / "protocols", TOP / "plugins")
 LINES_LIMIT = 500
-TEST_LINES_LIMIT = 800
+TEST_LINES_LIMIT = 500
 LONGER = {
     "protocols/hoopgw_postgres/session.py": "one state machine; its parts all share the session",
 }

@@ -99,7 +99,7 @@ class EndpointCase(IssuerCase):
             data=form,
             headers=headers,
             verify=str(self.config.paths.ca_certificate),
-            timeout=20,
+            timeout=60,
         )
         return Answer(answer.status_code, answer.json(), answer.headers)
 

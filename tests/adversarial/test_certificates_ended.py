@@ -20,6 +20,7 @@ from tests.adversarial.certificate_forging import TARGET, authority, refused
 from tests.identity.chains_sample import new_key
 from tests.support.caller import Caller, Certificate, LivePsql, psql
 from tests.support.gateway import GatewayRig
+from tests.support.processes import SOON
 
 # Revocation
 
@@ -36,7 +37,7 @@ def test_revoked_by_its_number(rig: GatewayRig, caller: Caller) -> None:
     begun = time.monotonic()
     _revoke(rig, first)
     while cut.ask("SELECT 1") == ["1"]:
-        assert time.monotonic() < begun + 2.0
+        assert time.monotonic() < begun + SOON
     refused(rig, first, "revoked")
     assert kept.ask("SELECT 1") == ["1"]
     assert psql(second.options(rig, TARGET), "SELECT 1").stdout == "1\n"
@@ -52,7 +53,7 @@ def test_revoked_with_its_log_in(rig: GatewayRig, caller: Caller) -> None:
     begun = time.monotonic()
     rig.api("POST", f"/v1/logins/{caller.session}/revoke", {})
     while live.ask("SELECT 1") == ["1"]:
-        assert time.monotonic() < begun + 2.0
+        assert time.monotonic() < begun + SOON
     refused(rig, certificate, "revoked")
     live.stop()
 
@@ -82,7 +83,7 @@ def evolve_caller(caller: Caller, child: Hop) -> Caller:
 
 def _crl(rig: GatewayRig) -> x509.CertificateRevocationList:
     url = f"{rig.settings.control.url}/pki/callers.crl"
-    answer = requests.get(url, verify=str(rig.ca), timeout=20)
+    answer = requests.get(url, verify=str(rig.ca), timeout=60)
     return x509.load_der_x509_crl(answer.content)
 
 
@@ -93,7 +94,7 @@ def test_the_list_says_so(rig: GatewayRig, caller: Caller) -> None:
     serial = int(certificate.serial, 16)
     assert before.get_revoked_certificate_by_serial_number(serial) is None
     _revoke(rig, certificate)
-    end = time.monotonic() + 5
+    end = time.monotonic() + SOON
     while _crl(rig).get_revoked_certificate_by_serial_number(serial) is None:
         assert time.monotonic() < end
     numbers = [
@@ -123,7 +124,7 @@ def test_a_token_alone_gets_none(rig: GatewayRig, caller: Caller) -> None:
             "DPoP": make_proof(thief.key, "POST", url, time.time(), token),
         },
         verify=str(rig.ca),
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == 401
 
@@ -187,14 +188,14 @@ def test_a_certificate_is_exchanged_for_nothing(rig: GatewayRig, caller: Caller)
     pair = (str(certificate.folder / "crt"), str(certificate.folder / "key"))
     url = rig.settings.control.url
     asked: dict[str, Any] = {"verify": str(rig.ca), "cert": pair}
-    assert requests.get(f"{url}/v1/me", timeout=20, **asked).status_code == 401
+    assert requests.get(f"{url}/v1/me", timeout=60, **asked).status_code == 401
     pem = (certificate.folder / "crt").read_text()
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
         "subject_token": pem,
         "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
     }
-    assert requests.post(f"{url}/sts/token", data=form, timeout=20, **asked).status_code == 400
+    assert requests.post(f"{url}/sts/token", data=form, timeout=60, **asked).status_code == 400
     done = psql({**rig.options(TARGET), "password": pem[:900].replace("\n", "")}, "SELECT 1")
     assert "password authentication failed" in done.stderr
 

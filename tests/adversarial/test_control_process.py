@@ -25,6 +25,7 @@ from tests.control.gateway_case import ALICE, CAROL, DAVE
 from tests.control.test_process import ProcessCase
 from tests.control.world import operation
 from tests.store.values import DBA
+from tests.support.processes import PATIENCE
 
 TWO = evolve(DBA, needed=2)
 ROUNDS = 6
@@ -88,7 +89,7 @@ class KillTests(TroubleCase):
             if not self.outcomes[review.request]:
                 for who in (CAROL, DAVE):
                     self.assertIn(await self.vote(review.request, who), (200, 409), statuses)
-            await review.settled.addTimeout(20, self.loop)
+            await review.settled.addTimeout(60, self.loop)
             (outcome,) = self.outcomes[review.request]
             lost = "could not be confirmed" in outcome.reason
             self.assertTrue(outcome.approved or lost, f"{outcome} after {statuses}")
@@ -140,9 +141,9 @@ class DiskTests(TroubleCase):
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited)
         self.assertEqual(await self.vote(review.request, CAROL), 200)
-        await review.settled.addTimeout(20, self.loop)
+        await review.settled.addTimeout(60, self.loop)
         self.assertTrue(self.outcomes[review.request][0].approved)
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + PATIENCE
         while not (await self.ready())["parts"]["store"]["ok"]:  # it looks once a second
             self.assertLess(time.monotonic(), deadline)
 

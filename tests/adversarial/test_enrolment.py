@@ -290,9 +290,9 @@ def test_enrolment_needs_the_recorder() -> None:
             name="late", secret=token.secret, csr=request_certificate(new_key(), "late")
         )
         url = f"{rig.settings.control.url}/agents/enrol"
-        first = requests.post(url, json=asdict(body), verify=str(rig.ca), timeout=20)
+        first = requests.post(url, json=asdict(body), verify=str(rig.ca), timeout=60)
         (rig.folder / "verifier").rename(rig.settings.paths.log / "verifier")
-        second = requests.post(url, json=asdict(body), verify=str(rig.ca), timeout=20)
+        second = requests.post(url, json=asdict(body), verify=str(rig.ca), timeout=60)
         assert [first.status_code, second.status_code] == [503, 200]
         assert rig.gateway.stop() in (0, -signal.SIGTERM)
     finally:

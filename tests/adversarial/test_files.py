@@ -61,7 +61,7 @@ def _talk(path: Path, frame: bytes) -> str:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(str(path))
             connection.sendall(frame)
             return "answered" if connection.recv(1024) else "closed"

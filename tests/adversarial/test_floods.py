@@ -21,7 +21,7 @@ import requests
 from hoopgw.identity.urns import GRANT, JWT
 from tests.adversarial.test_holds import process_of
 from tests.support.gateway import GatewayRig
-from tests.support.processes import wait_until
+from tests.support.processes import PATIENCE, SOON, wait_until
 from tests.support.raw_postgres import (
     COPY_DONE,
     FLUSH,
@@ -78,7 +78,7 @@ def slim(rig: GatewayRig) -> Iterator[None]:
     assert all(megabytes <= ROOM // MEGABYTE for megabytes in grown.values()), grown
 
 
-def serves(rig: GatewayRig, patience: float = 3.0) -> bool:
+def serves(rig: GatewayRig, patience: float = SOON) -> bool:
     """Say whether somebody else gets an answer in this time."""
     started = time.monotonic()
     with through(rig, TARGET, name="somebody-else") as client:
@@ -208,7 +208,7 @@ def test_an_announced_message_that_drips(rig: GatewayRig) -> None:
             client.send(piece)
             if number % 1000 == 0:
                 assert serves(rig)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < PATIENCE
         assert kinds(client.ask(query("SELECT 1"))) == "TDCZ"
 
 
@@ -359,32 +359,39 @@ def serves_again(rig: GatewayRig) -> bool:
 
 FLOOD = 40
 """Connections that ask at once."""
+FLOODED = 4.0
+"""Seconds for which they do, at least."""
 
 
 def test_a_flood_does_not_starve_control(rig: GatewayRig) -> None:
     """Forty that send bad tokens as fast as they can: sessions begin, and the API answers."""
     url, ca = rig.settings.control.url, str(rig.ca)
-    over = time.monotonic() + 4.0
+    over, throttled = threading.Event(), threading.Event()
     bad = {"grant_type": GRANT, "subject_token_type": JWT, "subject_token": "x.y.z" * 500}
 
     def flood(_number: int) -> list[int]:
         statuses = []
         with requests.Session() as session:
-            while time.monotonic() < over:
-                answer = session.post(url + "/sts/token", data=bad, verify=ca, timeout=10)
+            while not over.is_set():
+                answer = session.post(url + "/sts/token", data=bad, verify=ca, timeout=60)
                 statuses.append(answer.status_code)
+                if answer.status_code == 429:
+                    throttled.set()
         return statuses
 
     with ThreadPoolExecutor(FLOOD) as pool:
         floods = [pool.submit(flood, number) for number in range(FLOOD)]
-        slowest = 0.0
-        while time.monotonic() < over - 0.5:
-            begun = time.monotonic()
-            assert requests.get(url + "/healthz", verify=ca, timeout=10).status_code == 200
-            with rig.connect("pg18") as connection:
-                assert connection.execute("SELECT 1").fetchone() == (1,)
-            slowest = max(slowest, time.monotonic() - begun)
+        slowest, first = 0.0, time.monotonic()
+        try:
+            while time.monotonic() < first + FLOODED or not throttled.is_set():
+                begun = time.monotonic()
+                assert begun < first + PATIENCE, "nobody was told to wait"
+                assert requests.get(url + "/healthz", verify=ca, timeout=60).status_code == 200
+                with rig.connect("pg18") as connection:
+                    assert connection.execute("SELECT 1").fetchone() == (1,)
+                slowest = max(slowest, time.monotonic() - begun)
+        finally:
+            over.set()
         statuses = [status for each in floods for status in each.result()]
     assert set(statuses) <= {400, 429}
-    assert 429 in statuses
-    assert slowest < 2.5, slowest
+    assert slowest < SOON, slowest

@@ -230,7 +230,7 @@ def session_password(rig: GatewayRig) -> tuple[str, str]:
             "account": WRITER,
         },
         verify=str(rig.ca),
-        timeout=20,
+        timeout=60,
     )
     found = answer.json()
     assert answer.ok, found

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.gateway import WRITER, GatewayRig
+from tests.support.processes import wait_until
 from tests.support.raw_postgres import (
     GSS_REQUEST,
     SSL_REQUEST,
@@ -204,7 +205,9 @@ def test_the_gateways_key_is_its_own(rig: GatewayRig) -> None:
 def test_cancel_before_and_inside_tls(rig: GatewayRig, encrypted: bool) -> None:
     """Libpq 16 cancels in clear, 17 inside TLS; the key decides, and a wrong one does nothing."""
     with through(rig, TARGET) as client:
-        client.send(query("SELECT pg_sleep(20)"))
+        client.send(query("SELECT pg_sleep(300)"))
+        place = rig.targets[TARGET]
+        wait_until("it runs", lambda: place.server.is_asleep(place.database))
         pid, secret = client.key
         wrong = bytes([secret[0] ^ 1]) + secret[1:]
         for key in (

@@ -110,7 +110,7 @@ class WiderTests(EndpointCase):
             self.url + "/v1/targets",
             auth=Proved(key, token, self.url),
             verify=str(self.config.paths.ca_certificate),
-            timeout=20,
+            timeout=60,
         )
         return answer.json()
 

@@ -214,7 +214,7 @@ class BadInputTests(EndpointCase):
             prepared.headers["DPoP"] = proof
             with requests.Session() as session:
                 ca = str(self.config.paths.ca_certificate)
-                return session.send(prepared, verify=ca, timeout=20).status_code
+                return session.send(prepared, verify=ca, timeout=60).status_code
 
         form = urlencode(self.form(login, audience=ORDERS))
         self.assertEqual(await deferToThread(post, form + "&audience=" + SHOP, 1), 400)

@@ -48,7 +48,7 @@ def rig() -> Iterator[GatewayRig]:
 
 @pytest.fixture(autouse=True)
 def _whole(rig: GatewayRig) -> None:
-    wait_until("a session works", lambda: works(rig), 40)
+    wait_until("a session works", lambda: works(rig))
 
 
 @pytest.fixture(params=["orders", "strict"])
@@ -132,7 +132,7 @@ def test_a_recorder_that_is_killed(rig: GatewayRig, target: str) -> None:
                 os.kill(process_of(rig, "recorder"), signal.SIGKILL)
             if ran_and_said(rig, target, client, number) == []:
                 ran.append(number)
-        wait_until("it is recorded again", lambda: codes(client.ask(query("SELECT 1"))) == [], 40)
+        wait_until("it is recorded again", lambda: codes(client.ask(query("SELECT 1"))) == [])
     records = records_of(rig, name)
     assert [record["sequence"] for record in records] == list(range(len(records)))
     allowed = [r for r in records if r["kind"] == "intent" and r["decision"] == "allow"]
@@ -159,15 +159,9 @@ def records_of(rig: GatewayRig, name: str) -> list[dict[str, Any]]:
 def test_a_worker_that_is_killed(rig: GatewayRig) -> None:
     """The intent of the last statement is in the log, though its result never will be."""
     with through(rig, "orders", name="last-words") as client:
-        client.send(query("INSERT INTO copied VALUES (77); SELECT pg_sleep(30)"))
+        client.send(query("INSERT INTO copied VALUES (77); SELECT pg_sleep(300)"))
         place = rig.targets["orders"]
-
-        def sleeps() -> bool:
-            sql = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event = 'PgSleep'"
-            with place.server.connect() as connection:
-                return connection.execute(sql, [place.database]).rowcount > 0
-
-        wait_until("it runs", sleeps)
+        wait_until("it runs", lambda: place.server.is_asleep(place.database))
         os.kill(process_of(rig, "worker"), signal.SIGKILL)
         assert client.all() == []
 
@@ -181,7 +175,7 @@ def test_a_worker_that_is_killed(rig: GatewayRig) -> None:
         return any("pg_sleep" in str(record.get("text")) for record in records)
 
     wait_until("the intent is in the log", is_known)
-    wait_until("a session works again", lambda: works(rig), 40)
+    wait_until("a session works again", lambda: works(rig))
 
 
 def test_what_is_bound_is_recorded(rig: GatewayRig, target: str) -> None:

@@ -93,7 +93,7 @@ class Asker:
         """End it, and what it has started."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(20.0)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -47,7 +47,7 @@ class PeersTestCase(SynchronousTestCase):
         self.addCleanup(self.listener.close)
         self.listener.bind(str(self.path))
         self.listener.listen(8)
-        self.listener.settimeout(20.0)
+        self.listener.settimeout(60)
 
     def start(self, code: str) -> subprocess.Popen[bytes]:
         """Run Python code that connects."""

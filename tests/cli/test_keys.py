@@ -76,7 +76,7 @@ class RotateTests(KeysCase):
         self.assertIn("--switch", begun.output)
         url = f"{self.url}/pki/listeners.pem"
         ca = str(self.config.paths.ca_certificate)
-        answer = await deferToThread(lambda: requests.get(url, verify=ca, timeout=10))
+        answer = await deferToThread(lambda: requests.get(url, verify=ca, timeout=60))
         self.assertEqual(len(x509.load_pem_x509_certificates(answer.content)), 2)
         again = await self.keys("rotate", "listeners")
         self.assertIn("under way", again.errors)

@@ -141,7 +141,7 @@ class GatewayCase(TestCase):
             json=body,
             headers=headers,
             verify=str(self.config.paths.ca_certificate),
-            timeout=10,
+            timeout=60,
             allow_redirects=False,
             **options,
         )
@@ -164,7 +164,7 @@ class GatewayCase(TestCase):
     def _raw(self, data: bytes) -> bytes:
         context = ssl.create_default_context(cafile=str(self.config.paths.ca_certificate))
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
         ):
             received = b""

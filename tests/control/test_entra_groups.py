@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from joserfc.jwk import OKPKey
+from twisted.internet.defer import Deferred
 
 from hoopgw.identity import graph
 from hoopgw.identity.dpop import make_proof
@@ -36,7 +38,8 @@ class Microsoft:
         self.groups = [DBA, DEVS, "9f4bbe4a-1111-2222-3333-444444444444"]
         self.enabled = True
         self.trouble: Told | None = None
-        self.delay = 0.0
+        self.speaks = threading.Event()
+        self.speaks.set()
 
     def answer(self, asked: Asked) -> Told:
         """Answer as documented."""
@@ -62,7 +65,7 @@ class Microsoft:
 
     def graph(self, asked: Asked, path: str) -> Told:
         """Answer as Graph."""
-        time.sleep(self.delay)
+        self.speaks.wait()
         if self.trouble is not None:
             return self.trouble
         if path == f"/v1.0/users/{ALICE}":
@@ -196,8 +199,9 @@ class GroupsTests(EntraCase):
     async def test_slow(self) -> None:
         """It is not waited for without end, and others are served meanwhile."""
         self.patch(graph, "PATIENCE", 0.3)
-        self.microsoft.delay = 1.0
-        asking = self.login()
+        self.microsoft.speaks.clear()
+        self.addCleanup(self.microsoft.speaks.set)
+        asking = Deferred.fromCoroutine(self.login())
         self.assertEqual((await self.call("GET", "/healthz")).status, 200)
         self.assertEqual((await asking).status, 503)
 

@@ -78,7 +78,7 @@ class ProcessCase(TestCase):
                 connected.callback(None)
 
         self.client.on_connected(up)
-        await connected.addTimeout(30, self.loop)
+        await connected.addTimeout(60, self.loop)
         await deferToThread(running.wait_for_line, "control serves")
         return running
 
@@ -104,7 +104,7 @@ class ProcessCase(TestCase):
             json=body,
             headers={"Authorization": f"Bearer {token}"},
             verify=str(self.settings.paths.ca_certificate),
-            timeout=10,
+            timeout=60,
         )
 
 
@@ -129,7 +129,7 @@ class KillTests(ProcessCase):
             path = f"/v1/requests/{review.request}/approve"
             await self.call("POST", path, CAROL, comment="still fine")
         for review in reviews:
-            await review.settled.addTimeout(20, self.loop)
+            await review.settled.addTimeout(60, self.loop)
         self.assertEqual([outcomes[r.request].approved for r in reviews], [True, True])
         listed = await self.call("GET", "/v1/requests", CAROL)
         self.assertEqual({r["state"] for r in listed["requests"]}, {"consumed"})
@@ -163,14 +163,14 @@ class StartTests(SynchronousTestCase):
 
     def status(self) -> int:
         """Return with which status a control process ends."""
-        return begin(self.processes, self.settings).process.wait(30)
+        return begin(self.processes, self.settings).process.wait(60)
 
     def test_one_state_has_one_control(self) -> None:
         first = begin(self.processes, self.settings)
         first.wait_for_line("control serves")
         second = begin(self.processes, self.settings)
         second.wait_for_line("another control process uses this state")
-        self.assertEqual(second.process.wait(30), 2)
+        self.assertEqual(second.process.wait(60), 2)
         self.assertFalse(call_local(self.settings.paths.control_socket, "local_status")["ready"])
         for line in first.output.splitlines():
             self.assertEqual(json.loads(line)["role"], "control")
@@ -187,7 +187,7 @@ class StartTests(SynchronousTestCase):
         self.settings.paths.store_key.unlink()
         running = begin(self.processes, self.settings)
         running.wait_for_line("hoopgw init")
-        self.assertEqual(running.process.wait(30), 2)
+        self.assertEqual(running.process.wait(60), 2)
 
     def test_an_open_key_file_is_refused(self) -> None:
         self.settings.paths.token_key.chmod(0o644)

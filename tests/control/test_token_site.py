@@ -97,7 +97,7 @@ class TokenSiteCase(GatewayCase):
             data={"token": token} | more,
             headers=headers,
             verify=str(self.config.paths.ca_certificate),
-            timeout=10,
+            timeout=60,
         )
         return Reply(answer.status_code, answer.json(), answer.headers)
 
@@ -198,7 +198,7 @@ class RevokeTests(TokenSiteCase):
             data={"token": token},
             headers={"DPoP": proof},
             verify=str(self.config.paths.ca_certificate),
-            timeout=10,
+            timeout=60,
         )
         return answer
 

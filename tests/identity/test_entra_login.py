@@ -48,7 +48,7 @@ class Browser(Microsoft):
 
     def go_back(self, given: Mapping[str, str]) -> None:
         """Bring the answer, in the form that msal asks for."""
-        requests.post(self.shown["redirect_uri"], data=given, timeout=5)
+        requests.post(self.shown["redirect_uri"], data=given, timeout=60)
 
     def post(self, url: str, data: Mapping[str, Any], **_: Any) -> MicrosoftAnswer:
         """Redeem the code."""

@@ -146,7 +146,7 @@ class BrowserTests(SynchronousTestCase):
         def visit(url: str, asked: dict[str, str]) -> None:
             given = claims(aud=CLIENT, nonce=asked["nonce"])
             provider.metadata["answers"][0] = (200, {"id_token": token(given)})
-            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=10)
+            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=60)
 
         found = self.log_in(visit, provider)
         self.assertEqual((found.kind, found.nonce), (ID_TOKEN, self.asked["nonce"]))
@@ -169,8 +169,8 @@ class BrowserTests(SynchronousTestCase):
                 f"{url}?code=evil&code=evil&state={state}",
                 f"{url}?code=evil&state={state}&iss=https://evil.example",
             )
-            statuses.extend(requests.get(one, timeout=10).status_code for one in wrong)
-            requests.get(f"{url}?error=access_denied&state={state}", timeout=10)
+            statuses.extend(requests.get(one, timeout=60).status_code for one in wrong)
+            requests.get(f"{url}?error=access_denied&state={state}", timeout=60)
 
         with self.assertRaisesRegex(LoginError, "access_denied"):
             self.log_in(visit, fake())
@@ -180,7 +180,7 @@ class BrowserTests(SynchronousTestCase):
         """An ID token of another log-in is refused here already."""
 
         def visit(url: str, asked: dict[str, str]) -> None:
-            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=10)
+            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=60)
 
         for given in (claims(nonce="other"), claims()):
             with self.assertRaisesRegex(LoginError, "another log-in"):
@@ -190,7 +190,7 @@ class BrowserTests(SynchronousTestCase):
         """What the issuer says is shown, without what repaints a terminal."""
 
         def visit(url: str, asked: dict[str, str]) -> None:
-            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=10)
+            requests.get(url, params={"code": "c", "state": asked["state"]}, timeout=60)
 
         answer = {"error": "invalid_grant", "error_description": "\x1b[2Jbad"}
         with self.assertRaises(LoginError) as caught:

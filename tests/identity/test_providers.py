@@ -130,7 +130,7 @@ class ProviderTestCase(TestCase):
             self.gateway + "/sts/token",
             data=dict(form),
             headers={} if proof is None else {"DPoP": proof},
-            timeout=30,
+            timeout=60,
         )
         self.assertEqual(answer.status_code, 200, answer.text)
         body: dict[str, Any] = answer.json()
@@ -138,7 +138,7 @@ class ProviderTestCase(TestCase):
 
     async def provider(self) -> Provider:
         """Find the provider as the command line does: the gateway describes it."""
-        answer = await deferToThread(requests.get, self.gateway + "/.well-known/hoopgw", timeout=30)
+        answer = await deferToThread(requests.get, self.gateway + "/.well-known/hoopgw", timeout=60)
         return await deferToThread(Provider.discover, LoginIssuer.choose(answer.json()))
 
     async def assert_session(self, given: IssuerToken) -> Principal:

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from tests.support.gateway import PSQL_15, WRITER, GatewayRig
 
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = 60.0
 
 
 class Running(typing.Protocol):
@@ -86,7 +86,7 @@ class Psql:
         return Path(PSQL_15).exists()
 
     def busy(self, rig: GatewayRig, chain: str) -> Running:
-        return self._start(rig, chain, "SELECT pg_sleep(120)")
+        return self._start(rig, chain, "SELECT pg_sleep(300)")
 
     def held(self, rig: GatewayRig, chain: str) -> Running:
         return self._start(rig, chain, "TRUNCATE notes")

@@ -57,7 +57,7 @@ ids = {{ "12" = "corp|alice" }}
 def exchange(rig: GatewayRig, **form: str) -> requests.Response:
     """Ask the token endpoint."""
     url = f"{rig.settings.control.url}/sts/token"
-    return requests.post(url, {"grant_type": GRANT, **form}, verify=str(rig.ca), timeout=20)
+    return requests.post(url, {"grant_type": GRANT, **form}, verify=str(rig.ca), timeout=60)
 
 
 def job(rig: GatewayRig, **changes: Any) -> str:

@@ -32,12 +32,12 @@ def with_asyncpg(rig: GatewayRig, target: str, work: Callable[[Any], Awaitable[N
             password=options["password"],
             database=options["dbname"],
             ssl=trust(rig),
-            timeout=20,
+            timeout=60,
         )
         try:
             await work(connection)
         finally:
-            await connection.close(timeout=10)
+            await connection.close(timeout=60)
 
     asyncio.run(main())
 

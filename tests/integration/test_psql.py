@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -102,28 +101,16 @@ def test_ctrl_c(rig: GatewayRig, target: str) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write("SELECT 'up';\nSELECT pg_sleep(30);\nSELECT 'on';\n")
+        process.stdin.write("SELECT 'up';\nSELECT pg_sleep(300);\nSELECT 'on';\n")
         process.stdin.close()
         process.stdin = None
         assert process.stdout.readline() == "up\n"
         place = rig.targets[target]
-        _until_sleeping(rig, place.name)
-        started = time.monotonic()
+        wait_until("the statement runs", lambda: place.server.is_asleep(place.database))
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert "canceling statement due to user request" in errors
-    assert time.monotonic() - started < 10
     assert output.endswith("on\n") or process.returncode != 0  # psql ends a script at Ctrl-C
-
-
-def _until_sleeping(rig: GatewayRig, target: str) -> None:
-    place = rig.targets[target]
-    sleeping = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event = 'PgSleep'"
-    with place.server.connect() as connection:
-        wait_until(
-            "the statement runs",
-            lambda: connection.execute(sleeping, [place.database]).rowcount == 1,
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from tests.support.gateway import GatewayRig
+from tests.support.processes import wait_until
 
 
 def test_who_serves(rig: GatewayRig, target: str) -> None:
@@ -158,16 +158,21 @@ def _break_off(cursor: psycopg.Cursor[Any]) -> None:
         raise KeyboardInterrupt
 
 
+def cancel_once_asleep(rig: GatewayRig, target: str, connection: psycopg.Connection[Any]) -> None:
+    """Cancel what a connection does, once it has begun at the target."""
+    place = rig.targets[target]
+    wait_until("the statement runs", lambda: place.server.is_asleep(place.database))
+    connection.cancel_safe()
+
+
 def test_cancel(rig: GatewayRig, target: str) -> None:
     """A cancel request reaches the statement, and the session goes on."""
     with rig.connect(target) as connection:
-        started = time.monotonic()
-        timer = threading.Timer(0.3, connection.cancel_safe)
-        timer.start()
+        canceller = threading.Thread(target=cancel_once_asleep, args=(rig, target, connection))
+        canceller.start()
         with pytest.raises(errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(20)")
-        timer.join()
-        assert time.monotonic() - started < 10
+            connection.execute("SELECT pg_sleep(300)")
+        canceller.join()
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -202,11 +207,11 @@ def test_newest_protocol(rig: GatewayRig, target: str) -> None:
     """Protocol 3.2, with its longer cancel keys."""
     options = rig.options(target) | {"min_protocol_version": "3.2", "max_protocol_version": "3.2"}
     with psycopg.connect(autocommit=True, **options) as connection:
-        timer = threading.Timer(0.3, connection.cancel_safe)
-        timer.start()
+        canceller = threading.Thread(target=cancel_once_asleep, args=(rig, target, connection))
+        canceller.start()
         with pytest.raises(errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(20)")
-        timer.join()
+            connection.execute("SELECT pg_sleep(300)")
+        canceller.join()
 
 
 def test_many_at_once(rig: GatewayRig, target: str) -> None:

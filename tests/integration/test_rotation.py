@@ -152,7 +152,7 @@ def rotate(rig: GatewayRig, key: str, trusted: Path) -> None:
         if key in VOUCHED:
             # What the operator does: give callers the next CA, then say so.
             document = f"{rig.settings.control.url}/pki/listeners.pem"
-            put(trusted, requests.get(document, verify=str(rig.ca), timeout=20).text)
+            put(trusted, requests.get(document, verify=str(rig.ca), timeout=60).text)
             local(rig, "local_rotate_key", key=key, vouched=True)
         until_signing(rig, key)
         count = log_ins.count
@@ -202,7 +202,7 @@ def test_the_store_is_sealed_anew(own: GatewayRig) -> None:
         "account": WRITER,
     }
     url = f"{own.settings.control.url}/sts/token"
-    answer = requests.post(url, data=form, verify=str(own.ca), timeout=20)
+    answer = requests.post(url, data=form, verify=str(own.ca), timeout=60)
     assert answer.status_code == 200, answer.text
     given = answer.json()
     local(own, "local_rotate_key", key="store", vouched=False)

@@ -129,7 +129,7 @@ class Held:
 
     def wait(self) -> Any:
         """Return what came of it."""
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the statement is still held"
         return self.outcome
 

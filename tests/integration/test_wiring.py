@@ -39,7 +39,7 @@ def rig() -> Iterator[GatewayRig]:
 def shown(rig: GatewayRig, port: int) -> bytes:
     """Return the certificate that new callers of a port see, once it is trusted."""
     context = ssl.create_default_context(cafile=str(rig.ca))
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         if port == rig.port:
             plain.sendall(_SSL_REQUEST)
             assert plain.recv(1) == b"S"
@@ -62,7 +62,7 @@ def session_password(rig: GatewayRig) -> dict[str, Any]:
             "account": gateway.WRITER,
         },
         verify=str(rig.ca),
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
     options = rig.options("orders", token=answer.json()["password"])
@@ -147,7 +147,7 @@ def _is_counted(rig: GatewayRig) -> bool:
 
 def value(rig: GatewayRig, name: str) -> float:
     """Return the value of a metric; -1 if it is not there."""
-    answer = requests.get(f"{rig.settings.control.url}/metrics", verify=str(rig.ca), timeout=20)
+    answer = requests.get(f"{rig.settings.control.url}/metrics", verify=str(rig.ca), timeout=60)
     found = re.search(rf"^{re.escape(name)} (\S+)$", answer.text, re.MULTILINE)
     return -1.0 if found is None else float(found[1])
 

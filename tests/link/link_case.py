@@ -10,12 +10,13 @@ from twisted.trial.unittest import TestCase
 from hoopgw.errors import LinkError
 from hoopgw.link.frames import FrameReader
 from hoopgw.transport import DataTransport
-from tests.link.world import Collector, World, eventually
+from tests.link.world import Collector, World
+from tests.support.waiting import eventually
 
 
 class LinkTestCase(TestCase):
     tcp = False
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

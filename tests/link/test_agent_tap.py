@@ -24,7 +24,8 @@ from hoopgw.link.certificates import issue_agent, moment
 from hoopgw.link.identity import Identity
 from hoopgw.link.tickets import public_keys
 from tests.link.test_enrol import Gateway
-from tests.link.world import Authority, eventually, new_key, pem
+from tests.link.world import Authority, new_key, pem
+from tests.support.waiting import eventually
 
 TEXT = """
 state = "state"
@@ -53,7 +54,7 @@ accounts = ["reader"]
 
 
 class AgentCase(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -55,7 +55,6 @@ from tests.support.certificates import Authority as WebAuthority
 TOKEN = JoinToken(
     url="https://127.0.0.1:8443", ca_sha256="a" * 64, name="local", secret="s3cret" * 8
 )
-NOW = float(int(time.time()))
 
 
 def point(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -65,33 +64,35 @@ def point(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 class CertificateTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.now = float(int(time.time()))
         self.authority = Authority.new()
         self.ca = self.authority.certificate
         self.key = new_key()
 
     def issue(self, name: str = "local", **options: Any) -> x509.Certificate:
-        public, now = self.key.public_key(), moment(NOW)
+        public, now = self.key.public_key(), moment(self.now)
         return issue_agent(self.ca, self.authority.key, name, public, now, **options)
 
-    def refused(self, certificate: x509.Certificate, now: float = NOW) -> None:
-        self.assertRaises(AuthenticationError, verify_agent, certificate, [self.ca], moment(now))
+    def refused(self, certificate: x509.Certificate, after: float = 0.0) -> None:
+        now = moment(self.now + after)
+        self.assertRaises(AuthenticationError, verify_agent, certificate, [self.ca], now)
 
     def test_an_agents_certificate_names_it(self) -> None:
-        self.assertEqual(verify_agent(self.issue(), [self.ca], moment(NOW)), "local")
+        self.assertEqual(verify_agent(self.issue(), [self.ca], moment(self.now)), "local")
 
     def test_it_lasts_a_day(self) -> None:
         issued = self.issue()
-        verify_agent(issued, [self.ca], moment(NOW + 86_399))
-        self.refused(issued, NOW + 86_401)
-        self.refused(issued, NOW - 301)
+        verify_agent(issued, [self.ca], moment(self.now + 86_399))
+        self.refused(issued, 86_401)
+        self.refused(issued, -301)
 
     def test_another_ca_of_the_same_name_does_not_count(self) -> None:
         key = new_key()
-        impostor = make_ca(key, moment(NOW))
-        self.refused(issue_agent(impostor, key, "local", self.key.public_key(), moment(NOW)))
+        impostor = make_ca(key, moment(self.now))
+        self.refused(issue_agent(impostor, key, "local", self.key.public_key(), moment(self.now)))
 
     def test_the_listeners_certificate_names_no_agent(self) -> None:
-        public, now = self.key.public_key(), moment(NOW)
+        public, now = self.key.public_key(), moment(self.now)
         listener = issue_listener(self.ca, self.authority.key, public, now)
         self.refused(listener)
         self.assertRaises(AuthenticationError, agent_name, self.ca)
@@ -145,6 +146,7 @@ class JoinTokenTests(SynchronousTestCase):
 
 class RenewalTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.now = float(int(time.time()))
         self.authority = Authority.new()
         self.agent = self.authority.agent("local")
         self.next = new_key()
@@ -152,15 +154,15 @@ class RenewalTests(SynchronousTestCase):
 
     def sign(self, key: ec.EllipticCurvePrivateKey, name: str = "local") -> RenewRequest:
         csr = request_certificate(self.next, "local")
-        return sign_renewal(key, pem(self.agent.certificate).decode(), name, csr, NOW)
+        return sign_renewal(key, pem(self.agent.certificate).decode(), name, csr, self.now)
 
-    def refused(self, request: RenewRequest, now: float = NOW) -> None:
-        ca = self.authority.certificate
+    def refused(self, request: RenewRequest, after: float = 0.0) -> None:
+        ca, now = self.authority.certificate, self.now + after
         self.assertRaises(AuthenticationError, verify_renewal, request, [ca], now)
 
     def test_a_renewal_names_agent_serial_and_next_key(self) -> None:
         request = read(msgspec.json.encode(asdict(self.request)), RenewRequest)
-        found = verify_renewal(request, [self.authority.certificate], NOW)
+        found = verify_renewal(request, [self.authority.certificate], self.now)
         self.assertEqual(found.name, "local")
         self.assertEqual(found.serial, self.agent.certificate.serial_number)
         self.assertEqual(found.key, self.next.public_key())
@@ -186,8 +188,8 @@ class RenewalTests(SynchronousTestCase):
             self.refused(changed)
 
     def test_it_is_of_now(self) -> None:
-        self.refused(self.request, NOW + 301)
-        self.refused(self.request, NOW - 301)
+        self.refused(self.request, 301)
+        self.refused(self.request, -301)
 
     def test_another_ca_does_not_count(self) -> None:
         self.authority = Authority.new()

@@ -19,7 +19,7 @@ MEGABYTE = 2**20
 
 
 class PumpTests(TestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor
@@ -28,7 +28,7 @@ class PumpTests(TestCase):
         self.caller, near = socket.socketpair()
         self.target, far = socket.socketpair()
         for end in (self.caller, self.target):
-            end.settimeout(20)
+            end.settimeout(60)
             self.addCleanup(end.close)
         self.near, self.far = adopt(reactor, near), adopt(reactor, far)
         self.ended: Deferred[None] = Deferred()

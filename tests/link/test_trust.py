@@ -15,7 +15,8 @@ from hoopgw.link.tickets import TicketSigner, public_keys
 from tests.link.link_case import LinkTestCase
 from tests.link.test_agent_tap import AgentCase
 from tests.link.test_enrol import Gateway
-from tests.link.world import Authority, eventually, pem
+from tests.link.world import Authority, pem
+from tests.support.waiting import eventually
 
 
 class RotationTests(LinkTestCase):

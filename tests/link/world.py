@@ -21,7 +21,6 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
-from hoopgw.errors import LinkError
 from hoopgw.events import Hop, Principal
 from hoopgw.link.agent import AgentLink
 from hoopgw.link.certificates import LINK_HOST, issue_agent, issue_listener, make_ca, moment
@@ -313,12 +312,3 @@ class World:
         self.echoes.stop()
         await deferLater(self.reactor, 0.05)
         shutil.rmtree(self.folder)
-
-
-async def eventually(reactor: Any, condition: Any, seconds: float = 5.0) -> None:
-    """Wait until a condition holds, polling: for what has no event of its own."""
-    until = reactor.seconds() + seconds
-    while not condition():
-        if reactor.seconds() > until:
-            raise LinkError("it did not happen in time")
-        await deferLater(reactor, 0.005)

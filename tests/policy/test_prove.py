@@ -224,7 +224,7 @@ class ProveTests(QueryCase):
         begun = time.monotonic()
         query = '    on: Hoopgw::Target::"t7"\n    when: \'!(principal in Hoopgw::Group::"g7")\'\n'
         self.assertEqual(self.result(many, query), "proved")
-        self.assertLess(time.monotonic() - begun, 30)
+        self.assertLess(time.monotonic() - begun, 120)
 
 
 class QueryTests(QueryCase):

@@ -17,8 +17,9 @@ from hoopgw.spi import AgentContext, AgentTarget, Opened
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.agent import PostgresTargetLeg, make_target_leg
-from tests.link.world import Collector, eventually
+from tests.link.world import Collector
 from tests.support.postgres import PASSWORD, SUPERUSER, Server
+from tests.support.waiting import eventually
 
 
 def giving(secret: bytes) -> Callable[[], Any]:
@@ -31,7 +32,7 @@ def giving(secret: bytes) -> Callable[[], Any]:
 
 
 class LegTestCase(TestCase):
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

@@ -19,10 +19,11 @@ from hoopgw.spi import AgentContext, AgentTarget, Opened
 from hoopgw.transport import Address, listen
 from hoopgw_postgres import wire
 from hoopgw_postgres.agent import LOGIN_TIMEOUT, make_target_leg
-from tests.link.world import World, eventually
+from tests.link.world import World
 from tests.postgres.agent_case import Answers, LegTestCase, ScriptedServers, giving
 from tests.support.certificates import Authority
 from tests.support.postgres import PASSWORD, SUPERUSER, Server, Version, shared, start
+from tests.support.waiting import eventually
 
 
 class RealServerTests(LegTestCase):

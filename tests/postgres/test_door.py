@@ -64,7 +64,7 @@ class DoorTestCase(SynchronousTestCase):
         """Connect as a client."""
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
-        client.settimeout(20.0)
+        client.settimeout(60)
         client.connect(str(self.place.folder / f".s.PGSQL.{PORT}"))
         return client
 

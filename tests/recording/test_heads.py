@@ -36,7 +36,7 @@ class HeadsTests(ServiceTestCase):
 
     async def another(self) -> Checkpoint:
         """Wait for the next one."""
-        await self.next.addTimeout(10, reactor)
+        await self.next.addTimeout(60, reactor)
         return self.seen[-1]
 
     async def write(self, session: str) -> None:

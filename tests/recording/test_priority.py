@@ -27,7 +27,7 @@ class PriorityTests(SynchronousTestCase):
             [sys.executable, "-c", _PROGRAM],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )

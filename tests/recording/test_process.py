@@ -45,7 +45,7 @@ directory = "policies"
 class ProcessTestCase(TestCase):
     """A state folder, and recorders started on it."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory(prefix="hg-")
@@ -146,18 +146,18 @@ class LifeTests(ProcessTestCase):
         path.write_bytes(b"x" + path.read_bytes()[1:])
         (self.paths.log / "checkpoint").write_text("forged\n")
         process = self.start("again")
-        self.assertEqual(process.process.wait(30), REFUSED)
+        self.assertEqual(process.process.wait(60), REFUSED)
         self.assertIn("Keep it as evidence", process.output)
 
     def test_a_second_recorder(self) -> None:
         self.started()
         second = self.start("second")
-        self.assertEqual(second.process.wait(30), FAILED)
+        self.assertEqual(second.process.wait(60), FAILED)
 
     def test_no_key(self) -> None:
         self.paths.log_key.unlink()
         process = self.start()
-        self.assertEqual(process.process.wait(30), REFUSED)
+        self.assertEqual(process.process.wait(60), REFUSED)
         self.assertIn("log.key", process.output)
 
 

@@ -19,6 +19,7 @@ from hoopgw.recording.records import encode
 from hoopgw.recording.service import RecorderService
 from hoopgw.recording.verification import verify
 from tests.recording.samples import KEY, ORIGIN, VERIFIER, result, whole_session
+from tests.support.waiting import eventually
 
 reactor: Any = _reactor
 
@@ -68,11 +69,7 @@ class ServiceTestCase(TestCase):
 
     async def ready(self) -> None:
         """Wait until the worker may write; the real time is bounded."""
-        for _ in range(500):
-            if self.recorder.ready:
-                return
-            await self.wait(0.01)
-        self.fail(f"not ready: {self.recorder.status().reason}")
+        await eventually(reactor, lambda: self.recorder.ready)
 
     async def write_session(self, session: str, operations: int = 2) -> list[bytes]:
         records = whole_session(session, operations)
@@ -137,9 +134,6 @@ class ServiceTests(ServiceTestCase):
     async def test_checkpoints_follow_records(self) -> None:
         await self.ready()
         await self.write_session("s1", 600)
-        for _ in range(100):
-            if self.service._log.unsigned == 0:
-                break
-            await self.wait(0.02)
+        await eventually(reactor, lambda: self.service._log.unsigned == 0)
         head = LogReader(self.state / "log").checkpoint(VERIFIER)
         self.assertGreaterEqual(head.size, 1000)

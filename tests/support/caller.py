@@ -78,7 +78,7 @@ class Caller:
         if proved:
             headers["DPoP"] = make_proof(self.key, "POST", url, time.time(), token)
         return requests.post(
-            url, json=dict(body), headers=headers, verify=str(self.rig.ca), timeout=20
+            url, json=dict(body), headers=headers, verify=str(self.rig.ca), timeout=60
         )
 
     def child(self, name: str, *caps: Cap) -> Child:

@@ -226,7 +226,7 @@ class GatewayRig:
             json=body,
             headers={"Authorization": f"Bearer {self.token(None, name=name, groups=groups)}"},
             verify=str(self.ca),
-            timeout=20,
+            timeout=60,
         )
         if not answer.ok:
             raise requests.HTTPError(f"{answer.status_code}: {answer.text}", response=answer)

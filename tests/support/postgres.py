@@ -110,6 +110,12 @@ class Server:
         with self.connect() as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
+    def is_asleep(self, database: str) -> bool:
+        """Say whether a statement sleeps in a database, by ``pg_sleep``."""
+        asleep = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event = 'PgSleep'"
+        with self.connect() as connection:
+            return connection.execute(asleep, [database]).rowcount > 0
+
     def kill_backends(self, database: str) -> int:
         """End every connection to a database, as an administrator would."""
         with self.connect() as connection:
@@ -122,7 +128,7 @@ class Server:
     def crash(self) -> None:
         """Kill the whole server at once (immediate shutdown of every backend)."""
         self.running.process.send_signal(signal.SIGQUIT)
-        self.running.process.wait(30)
+        self.running.process.wait(60)
 
     def stop(self) -> None:
         """Stop it, and remove its folder."""

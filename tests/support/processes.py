@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -25,10 +26,16 @@ TOP: Final = Path(__file__).resolve().parents[2]
 ROOTS: Final = (TOP, TOP / "protocols", TOP / "plugins")
 """What is on the path of our own processes."""
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds for something to start, on a machine with two cores that others use too."""
-STOP_PATIENCE: Final = 15.0
+SOON: Final = 20.0
+"""Seconds for what the product promises to do in two: the promise itself is held where it is made,
+with a clock of the test's own. What must be seen with real processes is that nobody waits for
+something else, as long as the machine lets them run at all."""
+STOP_PATIENCE: Final = 60.0
 _POLL: Final = 0.02
+_PORTS: Final = (20_000, 32_000)
+_claims: Final[list[socket.socket]] = []
 _SHOWN: Final = 40
 
 
@@ -234,11 +241,23 @@ def wait_until(
 
 
 def free_port() -> int:
-    """Return a port on loopback where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on loopback where nothing listens, and that no other test run is given.
+
+    It is below those that the kernel takes for outgoing connections: one of these could have it
+    before the test's server does. An abstract socket of its number keeps it as long as we live.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0hoopgw-test-port-{port}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_listening(port: int) -> bool:

@@ -151,7 +151,7 @@ class ReactorTests(SynchronousTestCase):
             [sys.executable, "-c", program],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             env={
                 **os.environ,
                 accelerated.VARIABLE: self.plain,

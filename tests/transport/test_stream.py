@@ -48,13 +48,13 @@ class Collector(Protocol):
         while len(self.got) < size:
             if self.lost is not None:
                 raise AssertionError(f"lost after {len(self.got)} bytes: {self.lost}")
-            await self.changed.addTimeout(10, reactor)
+            await self.changed.addTimeout(60, reactor)
         return bytes(self.got)
 
     async def until_lost(self) -> Failure:
         """Wait for the end."""
         while self.lost is None:
-            await self.changed.addTimeout(10, reactor)
+            await self.changed.addTimeout(60, reactor)
         return self.lost
 
 
