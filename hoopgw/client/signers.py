@@ -255,12 +255,13 @@ class ChildSigner:
         return _minted(current, self.key, jwk, terms, self._now())
 
     def _current(self) -> Minted:
-        now = self._now()
-        if now >= self.terms.expires:
-            raise Refused(EXPIRED, f"the delegation to {self.terms.name} is over")
+        now, end = self._now(), float(int(self.terms.expires))
+        if now >= end:
+            raise Refused(EXPIRED, _over(self.terms.name))
         with self._lock:
             minted = self._minted
-            if minted is None or now > minted.until - _AHEAD:
+            # One that lasts as long as the delegation is not made better by making it anew.
+            if minted is None or minted.until < min(end, now + _AHEAD):
                 minted = self._again(minted, now)
             return minted
 
@@ -290,6 +291,10 @@ def end_of(signer: Signer, ttl: float | None, now: float) -> float:
     return min(now + DEFAULT_TTL, limit)
 
 
+def _over(name: str) -> str:
+    return f"the delegation to {name} is over"
+
+
 def _proved(chain: str, key: OKPKey, audience: str, now: float) -> Token:
     try:
         return Token(value=prove(chain, key, audience, now), expires=float(int(now)) + POP_LIFETIME)
@@ -306,7 +311,8 @@ def _minted(
     nest = parent.nest - 1 if terms.nest is None else min(parent.nest - 1, terms.nest)
     expires = float(int(min(terms.expires, parent.expires)))
     if expires <= now + 1:
-        raise Refused(EXPIRED, f"{parent.path} is over")
+        own = terms.expires < parent.expires
+        raise Refused(EXPIRED, _over(terms.name) if own else f"{parent.path} is over")
     try:
         public = public_jwk(jwk)
         claims = HopClaims(

@@ -110,6 +110,19 @@ class ChildTests(SignersTestCase):
         with self.refused("expired"):
             child.mint(public_jwk(new_key()), child.terms)
 
+    def test_until_its_very_end(self) -> None:
+        """It proves in its last second too, and then it is its own delegation that is over."""
+        child = self.gateway.child(self.alice)
+        self.gateway.now += 1790.0
+        child.chain()
+        self.gateway.now += 9.5
+        self.gateway.sees(child.prove(ORDERS).value)
+        late = self.gateway.child(self.alice, expires=self.gateway.now + 1.0)
+        self.gateway.now += 0.5
+        for one in (child, late):
+            with self.assertRaisesRegex(Refused, "the delegation to planner is over"):
+                one.prove(ORDERS)
+
     def test_no_longer_than_the_log_in(self) -> None:
         """What is asked beyond is cut: the gateway would take no hop that outlives its root."""
         child = self.gateway.child(self.alice, expires=self.gateway.now + 10 * LOGIN_LIFE)
