@@ -23,6 +23,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from hoopgw import config, registry
+from hoopgw.clock import go_forward
 from hoopgw.config import AgentConfig, AgentTargetSettings
 from hoopgw.credentials import EntraIdentity, SourceContext, make_source
 from hoopgw.errors import ConfigError, HoopgwError, PluginError
@@ -61,9 +62,10 @@ def makeService(options: Options) -> MultiService:
     """Build the agent's service; nothing is started yet."""
     from twisted.internet import reactor
 
+    clock = go_forward(reactor)
     try:
         settings = config.load_agent(Path(options["config"]))
-        found = identity.load(settings.state, reactor.seconds())
+        found = identity.load(settings.state, clock())
         agent = make_agent(reactor, settings, found)
     except (ConfigError, PluginError) as error:
         raise usage.UsageError(str(error)) from error

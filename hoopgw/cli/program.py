@@ -38,6 +38,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "request": "hoopgw.cli.grants:request",
     "requests": "hoopgw.cli.reviews:requests_",
     "sessions": "hoopgw.cli.recordings:sessions",
+    "store": "hoopgw.cli.stored:store",
     "targets": "hoopgw.cli.targets:targets",
     "token": "hoopgw.cli.token:token",
     "whoami": "hoopgw.cli.login:whoami",

@@ -140,6 +140,7 @@ class WorkerCalls:
         return {
             "token_keys": self._signer.jwks,
             "issuer": self._signer.issuer,
+            "now": self._now(),
             "revoked": dict(self._store.revoked()),
             "grants": self._granting.in_force(),
         }

@@ -8,6 +8,7 @@ the connection is back, every part that keeps state there is called
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -49,6 +50,10 @@ class ControlClient:
     """Gives numbers in [0, 1), so that workers do not come back all at once."""
     worker: str
     """This worker's name, as in the spool."""
+    _steady: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    """Seconds that nobody can set: a view must not look fresh because the clock was set back."""
+    _take_time: Callable[[float], None] = field(default=lambda _time: None, kw_only=True)
+    """Told, at each greeting, what time it is for control: it is not earlier here."""
     issuer: str = field(default="", init=False)
     greeting: Mapping[str, Any] = field(factory=dict, init=False, repr=False)
     """What control said when the connection was last made: what parts begin with."""
@@ -64,7 +69,7 @@ class ControlClient:
     _on_beat: list[Connected] = field(factory=list, init=False)
     _beating: LoopingCall = field(init=False)
     _heard: float = field(default=float("-inf"), init=False)
-    """When the last question was asked that control has answered."""
+    """When, by the steady clock, the last question was asked that control has answered."""
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """Log-ins and delegations ended before their time, to when they can be forgotten."""
 
@@ -82,7 +87,7 @@ class ControlClient:
     @property
     def silence(self) -> float:
         """Seconds for which control has not answered; infinite if it never has."""
-        return self._clock.seconds() - self._heard
+        return self._steady() - self._heard
 
     @property
     def is_current(self) -> bool:
@@ -161,7 +166,7 @@ class ControlClient:
         return Peer(self._handlers, self._clock, self._greet, self._lost)
 
     def _greet(self, peer: Peer) -> None:
-        asked = self._clock.seconds()
+        asked = self._steady()
         greeting = peer.call("hello", worker=self.worker)
         greeting.addCallback(lambda answer: self._greeted(peer, answer, asked))
         greeting.addErrback(lambda failure: self._not_greeted(peer, failure))
@@ -169,6 +174,7 @@ class ControlClient:
     def _greeted(self, peer: Peer, answer: Body, asked: float) -> None:
         self.issuer, self.greeting = str(answer["issuer"]), answer
         self._take_keys(answer["token_keys"])
+        self._take_time(float(answer["now"]))
         self._revoked = {str(node): float(end) for node, end in answer["revoked"].items()}
         self._peer, self._heard = peer, max(self._heard, asked)
         log.info("connected to control as {worker}", worker=self.worker)
@@ -189,11 +195,11 @@ class ControlClient:
 
     def _beat(self) -> None:
         """Ask whether control is there, and let others look whether it has been."""
-        asked = self._clock.seconds()
+        asked, now = self._steady(), self._clock.seconds()
         if self._peer is not None:
             answer = self._peer.call("ping", VIEW_AGE)
             answer.addCallbacks(lambda _answer: self._answered(asked), lambda _failure: None)
-        self._revoked = {node: end for node, end in self._revoked.items() if end > asked}
+        self._revoked = {node: end for node, end in self._revoked.items() if end > now}
         for look in self._on_beat:
             try:
                 look()

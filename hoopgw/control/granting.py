@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from hoopgw.clock import ForwardClock
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.grants.alarms import Alarms
 from hoopgw.grants.calls import RefusedCalls
-from hoopgw.grants.clock import ForwardClock
 from hoopgw.grants.held import HeldGrant, held_to_dict
 from hoopgw.grants.journal import GrantJournal
 from hoopgw.grants.ledger import Ledger, is_grant

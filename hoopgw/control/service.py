@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from hoopgw import registry
+from hoopgw.clock import ForwardClock
 from hoopgw.config import GatewayConfig
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
@@ -65,6 +67,10 @@ SWEEP_EVERY: Final = 1.0
 """Seconds between two looks at what time has ended."""
 TIDY_EVERY: Final = 3600.0
 """Seconds between two purges of the store, and two looks at the certificates."""
+NOTE_EVERY: Final = 60.0
+"""Seconds between two times that are kept: after a restart it is not earlier."""
+BEHIND: Final = 30.0
+"""Seconds that the clock may be behind the time that was kept, before somebody should look."""
 KEEP_SETTLED: Final = 30 * 86_400.0
 """Seconds that settled requests stay in the store; the log keeps how they ended."""
 
@@ -96,6 +102,8 @@ class ControlService:
     """Where steps of grants are recorded; by default a spool of control's own."""
     _lock: int = field(init=False)
     store: SqliteStore = field(init=False)
+    _clock: ForwardClock = field(init=False)
+    """What all parts go by: it does not go back, nor behind what the store has seen."""
     signer: TokenSigner = field(init=False)
     token_keys: TokenKeys = field(init=False)
     board: Switchboard = field(init=False)
@@ -115,11 +123,15 @@ class ControlService:
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        config, now = self.config, self._now
-        paths = config.paths
+        config, paths = self.config, self.config.paths
         self._lock = lock(paths.state / "control.lock")
         book = KeyBook(paths, config.tls.names)
         self.store = open_store(paths.store, book)
+        if problem := self.store.problem:
+            self.store.close()
+            os.close(self._lock)
+            raise ConfigError(f"{paths.store}: {problem}")
+        self._clock = now = forward_from(self._reactor.seconds, self.store.time)
         self.signer = TokenSigner(load_signing_key(paths.token_key), config.control.url.rstrip("/"))
         recorder_socket = UNIXClientEndpoint(self._reactor, str(paths.recorder_socket))
         if self._steps is None:
@@ -183,6 +195,7 @@ class ControlService:
         self._every(SWEEP_EVERY, self.board.sweep)
         self._every(POLICY_EVERY, self._look_at_policy)
         self._every(SWEEP_EVERY, self.keys.sweep)
+        self._every(NOTE_EVERY, self._note_time)
         self._every(TIDY_EVERY, self.tidy)
         log.info("control serves {url}", url=self.signer.issuer)
 
@@ -227,8 +240,11 @@ class ControlService:
         os.close(self._lock)
 
     def _now(self) -> float:
-        seconds: float = self._reactor.seconds()
-        return seconds
+        return self._clock()
+
+    def _note_time(self) -> None:
+        """Keep what time it is."""
+        self.store.note_time(self._now())
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call something again and again, whatever happens to it."""
@@ -316,6 +332,19 @@ class ControlService:
             )
         except (OSError, CannotListenError) as error:
             raise ConfigError(f"control.listen: cannot listen at {address}: {error}") from error
+
+
+def forward_from(wall: Callable[[], float], kept: float) -> ForwardClock:
+    """Return a clock that is never behind the time that was kept."""
+    clock = ForwardClock(wall, time.monotonic)
+    if (behind := kept - clock()) > BEHIND:
+        log.error(
+            "the clock was set back: it is {seconds} s behind what it was when control last ran;"
+            " until it has caught up, that is the time here; see 'hoopgw store accept'",
+            seconds=int(behind),
+        )
+    clock.is_at_least(kept)
+    return clock
 
 
 def lock(path: Path) -> int:

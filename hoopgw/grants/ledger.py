@@ -4,7 +4,7 @@ What people say is the docket's matter: a grant that needs approval is a request
 same id, bound to a digest of all that was asked for; once approved, that is used up and the grant
 made active in one transaction. Each step is recorded before it is done, except the end of a grant,
 which nothing must hinder. A grant that was seen ended stays ended while the process lives,
-whatever the store says later; time does not go back (`hoopgw.grants.clock`).
+whatever the store says later; time does not go back (`hoopgw.clock`).
 """
 
 from __future__ import annotations

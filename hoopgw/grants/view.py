@@ -19,7 +19,7 @@ class GrantView:
     """All grants in force, by root. Most roots hold none, which costs one look.
 
     Args:
-        now: seconds since the epoch; should not go back (`hoopgw.grants.clock`).
+        now: seconds since the epoch; should not go back (`hoopgw.clock`).
         is_current: whether control was heard of lately: what it ended since is not known here, so
             otherwise no grant counts.
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from hoopgw import config
+from hoopgw.clock import go_forward
 from hoopgw.control.service import ControlService
 from hoopgw.errors import ConfigError, HoopgwError
 from hoopgw.logs import start_logging
@@ -34,6 +35,7 @@ def main() -> int:
     start_logging("control")
     from twisted.internet import reactor
 
+    go_forward(reactor)
     try:
         settings = config.load(options.config)
     except ConfigError as error:

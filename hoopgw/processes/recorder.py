@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from hoopgw import config
+from hoopgw.clock import go_forward
 from hoopgw.errors import ConfigError, HoopgwError
 from hoopgw.identity.keybook import KeyBook
 from hoopgw.identity.keyfiles import LogKeyFiles, load_log_key
@@ -44,6 +45,7 @@ def main() -> int:
         return REFUSED
     from twisted.internet import reactor
 
+    go_forward(reactor)
     lifeline.hold(reactor)
     give_way()
     return serve(settings, reactor)

@@ -13,7 +13,6 @@ import random
 import signal
 import ssl
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw import config, registry
+from hoopgw.clock import ForwardClock, go_forward
 from hoopgw.control.budgets import ControlBudgets
 from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
@@ -36,7 +36,6 @@ from hoopgw.control.live import SessionRegistry
 from hoopgw.control.logins import ControlLogins
 from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
-from hoopgw.grants.clock import ForwardClock
 from hoopgw.grants.view import GrantView
 from hoopgw.identity.keyfiles import load_certificate, load_secret, load_signing_key
 from hoopgw.identity.served import ServedCertificate
@@ -77,12 +76,14 @@ class Worker:
         settings: the gateway's configuration.
         name: of this worker; no two live ones share it.
         reactor: where it runs.
+        clock: the reactor's, which does not go back.
 
     """
 
     settings: config.GatewayConfig
     name: str
     reactor: Any
+    clock: ForwardClock
     protocols: Mapping[str, ProtocolSpec] = field(init=False)
     policy: PolicyDirectory = field(init=False)
     recorder: SpoolRecorder = field(init=False)
@@ -115,10 +116,9 @@ class Worker:
         for target in settings.targets:
             self.protocols[target.protocol].check_target(target)
         schemas = {name: spec.cedar_schema for name, spec in self.protocols.items()}
-        now = ForwardClock(time.time, time.monotonic)
-        self.grants = GrantView(now, lambda: self.control.is_current)
+        self.grants = GrantView(self.clock, lambda: self.control.is_current)
         self.policy = PolicyDirectory.open(
-            settings.policy.directory, schemas, time.time, grants=self.grants
+            settings.policy.directory, schemas, self.clock, grants=self.grants
         )
         recorder_socket = UNIXClientEndpoint(reactor, str(paths.recorder_socket))
         self.recorder = SpoolRecorder(
@@ -132,6 +132,7 @@ class Worker:
             reactor,
             random.random,
             self.name,
+            take_time=self.clock.is_at_least,
         )
         self.reviews = ReviewDesk(self.control, reactor)
         self.budgets = ControlBudgets(self.control)
@@ -152,7 +153,7 @@ class Worker:
         self.link = LinkHub(
             reactor=reactor,
             clock=reactor,
-            signer=TicketSigner(load_signing_key(paths.ticket_key), time.time),
+            signer=TicketSigner(load_signing_key(paths.ticket_key), self.clock),
             authorities=(load_certificate(paths.link_ca_certificate),),
             agents={target.name: target.agent for target in settings.targets},
             check_certificate=self._is_enrolled,
@@ -313,7 +314,7 @@ class Worker:
             key = load_signing_key(paths.ticket_key)
             if key.thumbprint() != trust.ticket:
                 raise UnavailableError("the key of tickets is not the one that control has told")
-            self.link.signer = TicketSigner(key, time.time)
+            self.link.signer = TicketSigner(key, self.clock)
             log.info("tickets are signed with another key")
         for contexts, authorities in (
             (self._link_contexts, trust.link),
@@ -372,8 +373,9 @@ def main() -> int:
 def run(path: Path, name: str, reactor: Any) -> int:
     """Run a worker on a reactor until that stops; returns the exit status."""
     os.umask(0o077)
+    clock = go_forward(reactor)
     try:
-        worker = Worker(config.load(path), name, reactor)
+        worker = Worker(config.load(path), name, reactor, clock)
         worker.start()
     except (UnavailableError, OSError) as error:  # it may be better soon: a full disk, a port
         log.error("the worker cannot start: {error}", error=error)

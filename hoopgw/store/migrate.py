@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -32,9 +32,18 @@ def known_migrations() -> Mapping[int, str]:
 
 
 def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: Mapping[int, str] | None = None
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Mapping[int, str] | None = None,
+    finish: Callable[[int], None] = lambda _before: None,
 ) -> None:
     """Apply what is missing, all or nothing.
+
+    Args:
+        connection: to the store.
+        path: of the store, for messages.
+        migrations: by number; those of this version if not given.
+        finish: does what SQL cannot, last of all, given the number that the store had before.
 
     Raises:
         ConfigError: the store is newer than the migrations that are known.
@@ -53,6 +62,7 @@ def migrate(
             for statement in statements(wanted[number]):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        finish(have)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # on a full disk SQLite has rolled back by itself

@@ -6,6 +6,7 @@ A row whose seal does not hold is left as it is, so that it does not hold under 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from hoopgw.store.sealed import SealedDatabase
@@ -14,6 +15,7 @@ from hoopgw.store.sqlite_certificates import CERTIFICATES
 from hoopgw.store.sqlite_grants import GRANTS
 from hoopgw.store.sqlite_logins import LOGINS
 from hoopgw.store.sqlite_nodes import NODES, SPENT
+from hoopgw.store.sqlite_revocations import REVOKED
 from hoopgw.store.sqlite_rows import AGENTS, JOIN_TOKENS, PASSWORDS, REQUESTS, VOTES, Table
 
 SEALED: Final[tuple[Table[Any], ...]] = (
@@ -27,12 +29,20 @@ SEALED: Final[tuple[Table[Any], ...]] = (
     SPENT,
     CERTIFICATES,
     GRANTS,
+    REVOKED,
 )
 """Every table with a seal; a test compares with the database."""
 
 
-def reseal(database: SealedDatabase, key: bytes) -> None:
+def reseal(
+    database: SealedDatabase, key: bytes, also: Callable[[SealKey], None] = lambda _key: None
+) -> None:
     """Seal all genuine rows with a key, which seals from then on.
+
+    Args:
+        database: where they are.
+        key: the other key.
+        also: seals what is in no row, in the same transaction.
 
     Raises:
         UnavailableError: the store cannot be written; nothing has changed.
@@ -42,6 +52,7 @@ def reseal(database: SealedDatabase, key: bytes) -> None:
     with database.transaction():
         for table in SEALED:
             _reseal(database, table, fresh)
+        also(fresh)
     database.seals = fresh
 
 

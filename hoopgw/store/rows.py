@@ -404,8 +404,32 @@ class Store(Protocol):
         """Return what was ended before its time, to when it can be forgotten."""
         ...
 
+    @property
+    def problem(self) -> str:
+        """Why it is not known what was revoked, which the calls above raise; empty if it is."""
+        ...
+
+    @property
+    def time(self) -> float:
+        """The greatest time that was noted: it is not earlier."""
+        ...
+
+    def note_time(self, now: float) -> None:
+        """Keep what time it is: after a restart, too, it is not earlier."""
+        ...
+
+    def accept(self, now: float) -> None:
+        """Take what is there for all that was revoked, and ``now`` for the time, once for all.
+
+        What was revoked may be missing, so no log-in is refreshed any more, and passwords go.
+        """
+        ...
+
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
-        """Whether this is the first use of ``jti``. Durable before it says so."""
+        """Whether this is the first use of ``jti``. Durable before it says so.
+
+        What ended so long before `time` that it may have been forgotten counts as used.
+        """
         ...
 
     def agent(self, name: str) -> AgentRow | None:
@@ -449,7 +473,7 @@ class Store(Protocol):
         ...
 
     def purge(self, now: float, settled_before: float) -> None:
-        """Drop what has expired, and requests that were settled before a time."""
+        """Note the time, and drop what expired a while before, and requests settled before one."""
         ...
 
     def check_writable(self) -> None:

@@ -31,6 +31,10 @@ class SealKey:
         """Return the seal of a row of one kind."""
         return _seal(self._key, kind, values)
 
+    def each(self) -> tuple[SealKey, ...]:
+        """Return one for each of its keys, first the one that seals."""
+        return tuple(map(SealKey, (self._key, *self._others)))
+
     def holds(self, seal: bytes, kind: str, *values: Value) -> bool:
         """Whether this is the seal of that row. Takes the same time either way."""
         held = False

@@ -33,6 +33,11 @@ from hoopgw.store.sqlite_certificates import SqliteCertificates
 from hoopgw.store.sqlite_grants import SqliteGrants
 from hoopgw.store.sqlite_logins import SqliteLogins
 from hoopgw.store.sqlite_nodes import SqliteNodes
+from hoopgw.store.sqlite_revocations import (
+    FORGET_AFTER,
+    SqliteRevocations,
+    begin_revocations,
+)
 from hoopgw.store.sqlite_rows import (
     AGENTS,
     HEADS,
@@ -45,6 +50,8 @@ from hoopgw.store.sqlite_rows import (
 
 log = Logger()
 
+_FIRST_HEAD: Final = 8
+"""The migration that brings the head of the revocations."""
 KEEP_SETTLED: Final = 20_000
 """Settled requests that are kept at most, however new."""
 BUSY_TIMEOUT: Final = 2.0
@@ -58,7 +65,6 @@ _ENDING: Final = (
     "used_jti",
     "session_passwords",
     "join_tokens",
-    "revoked",
     "logins",
     "nodes",
     "spent",
@@ -77,15 +83,14 @@ class SqliteStore:
     nodes: SqliteNodes = field(init=False)
     grants: SqliteGrants = field(init=False)
     certificates: SqliteCertificates = field(init=False)
-    _revoked: dict[str, float] = field(factory=dict, init=False)
-    """What was seen revoked: a row that is deleted behind our back brings none back."""
+    _revocations: SqliteRevocations = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.logins = SqliteLogins(self._db)
         self.nodes = SqliteNodes(self._db)
         self.grants = SqliteGrants(self._db)
         self.certificates = SqliteCertificates(self._db)
-        self._revoked.update(self.revoked())
+        self._revocations = SqliteRevocations(self._db)
 
     @property
     def tampered(self) -> int:
@@ -109,8 +114,14 @@ class SqliteStore:
         with store_errors():
             _make_sure(path)
             sure = _connect(path, "FULL")
-            migrate(sure, path)
-            return cls(SealedDatabase(sure, SealKey(key, others)), _connect(path, "NORMAL"))
+            database = SealedDatabase(sure, SealKey(key, others))
+
+            def finish(before: int) -> None:
+                if before < _FIRST_HEAD:
+                    begin_revocations(database)
+
+            migrate(sure, path, finish=finish)
+            return cls(database, _connect(path, "NORMAL"))
 
     def close(self) -> None:
         """Close both connections; the last one to close folds the write-ahead log in."""
@@ -120,7 +131,8 @@ class SqliteStore:
 
     def reseal(self, key: bytes) -> None:
         """Seal every genuine row anew."""
-        reseal(self._db, key)
+        reseal(self._db, key, self._revocations.reseal)
+        self._revocations.resealed()
 
     def check_writable(self) -> None:
         """Write what is there already."""
@@ -197,37 +209,54 @@ class SqliteStore:
 
     def revoke(self, node: str, expires: float) -> None:
         """Remember it until it would have ended, and delete the passwords of all that descends."""
-        with self._db.transaction():
-            self._db.write(
-                "INSERT INTO revoked (node, expires) VALUES (?, ?)"
-                " ON CONFLICT (node) DO UPDATE SET expires = max(expires, excluded.expires)",
-                node,
-                expires,
-            )
+
+        def along() -> None:
             self.logins.forget(node)
-            self._db.write(
-                f"DELETE FROM session_passwords WHERE {_BELOW}",
-                node,
-            )
-        self._revoked[node] = max(expires, self._revoked.get(node, 0.0))
+            self._db.write(f"DELETE FROM session_passwords WHERE {_BELOW}", node)
+
+        self._revocations.revoke(node, expires, along)
 
     def is_revoked(self, lineage: Sequence[str]) -> bool:
         """Look each up."""
-        if any(node in self._revoked for node in lineage):
-            return True
-        found = f"SELECT 1 FROM revoked WHERE node IN ({marks(lineage)})"
-        return bool(self._db.rows(found, *lineage))
+        return self._revocations.is_revoked(lineage)
 
     def count_revoked(self) -> int:
-        """Count them in the store."""
-        return int(self._db.rows("SELECT count(*) FROM revoked")[0][0])
+        """Count them."""
+        return len(self._revocations)
 
     def revoked(self) -> Mapping[str, float]:
-        """Read all; they are few, and purged."""
-        return {**self._revoked, **dict(self._db.rows("SELECT node, expires FROM revoked"))}
+        """Return all; they are few, and purged."""
+        return self._revocations.all()
+
+    @property
+    def problem(self) -> str:
+        """Why it is not known what was revoked."""
+        return self._revocations.problem
+
+    # Time.
+
+    @property
+    def time(self) -> float:
+        """The greatest that was noted."""
+        return self._revocations.time
+
+    def note_time(self, now: float) -> None:
+        """Keep it beside the revocations, under their MAC."""
+        self._revocations.note_time(now)
+
+    def accept(self, now: float) -> None:
+        """Take what is there, and this for the time; delete what log-ins go on by."""
+
+        def along() -> None:
+            self._db.write("DELETE FROM logins")
+            self._db.write("DELETE FROM session_passwords")
+
+        self._revocations.accept(now, along)
 
     def use_once(self, purpose: str, jti: str, expires: float) -> bool:
-        """Insert, or find it there."""
+        """Insert, or find it there. What may have been purged counts as used."""
+        if expires < self.time - FORGET_AFTER:
+            return False
         added = self._db.write(
             "INSERT INTO used_jti (purpose, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             purpose,
@@ -292,10 +321,14 @@ class SqliteStore:
         return self._db.genuine(HEADS, "true ORDER BY opened DESC")
 
     def purge(self, now: float, settled_before: float) -> None:
-        """Delete what nobody can use any more."""
+        """Delete what nobody can use any more, after the time has been noted by which it is so."""
+        self._revocations.note_time(now)
+        if self.problem:
+            return
+        self._revocations.purge(now)
         with self._db.transaction():
             for table in _ENDING:
-                self._db.write(f"DELETE FROM {table} WHERE expires < ?", now)
+                self._db.write(f"DELETE FROM {table} WHERE expires < ?", now - FORGET_AFTER)
             self.grants.purge(settled_before)
             settled = "state NOT IN ('requested', 'approved')"
             self._db.write(f"DELETE FROM requests WHERE created < ? AND {settled}", settled_before)
@@ -304,7 +337,6 @@ class SqliteStore:
                 f" WHERE {settled} ORDER BY created DESC LIMIT 1 OFFSET ?)",
                 KEEP_SETTLED - 1,
             )
-        self._revoked = {node: end for node, end in self._revoked.items() if end >= now}
 
 
 @define(eq=False)

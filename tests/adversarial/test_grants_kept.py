@@ -11,10 +11,10 @@ from typing import Any
 
 from attrs import evolve
 
+from hoopgw.clock import ForwardClock
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.grants import ledger as ledgers
-from hoopgw.grants.clock import ForwardClock
 from hoopgw.grants.held import HeldGrant, held_from_dict, held_to_dict
 from hoopgw.grants.view import GrantView
 from hoopgw.policy.decision import Deny

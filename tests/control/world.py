@@ -47,13 +47,24 @@ class WorkerEnd:
     endpoint: Endpoint
     clock: Clock
     name: str
+    steady: Clock
+    """Which nobody can set."""
+    times: list[float] = field(factory=list, init=False)
+    """What control said that the time is."""
     client: ControlClient = field(init=False)
     desk: ReviewDesk = field(init=False)
     sessions: SessionRegistry = field(init=False)
     logins: ControlLogins = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.client = ControlClient(self.endpoint, self.clock, lambda: 0.5, self.name)
+        self.client = ControlClient(
+            self.endpoint,
+            self.clock,
+            lambda: 0.5,
+            self.name,
+            steady=lambda: self.steady.seconds(),
+            take_time=self.times.append,
+        )
         self.desk = ReviewDesk(self.client, self.clock)
         self.sessions = SessionRegistry(self.client, self.clock, {"orders": "postgres"}, 4, 3)
         self.logins = ControlLogins(self.client, self.clock)
@@ -67,6 +78,7 @@ class WorldCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000.0)
+        self.steady = self.clock
         self.path = Path(self.mktemp())
         self.signer = TokenSigner(OKPKey.generate_key("Ed25519"), URL)
         self.workers: list[WorkerEnd] = []
@@ -106,7 +118,7 @@ class WorldCase(SynchronousTestCase):
 
     def worker(self, name: str = "w1") -> WorkerEnd:
         """Connect a worker."""
-        worker = WorkerEnd(self.endpoint, self.clock, name)
+        worker = WorkerEnd(self.endpoint, self.clock, name, self.steady)
         self.addCleanup(worker.client.stop)
         self.addCleanup(worker.desk.stop)
         self.workers.append(worker)

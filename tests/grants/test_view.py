@@ -1,11 +1,11 @@
-"""Tests for `hoopgw.grants.view` and `hoopgw.grants.clock`."""
+"""Tests for `hoopgw.grants.view` and `hoopgw.clock`."""
 
 from __future__ import annotations
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.grants.clock import ForwardClock
+from hoopgw.clock import ForwardClock
 from hoopgw.grants.view import GrantView
 from tests.policy.test_granting import grant
 from tests.policy.world import ALICE, EVE, PLANNER, principal

@@ -127,7 +127,7 @@ class CertificateTests(StoreCase):
         self.assertTrue(store.keep(evolve(CERTIFICATE, serial=3, issued=2500.0), 1))
 
     def test_purged(self) -> None:
-        self.store.purge(1999.0, 0.0)
+        self.store.purge(2059.0, 0.0)
         self.assertIsNotNone(self.store.certificates.find(CERTIFICATE.serial))
-        self.store.purge(2001.0, 0.0)
+        self.store.purge(2061.0, 0.0)
         self.assertIsNone(self.store.certificates.find(CERTIFICATE.serial))

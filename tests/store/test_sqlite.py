@@ -149,11 +149,11 @@ class KeepTests(StoreTestCase):
     def test_a_revoked_login_is_remembered_until_its_end(self) -> None:
         self.store.revoke("login-alice", 50.0)
         self.store.revoke("login-alice", 40.0)
-        self.store.purge(49.0, 0.0)
+        self.store.purge(109.0, 0.0)
         self.assertTrue(self.reopen().is_revoked(["login-alice"]))
         self.assertEqual(self.store.revoked(), {"login-alice": 50.0})
         self.assertFalse(self.store.is_revoked(["login-carol"]))
-        self.store.purge(51.0, 0.0)
+        self.store.purge(111.0, 0.0)
         self.assertFalse(self.store.is_revoked(["login-alice"]))
 
     def test_a_handle_is_not_taken_twice(self) -> None:
@@ -191,11 +191,11 @@ class KeepTests(StoreTestCase):
             change.add_request(request(1))
             change.add_request(request(2))
             change.replace(request(1), evolve(request(1), state="denied"))
-        self.store.purge(99.0, 1.5)
+        self.store.purge(159.0, 1.5)
         self.assertIsNotNone(self.store.password("abcdefgh"))
         self.assertTrue(self.store.use_once("pop", "j", 200.0))
         self.assertEqual(self.store.request_ids(None, 9), ["r-2"])
-        self.store.purge(101.0, 1000.0)
+        self.store.purge(161.0, 1000.0)
         self.assertIsNone(self.store.password("abcdefgh"))
         self.assertEqual(self.store.request_ids(None, 9), ["r-2"])  # it waits
 

@@ -1,0 +1,122 @@
+"""Clocks that somebody sets: what was ended, used up or forgotten must not come back by it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from twisted.internet.task import Clock
+
+from hoopgw.control.live import OUTAGE_GRACE
+from hoopgw.control.service import ControlService
+from hoopgw.errors import ConfigError, UnavailableError
+from hoopgw.store.sqlite_revocations import FORGET_AFTER
+from tests.cli.support import run
+from tests.control.gateway_case import ALICE, GatewayCase
+from tests.control.test_delegations import ChainCase
+from tests.control.world import URL, WorldCase
+from tests.identity.lineage import Family
+from tests.store.values import CAROL
+
+
+class ViewTests(WorldCase):
+    """A worker that control does not answer any more."""
+
+    def test_the_clock_is_set_back(self) -> None:
+        """Its view of what was revoked is as old as it is, and nobody logs in by it."""
+        self.steady = Clock()
+        worker, cuts = self.worker(), list[str]()
+        worker.sessions.opened("s-1", CAROL, "orders", cuts.append)
+        self.assertTrue(worker.client.is_current)
+        self.kill()
+        self.clock.rightNow -= 500.0
+        self.steady.advance(2.1)
+        self.assertFalse(worker.client.is_current)
+        with self.assertRaises(UnavailableError):
+            worker.sessions.opened("s-2", CAROL, "orders", cuts.append)
+        self.steady.advance(OUTAGE_GRACE)
+        self.clock.advance(501.0)
+        self.assertEqual(len(cuts), 1)
+
+    def test_the_clock_is_set_forward(self) -> None:
+        """Who control answers goes on."""
+        self.steady = Clock()
+        worker = self.worker()
+        self.clock.rightNow += 500.0
+        self.assertTrue(worker.client.is_current)
+
+    def test_a_worker_is_not_earlier_than_control(self) -> None:
+        """What control has forgotten because it is over must be over here too."""
+        self.assertEqual(self.worker().times, [1000.0])
+
+
+class ProofTests(ChainCase):
+    """A pop that was used, and is shown again."""
+
+    def test_the_clock_is_set_back_after_it_was_forgotten(self) -> None:
+        """Control remembers until when it has forgotten, also after a restart."""
+        worker, chain = self.worker(), self.shown("alice", "planner")
+        self.successResultOf(self.begin_login(worker, chain))
+        now = self.clock.seconds()
+        self.clock.advance(120.0 + FORGET_AFTER + 1.0)
+        self.store.purge(self.clock.seconds(), 0.0)
+        [left] = self.store._db.rows("SELECT count(*) FROM used_jti")[0]
+        self.assertEqual(left, 0)
+        self.clock.rightNow = now
+        self.assertIn("used before", self.refused(worker, chain))
+        self.kill()
+        self.begin()
+        self.wait(5)
+        self.assertIn("used before", self.refused(worker, chain))
+
+    def test_others_log_in(self) -> None:
+        """While the clock is behind, as long as it is not known better."""
+        worker = self.worker()
+        self.store.purge(self.clock.seconds(), 0.0)
+        self.family = Family(self.signer, url=URL, now=self.clock.seconds())
+        self.successResultOf(self.begin_login(worker, self.shown("alice", "planner")))
+
+
+class RestartTests(GatewayCase):
+    """Control is started again, and the clock was set back meanwhile."""
+
+    def again(self) -> None:
+        """Start control again."""
+        self.stopped = None
+        self.service = ControlService(self.config, self.service._reactor, self.recorder)
+        self.service.start()
+        self.store = self.service.store
+
+    async def restart(self) -> None:
+        await self.stop()
+        self.again()
+
+    async def test_what_has_ended_stays_so(self) -> None:
+        """A token that was over when control last looked is not good again."""
+        token = self.token(ALICE)
+        self.assertEqual((await self.call("GET", "/v1/sessions", token)).status, 200)
+        self.store.note_time(time.time() + 3600.0)
+        await self.restart()
+        self.assertEqual((await self.call("GET", "/v1/sessions", token)).status, 401)
+
+    async def test_control_keeps_the_time(self) -> None:
+        """Without being asked, once a minute; here it is done at once."""
+        self.service._note_time()
+        self.assertLess(abs(self.store.time - time.time()), 60.0)
+
+    async def test_revocations_that_were_deleted(self) -> None:
+        """Control does not start; what the operator accepts ends every log-in."""
+        self.store.revoke("login-x", time.time() + 900)
+        await self.stop()
+        database = sqlite3.connect(self.config.paths.store, isolation_level=None)
+        database.execute("DELETE FROM revoked")
+        database.close()
+        with self.assertRaisesRegex(ConfigError, "hoopgw store accept"):
+            ControlService(self.config, self.service._reactor, self.recorder)
+        config = self.folder / "hoopgw.toml"
+        checked = run("store", "check", "--config", config, "--json")
+        self.assertEqual((checked.status, checked.json["complete"]), (1, False))
+        self.assertEqual(run("store", "accept", "--config", config, text="n\n").status, 1)
+        self.assertEqual(run("store", "accept", "--config", config, "--yes").status, 0)
+        self.assertEqual(run("store", "check", "--config", config).status, 0)
+        self.again()
