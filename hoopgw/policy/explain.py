@@ -10,6 +10,7 @@ from hoopgw.events import Access, Operation, Principal
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.annotations import Rule
 from hoopgw.policy.caps import uncovered
+from hoopgw.policy.cures import how_to_ask, how_to_break_glass
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.granting import judge_granted, judge_sights_granted
 from hoopgw.policy.links import links_of
@@ -152,16 +153,6 @@ def _remedies(verdict: Verdict, target: str) -> Iterator[str]:
         yield f"a grant would help: {how_to_ask(target, name)}"
     for name in verdict.breakglass:
         yield f"in an emergency: {how_to_break_glass(target, name)}"
-
-
-def how_to_ask(target: str, grant: str) -> str:
-    """Return the command that asks for a grant."""
-    return f"hoopgw request --target {target} --grant {grant} --for 15m --reason ..."
-
-
-def how_to_break_glass(target: str, grant: str) -> str:
-    """Return the command that takes a grant in an emergency."""
-    return f"hoopgw grants breakglass --target {target} --grant {grant} --reason ..."
 
 
 def _step(policies: PolicySet, inquiry: Inquiry, answer: Answer, permit: Answer) -> Step:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hoopgw.errors import HoopgwError
 from hoopgw.events import Operation, Principal
+from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Deny, Review, Verdict
 from hoopgw.spi import GatewayContext
 from hoopgw_postgres.masks import SessionMasks
-from hoopgw_postgres.refusals import Cure
 
 
 class ConnectRefusedError(HoopgwError):

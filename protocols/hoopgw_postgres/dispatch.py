@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
+from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Allow, Deny, Review
 from hoopgw.spi import Purse
 from hoopgw.transport import DataTransport
@@ -318,7 +319,7 @@ class Dispatch:
             operation = self._journal.operation(judged, asked)
             self._judge.grants.refused(self._judge.principal, operation)
             digest = operation.digest
-        cure = refusals.Cure.of(judged, self._journal.target, self._judge.grants.url, digest)
+        cure = Cure.of(judged, self._journal.target, self._judge.grants.url, digest)
         self._refuse_step(asked.step, refusals.refusal(judged, cure))
 
     def _refuse_held(self, asked: Asked, judged: Judged, denied: Deny) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
-from attrs import frozen
-
-from hoopgw.policy.decision import Deny, Review, Verdict
-from hoopgw.policy.explain import how_to_ask, how_to_break_glass
+from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
+from hoopgw.policy.decision import Deny, Review
 from hoopgw.spi import ReviewOutcome
 from hoopgw_postgres import wire
 from hoopgw_postgres.judge import Judged
@@ -27,43 +24,6 @@ def too_long() -> bytes:
     return error(
         "54000", f"the statement is longer than the {STATEMENT_LIMIT} bytes that hoopgw judges"
     )
-
-
-@frozen(kw_only=True)
-class Cure:
-    """What would help against a refusal: for a person as a command, for a program as JSON."""
-
-    hint: str
-    detail: str
-
-    @classmethod
-    def of(
-        cls, judged: Judged | Verdict, target: str, url: str, digest: bytes = b""
-    ) -> Cure | None:
-        """Return what would help, if something that can be asked for would.
-
-        Args:
-            judged: the refusal.
-            target: what it is of.
-            url: where grants are asked for.
-            digest: of the operation, if it can be asked for as one call.
-
-        """
-        if not (judged.cures or judged.breakglass) or not url:
-            return None
-        asks = [how_to_ask(target, name) for name in judged.cures]
-        asks += [f"in an emergency: {how_to_break_glass(target, n)}" for n in judged.breakglass]
-        told: dict[str, object] = {
-            "code": "grant_required",
-            "grants": list(judged.cures),
-            "target": target,
-            "request": url,
-        }
-        if judged.breakglass:
-            told["breakglass"] = list(judged.breakglass)
-        if digest:
-            told["digest"] = digest.hex()
-        return cls(hint="\n".join(asks), detail=json.dumps(told, separators=(",", ":")))
 
 
 def refusal(judged: Judged, cure: Cure | None = None) -> bytes:
@@ -85,19 +45,10 @@ def refusal(judged: Judged, cure: Cure | None = None) -> bytes:
     )
 
 
-def groups(review: Review) -> str:
-    """Name who may approve."""
-    return " and ".join(
-        " or ".join(sorted(remedy.groups))
-        + (f" ({remedy.needed} persons)" if remedy.needed > 1 else "")
-        for remedy in review.remedies
-    )
-
-
 def not_in_transaction(review: Review) -> Deny:
     """Refuse to hold inside a transaction: its locks would be held, too."""
     return Deny(
-        reason=f"this needs approval by {groups(review)}, and nothing is held in a transaction"
+        reason=f"this needs approval by {approvers(review)}, and nothing is held in a transaction"
     )
 
 
@@ -108,7 +59,7 @@ def notice(request: str, review: Review) -> bytes:
         b"N",
         "NOTICE",
         "00000",
-        f"held for approval by {groups(review)}: request {request}",
+        f"held for approval by {approvers(review)}: request {request}",
         detail=f"Required by policy: {rules}. Nothing has run yet.",
         hint=f"To approve: hoopgw requests approve {request}    (Ctrl-C withdraws the request)",
     )
@@ -158,8 +109,7 @@ def used_up(reason: str) -> bytes:
     return error(
         "53400",
         reason,
-        hint="Who was given the budget needs a new delegation, with another key and a budget of"
-        " its own, from whoever started it. Policies and approvals do not add to a budget.",
+        hint=BUDGET_HINT,
     )
 
 

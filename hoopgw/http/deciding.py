@@ -1,0 +1,305 @@
+"""From what a request is to whether it may be passed on: policy, grants, budgets, people, records.
+
+An intent is written before anything is sent, and a refusal is written, too. Whoever is told to wait
+for people may go and come again: the same request of the same principal then joins what it waited
+for, and an approval that came meanwhile is used by it, once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.python.failure import Failure
+
+from hoopgw.errors import RecorderError, UnavailableError
+from hoopgw.events import Operation, Principal
+from hoopgw.http.journal import HttpJournal
+from hoopgw.http.model import Plan, Refusal, RefusedError
+from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
+from hoopgw.policy.decision import Allow, Deny, Review, Verdict
+from hoopgw.spi import GatewayContext, PendingReview, Purse, ReviewOutcome
+
+WAITING_LIMIT: Final = 20
+"""Requests of one session that may wait for people at the same time."""
+APPROVAL_KEPT: Final = 240.0
+"""Seconds for which an approval waits for the client to come again; control keeps it for longer."""
+
+
+@frozen(kw_only=True)
+class Permission:
+    """A request may be passed on."""
+
+    verdict: Verdict
+    intent: int
+    """Sequence of its record."""
+
+
+@define(eq=False)
+class Held:
+    """One request that waits for people, whether or not a client waits with it."""
+
+    pending: PendingReview
+    review: Review
+    intent: int
+    outcome: ReviewOutcome | None = None
+    waiters: list[Deferred[None]] = field(factory=list)
+    told: bool = False
+    """Whether a client was told to come again: then it goes on waiting without one."""
+
+    def settle(self, outcome: ReviewOutcome) -> None:
+        """Take note of how it ended, and wake who waits."""
+        self.outcome = outcome
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def lost(self, reason: str) -> ReviewOutcome:
+        """Return the outcome where nobody can say it."""
+        request = self.pending.request
+        return ReviewOutcome(approved=False, request=request, outcome="withdrawn", reason=reason)
+
+
+@define(eq=False, kw_only=True)
+class Decider:
+    """Decides the requests of one session."""
+
+    context: GatewayContext
+    principal: Principal
+    session: str
+    journal: HttpJournal
+    purse: Purse | None
+    strict: bool
+    """Whether the target asks that intents survive a power loss before they run."""
+    patience: float
+    """Seconds that a client is let wait for people before it is told to come again."""
+    _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
+
+    async def decide(self, plan: Plan, patience: float | None = None) -> Permission:
+        """Return the permission to pass a request on, after its intent was kept.
+
+        Args:
+            plan: the request; its digest covers all of it if it can be held.
+            patience: seconds that the client will wait for people; None: as long as we let it.
+
+        Raises:
+            RefusedError: it may not be passed on, or not yet.
+
+        """
+        operation = plan.operation
+        verdict = self._judge(operation)
+        match verdict.decision:
+            case Deny(uses=uses) if uses:
+                verdict = await self._use_grant(plan, verdict)
+            case _:
+                pass
+        try:
+            match verdict.decision:
+                case Deny():
+                    raise self._denied(plan, verdict)
+                case Review() as review:
+                    wait = self.patience if patience is None else min(patience, self.patience)
+                    return await self._hold(plan, verdict, review, wait)
+                case Allow():
+                    await self._charge(("operations",))
+                    intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
+                    if self.strict or verdict.strict:
+                        await self.journal.sync()
+        except RecorderError as error:
+            raise RefusedError(_not_recorded(error)) from error
+        if verdict.grants:
+            self.context.grants.used(verdict.grants, self.session)
+        return Permission(verdict=verdict, intent=intent)
+
+    def close(self) -> None:
+        """Withdraw all that waits."""
+        while self._held:
+            _digest, held = self._held.popitem()
+            if held.outcome is None:
+                held.pending.withdraw()
+
+    def _judge(self, operation: Operation) -> Verdict:
+        return self.context.policy.decide(self.principal, operation, self.session)
+
+    async def _use_grant(self, plan: Plan, verdict: Verdict) -> Verdict:
+        """Use a grant that would allow what is refused; return what the request is then."""
+        assert isinstance(verdict.decision, Deny)
+        for use in verdict.decision.uses:
+            if await self.context.grants.use(use, self.session, plan.operation.digest):
+                return Verdict(
+                    decision=Allow(max_rows=use.max_rows),
+                    because=use.because,
+                    policy=verdict.policy,
+                    held=verdict.held,
+                    now=verdict.now,
+                    grants=(use.grant,),
+                )
+        return verdict
+
+    def _denied(self, plan: Plan, verdict: Verdict) -> RefusedError:
+        """Record a refusal, and return it."""
+        assert isinstance(verdict.decision, Deny)
+        self.journal.intent(plan, verdict, verdict.decision, verdict.because)
+        operation = plan.operation
+        digest = b""
+        if verdict.cures:
+            self.context.grants.refused(self.principal, operation)
+            digest = operation.digest
+        cure = Cure.of(verdict, operation.target, self.context.grants.url, digest)
+        rules = ", ".join(verdict.because)
+        return RefusedError(
+            Refusal(
+                kind="denied",
+                text=verdict.decision.reason,
+                hint=cure.hint if cure else f"Decided by policy: {rules}." if rules else "",
+                detail=cure.told if cure else {},
+            )
+        )
+
+    async def _charge(self, names: tuple[str, ...]) -> None:
+        """Pay for a request from the chain's budgets, if it has any."""
+        purse = self.purse
+        if purse is None:
+            return
+        for name in ("rows", "bytes"):
+            if purse.room(name) == 0:
+                raise RefusedError(_used_up(purse.exhausted(name)))
+        if purse.spend(names):
+            return
+        try:
+            used_up = await purse.fund(names)
+        except UnavailableError as error:
+            text = f"not passed on, because its budget cannot be charged: {error}"
+            raise RefusedError(Refusal(kind="unavailable", text=text)) from error
+        if used_up:
+            raise RefusedError(_used_up(used_up))
+
+    # People
+
+    async def _hold(self, plan: Plan, verdict: Verdict, review: Review, wait: float) -> Permission:
+        held = self._held.get(plan.operation.digest)
+        if held is not None and held.review != review and held.outcome is None:
+            self._held.pop(plan.operation.digest)
+            held.pending.withdraw()
+            held = None
+        if held is None:
+            held = await self._ask(plan, verdict, review)
+        if held.outcome is None:
+            await self._wait(plan.operation.digest, held, wait)
+        outcome = held.outcome
+        if outcome is None:
+            raise RefusedError(self._come_again(held))
+        # Of several that waited for it, one uses it; the others ask anew.
+        if self._held.pop(plan.operation.digest, None) is not held:
+            text = "the approval covers one use, and it has been used"
+            raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
+        if not outcome.approved:
+            text = outcome.reason or f"the request was {outcome.outcome}"
+            raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
+        return await self._approved(plan, held)
+
+    async def _ask(self, plan: Plan, verdict: Verdict, review: Review) -> Held:
+        """File a request for approval."""
+        if len(self._held) >= WAITING_LIMIT:
+            text = f"{WAITING_LIMIT} requests of this session wait for approval already"
+            raise RefusedError(Refusal(kind="unavailable", text=text, retry_after=60))
+        await self._charge(("operations", "reviews"))
+        intent = self.journal.intent(plan, verdict, review, verdict.because)
+        try:
+            pending = await self.context.reviews.ask(
+                self.principal, self.session, plan.operation, review
+            )
+        except UnavailableError as error:
+            text = f"nobody can be asked to approve it: {error}"
+            raise RefusedError(Refusal(kind="unavailable", text=text)) from error
+        held = Held(pending, review, intent)
+        digest = plan.operation.digest
+        self._held[digest] = held
+        pending.settled.addBoth(self._settled, digest, held)
+        return held
+
+    def _settled(self, outcome: ReviewOutcome | Failure, digest: bytes, held: Held) -> None:
+        if isinstance(outcome, Failure):
+            outcome = held.lost("the review was lost; ask again")
+        try:
+            self.journal.settled(held.intent, outcome)
+        except RecorderError as error:
+            outcome = held.lost(f"the approval cannot be recorded: {error}")
+        held.settle(outcome)
+        self.context.clock.callLater(APPROVAL_KEPT, self._forget, digest, held)
+
+    def _forget(self, digest: bytes, held: Held) -> None:
+        """Let go of an approval for which nobody came again."""
+        if self._held.get(digest) is held:
+            del self._held[digest]
+
+    async def _wait(self, digest: bytes, held: Held, wait: float) -> None:
+        """Wait for people.
+
+        A client that leaves before its time, and was never told to come again, does not want what
+        it asked for any more.
+        """
+        if wait <= 0:
+            return
+        waiter: Deferred[None] = Deferred()
+        held.waiters.append(waiter)
+        try:
+            await waiter.addTimeout(wait, self.context.clock)
+        except DeferredTimeoutError:
+            held.told = True
+        except CancelledError:
+            held.waiters.remove(waiter)
+            if not held.waiters and not held.told and self._held.get(digest) is held:
+                del self._held[digest]
+                held.pending.withdraw()
+            raise
+        if waiter in held.waiters:
+            held.waiters.remove(waiter)
+
+    async def _approved(self, plan: Plan, held: Held) -> Permission:
+        """Judge once more: policy may have changed while people thought."""
+        verdict = self._judge(plan.operation)
+        match verdict.decision:
+            case Deny():
+                raise self._denied(plan, verdict)
+            case Review(remedies=remedies):
+                given = {remedy.rule for remedy in held.review.remedies}
+                if not {remedy.rule for remedy in remedies} <= given:
+                    text = "the policy asks for more approvals by now"
+                    raise RefusedError(Refusal(kind="denied", text=text))
+            case Allow():
+                pass
+        await self.journal.sync()
+        return Permission(verdict=verdict, intent=held.intent)
+
+    def _come_again(self, held: Held) -> Refusal:
+        held.told = True
+        request = held.pending.request
+        return Refusal(
+            kind="held",
+            text=f"held for approval by {approvers(held.review)}: request {request}; nothing was"
+            " done yet",
+            hint=f"To approve: hoopgw requests approve {request}. Then send the same again.",
+            detail={
+                "code": "approval_required",
+                "request": request,
+                "rules": [remedy.rule for remedy in held.review.remedies],
+            },
+            request=request,
+            retry_after=10,
+        )
+
+
+def _used_up(reason: str) -> Refusal:
+    return Refusal(kind="denied", text=reason, hint=BUDGET_HINT, status=429)
+
+
+def _not_recorded(error: Exception) -> Refusal:
+    return Refusal(
+        kind="unavailable",
+        text=f"not passed on, because it cannot be recorded: {error}",
+        hint="The operators must make room or start the recorder; then try again.",
+    )

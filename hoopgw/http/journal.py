@@ -1,0 +1,249 @@
+"""The records of one session over HTTP, in order and without a gap.
+
+Requests of one session run side by side: each record that follows an intent names it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from hoopgw.events import Access, ContextValue, Principal, Resource
+from hoopgw.grants.held import HeldGrant
+from hoopgw.http.model import Plan
+from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
+from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_records
+from hoopgw.recording.records import (
+    Intent,
+    Record,
+    Result,
+    ReviewSettled,
+    SessionEnded,
+    SessionStarted,
+)
+from hoopgw.recording.verdicts import AskedAs
+from hoopgw.spi import Recorder, ReviewOutcome
+
+BODY_LIMIT: Final = 65_536
+"""Bytes of a request's body that are kept; the digest covers all."""
+OUTPUT_LIMIT: Final = 65_536
+"""Bytes of an answer that are kept, as the client got them."""
+_DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
+
+
+@frozen(kw_only=True)
+class Opening:
+    """What is known of a session when it starts."""
+
+    session: str
+    protocol: str
+    target: str
+    account: str
+    principal: Principal
+    method: str
+    """How the principal proved itself."""
+    address: str
+    agent: str
+
+
+@frozen(kw_only=True)
+class Answered:
+    """How a request that was passed on came out."""
+
+    outcome: str
+    """``200 OK``, or why there was no whole answer."""
+    masked: int = 0
+    sent: int = 0
+    output: bytes = field(default=b"", repr=False)
+    received: int = 0
+    """Bytes of body that were streamed to the target."""
+    received_digest: bytes = b""
+
+
+@define(eq=False)
+class HttpJournal:
+    """Writes one session's records."""
+
+    _recorder: Recorder
+    _opening: Opening
+    _inputs: InputBook
+    """What the worker's sessions were judged by."""
+    _sequence: int = field(default=0, init=False)
+    _ended: bool = field(default=False, init=False)
+
+    def sync(self) -> Deferred[None]:
+        """Fire when what was written survives a power loss."""
+        return self._recorder.sync()
+
+    def started(self) -> None:
+        """Write that the session begins."""
+        opening = self._opening
+        principal = opening.principal
+        self._write(
+            SessionStarted(
+                opening.session,
+                self._sequence,
+                time.time_ns(),
+                opening.protocol,
+                opening.target,
+                opening.account,
+                hop_records(principal),
+                principal.session,
+                opening.method,
+                opening.address,
+                opening.agent,
+                sorted(principal.origin.persons),
+                dict(principal.origin.attributes),
+                principal.proved,
+            )
+        )
+
+    def connected(
+        self,
+        accesses: Sequence[Access],
+        context: Mapping[str, ContextValue],
+        verdict: Verdict,
+    ) -> None:
+        """Write what policy said of the session itself."""
+        self._put_off(self._asked_as(accesses, context, verdict).session_judged(verdict))
+
+    def shown(self, see: str, sights: Mapping[Resource, Sight | Hidden], verdict: Verdict) -> None:
+        """Write how policy shows fields of an answer, asked together with a verdict.
+
+        Args:
+            see: the Cedar action: ``Azure::see``.
+            sights: of each field.
+            verdict: on the request.
+
+        """
+        fields = [Access(action=see, resource=each) for each in sights]
+        self._put_off(self._asked_as(fields, {}, verdict).fields_shown(sights.values(), verdict))
+
+    def intent(
+        self, plan: Plan, verdict: Verdict, decision: Decision, because: Sequence[str]
+    ) -> int:
+        """Write what was decided about a request; return its sequence.
+
+        Args:
+            plan: the request.
+            verdict: what policy said.
+            decision: what was made of it.
+            because: which policies decided.
+
+        Raises:
+            RecorderError: it cannot be kept.
+
+        """
+        operation, now = plan.operation, time.time_ns()
+        asked = self._note(operation.accesses, operation.context, now)
+        granted = self._note_grants(verdict.held, now)
+        word, said = _DECISIONS[type(decision)], _DECISIONS[type(verdict.decision)]
+        kept = plan.kept
+        return self._write(
+            Intent(
+                self._opening.session,
+                self._sequence,
+                now,
+                operation.action,
+                [access.resource.id for access in operation.accesses],
+                operation.text.encode("utf-8", "surrogateescape"),
+                kept[:BODY_LIMIT],
+                operation.digest,
+                word,
+                list(because),
+                verdict.policy,
+                decision.reason if isinstance(decision, Deny) else "",
+                len(kept) if len(kept) > BODY_LIMIT else 0,
+                asked,
+                verdict.now,
+                0,
+                said if asked and said != word else "",
+                granted,
+            )
+        )
+
+    def settled(self, intent: int, outcome: ReviewOutcome) -> None:
+        """Write how a review ended."""
+        self._write(
+            ReviewSettled(
+                self._opening.session,
+                self._sequence,
+                time.time_ns(),
+                intent,
+                outcome.request,
+                outcome.outcome,
+                list(outcome.voters),
+            )
+        )
+
+    def finished(self, intent: int, started: int, answered: Answered) -> None:
+        """Note how a request came out; it is written with the next intent, or soon.
+
+        ``started`` is when it was passed on, in nanoseconds since the epoch.
+        """
+        now = time.time_ns()
+        self._put_off(
+            Result(
+                self._opening.session,
+                self._sequence,
+                now,
+                intent,
+                answered.outcome,
+                0,
+                answered.masked,
+                answered.sent,
+                answered.output,
+                now - started,
+                answered.received,
+                answered.received_digest,
+            )
+        )
+
+    def ended(self, reason: str) -> None:
+        """Write that the session is over."""
+        if not self._ended:
+            self._ended = True
+            self._put_off(
+                SessionEnded(self._opening.session, self._sequence, time.time_ns(), reason)
+            )
+
+    def _asked_as(
+        self, accesses: Sequence[Access], context: Mapping[str, ContextValue], verdict: Verdict
+    ) -> AskedAs:
+        now = time.time_ns()
+        noted = self._note(accesses, context, now), self._note_grants(verdict.held, now)
+        return AskedAs(self._opening.session, self._sequence, now, *noted)
+
+    def _note(
+        self, accesses: Sequence[Access], context: Mapping[str, ContextValue], now: int
+    ) -> bytes:
+        noted = NotedInput.of(accesses, context)
+        if noted is None:
+            return b""
+        if not self._inputs.is_written(noted.id, now):
+            self._put_off(noted.record(self._opening.session, self._sequence, now))
+            self._inputs.wrote(noted.id)
+        return noted.id
+
+    def _note_grants(self, held: Sequence[HeldGrant], now: int) -> bytes:
+        if not held:
+            return b""
+        noted = NotedGrants.of(held)
+        if not self._inputs.is_written(noted.id, now):
+            self._put_off(noted.record(self._opening.session, self._sequence, now))
+            self._inputs.wrote(noted.id)
+        return noted.id
+
+    def _write(self, record: Record) -> int:
+        """Keep the next record; return its sequence. A refused record leaves no gap."""
+        self._recorder.write(record)
+        self._sequence += 1
+        return record.sequence
+
+    def _put_off(self, record: Record) -> None:
+        self._recorder.put_off(record)
+        self._sequence += 1

@@ -1,0 +1,182 @@
+"""What a protocol on HTTPS tells the gateway leg: how requests are read, and answers shown.
+
+`hoopgw.http.gateway` knows who asks, decides, holds, records and carries bytes. A model knows what
+a request means in its target's own terms: which operations it is, what of its answer is secret,
+what a refusal looks like to the client. A model is pure: it has no clock, connection or log, and
+works on values of `hoopgw.http.messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from attrs import field, frozen
+
+from hoopgw.events import Operation, Resource
+from hoopgw.http.messages import RequestHead, Response, ResponseHead
+from hoopgw.policy.decision import Sights
+
+RefusalKind: TypeAlias = Literal[
+    "unauthenticated", "denied", "held", "malformed", "too_large", "unavailable", "withheld"
+]
+STATUSES: Final[Mapping[RefusalKind, int]] = {
+    "unauthenticated": 401,
+    "denied": 403,
+    "held": 403,
+    "malformed": 400,
+    "too_large": 413,
+    "unavailable": 503,
+    "withheld": 502,
+}
+"""What a refusal is to HTTP, where nothing says it better."""
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """Why a request was not passed on, or its answer not shown; for the caller."""
+
+    kind: RefusalKind
+    text: str
+    """One sentence; holds nothing that the caller does not know already."""
+    hint: str = ""
+    """What to do next."""
+    detail: Mapping[str, Any] = field(factory=dict)
+    """For programs: how to ask for what would cure it."""
+    request: str = ""
+    """Id of the review that it waits for, or waited."""
+    status: int = 0
+    """Of HTTP; 0 is the usual one of the kind."""
+    retry_after: int | None = None
+    """Seconds after which asking again may help."""
+
+    @property
+    def code(self) -> int:
+        """Status to answer with."""
+        return self.status or STATUSES[self.kind]
+
+
+class RefusedError(Exception):
+    """A model does not take a request, or does not show an answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+class Transform(Protocol):
+    """Changes a body as it streams. One for each answer."""
+
+    masked: int
+    """Values that were masked so far."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a piece, and return what can be shown by now; a call takes at most some 10 ms.
+
+        Raises:
+            RefusedError: the body cannot be shown; what was shown before is cut short.
+
+        """
+        ...
+
+    def finish(self) -> bytes:
+        """Return what is left, at the body's end; raises as `feed` does."""
+        ...
+
+
+@frozen
+class Shown:
+    """How an answer is shown."""
+
+    head: ResponseHead
+    """For the client: links rewritten, and without what is not the client's."""
+    transform: Transform | None = None
+    """None: the body is passed as it is."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a request is."""
+
+    operation: Operation
+    """Its digest is over all that is sent, so a body that is a part of it was collected."""
+    send: RequestHead
+    """To the target, without credentials, host and framing: the agent and the codec add them."""
+    body: bytes | None = field(default=None, repr=False)
+    """To send instead of the one that came; None: the one that came."""
+    kept: bytes = field(default=b"", repr=False)
+    """What the recording keeps of the body: without secrets."""
+    fields: tuple[Resource, ...] = ()
+    """What of the answer policy is asked about: see `Model.show`."""
+    model: Any = None
+    """The model's own, for `Model.show`."""
+
+
+class Model(Protocol):
+    """Reads the requests to one target. One for each target of a worker."""
+
+    def collects(self, head: RequestHead) -> int:
+        """Return how many bytes of body must be there before a request can be read; 0: none.
+
+        Raises:
+            RefusedError: it cannot be taken, whatever its body is.
+
+        """
+        ...
+
+    def plan(self, head: RequestHead, body: bytes | None, caller: Caller) -> Plan:
+        """Read a request.
+
+        Args:
+            head: as it came.
+            body: the whole of it, where `collects` asked for that or the request is to be held;
+                else None, and it will be streamed.
+            caller: on whose behalf.
+
+        Raises:
+            RefusedError: it cannot be taken.
+
+        """
+        ...
+
+    def show(self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller) -> Shown:
+        """Say how an answer is shown.
+
+        What is masked follows from the request, never from what the answer says of itself.
+
+        Args:
+            plan: of the request.
+            head: of the answer.
+            sights: how policy shows each of ``plan.fields``.
+            caller: on whose behalf.
+
+        Raises:
+            RefusedError: it may not be shown.
+
+        """
+        ...
+
+    def refuse(self, head: RequestHead | None, refusal: Refusal) -> Response:
+        """Say a refusal in the target's own terms; no head: the request was not read."""
+        ...
+
+    def hold(self, plan: Plan, request: str, caller: Caller) -> Response | None:
+        """Return what tells the client at once that an operation waits for people.
+
+        The client then asks again at the place that the answer names. None: the client just waits.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class Caller:
+    """What a model may know of who asks."""
+
+    account: str
+    """On the target."""
+    session: str
+    authority: str
+    """Name and port by which the client reached us, for links: ``arm.gw.example:9443``."""
+    seal: bytes = field(repr=False)
+    """32 bytes, the same for all of a principal's requests to a target: for what the model gives to
+    the client and must know again, as a link to an operation's state."""
