@@ -234,15 +234,23 @@ class Purse(Protocol):
         ...
 
     def room(self, name: str) -> int | None:
-        """Return how much may be used yet, as far as is known; None is no limit."""
+        """Return how much is at hand; None is no limit.
+
+        What is at hand has been charged: a worker that dies has not used more than is counted.
+        """
+        ...
+
+    def more(self, amounts: Mapping[str, int]) -> Deferred[str]:
+        """Have so much of each amount at hand, for an answer that is under way.
+
+        Fires with nothing if it is; otherwise with a text for the caller that says whose budget is
+        used up, and all that this has left is at hand. Fails with `UnavailableError` if that cannot
+        be known now.
+        """
         ...
 
     def used(self, amounts: Mapping[str, int]) -> None:
-        """Count what was used: rows and bytes of an answer."""
-        ...
-
-    def exhausted(self, name: str) -> str:
-        """Say for the caller whose budget of an amount is used up."""
+        """Count what goes to the client now: rows and bytes of an answer."""
         ...
 
     def close(self) -> None:

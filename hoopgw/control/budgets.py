@@ -5,13 +5,14 @@ takes some of what is left in advance, so that not every operation needs a call.
 same delegations share one account in a worker. What was leased and not used goes back when the
 last of them ends; what a worker held that died counts as used.
 
-Rows and bytes are counted when they have gone to the client, so sessions that run at the same time
-can pass a budget by what each had under way, and no more: see `Account.room`.
+Rows and bytes go to a client only when they have been taken from control before, so neither
+sessions that run at the same time nor the death of a worker can pass a budget: see `Account.more`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from attrs import define, field
@@ -29,6 +30,7 @@ log = Logger()
 _PIECES: Final = 20
 """A lease is this part of the smallest budget, or what `_MOST` says."""
 _MOST: Final = {"operations": 200, "rows": 50_000, "bytes": 16 * 2**20, "reviews": 1}
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 Budgeted: TypeAlias = tuple[Node, ...]
 """The delegations of a lineage that have a budget."""
@@ -112,10 +114,17 @@ class Account:
         return Deferred.fromCoroutine(self._fund(names))
 
     def room(self, name: str) -> int | None:
-        """Return how much may be used yet, as far as is known here; None is no limit."""
-        if name not in self._leased:
-            return None
-        return max(0, self._leased[name] + self._beyond.get(name, 0))
+        """Return how much is at hand, charged in the store already; None is no limit."""
+        return max(0, self._leased[name]) if name in self._leased else None
+
+    def more(self, amounts: Mapping[str, int]) -> Deferred[str]:
+        """Have so much at hand, for an answer that is under way.
+
+        Fires with nothing if it is, otherwise with whose budget does not have it: then all that it
+        has is at hand. Fails with `UnavailableError` if control cannot be asked.
+        """
+        wanted = {name: amount for name, amount in amounts.items() if name in self._leased}
+        return Deferred.fromCoroutine(self._have(wanted))
 
     def used(self, amounts: Mapping[str, int]) -> None:
         """Count what was used."""
@@ -134,11 +143,20 @@ class Account:
             self._give_back()
 
     async def _fund(self, names: Sequence[str]) -> str:
+        needed = {name: self._needed(name, names) for name in self._pieces}
         while not self.spend(names):
-            await self._take(names)
-            for name in self._pieces:
-                if (self.room(name) or 0) < self._needed(name, names):
-                    return self.exhausted(name)
+            if short := await self._have(needed):
+                return short
+        return ""
+
+    async def _have(self, wanted: Mapping[str, int]) -> str:
+        """Take until so much is at hand; return whose budget does not have it, if one has not."""
+        while any(self._leased[name] < amount for name, amount in wanted.items()):
+            await self._take(wanted)
+            for name, amount in wanted.items():
+                # Who waited for the same answer may have used what it gave: then again.
+                if self._leased[name] + self._beyond.get(name, 0) < amount:
+                    return self._exhausted(name)
         return ""
 
     def _needed(self, name: str, names: Sequence[str]) -> int:
@@ -149,13 +167,13 @@ class Account:
     def _look(self) -> None:
         """Take more in time, so that nobody has to wait for it."""
         low = any(
-            left < 0 or (left < self._pieces[name] // 4 and self._beyond.get(name, 0) > 0)
+            left < 0 or (left < self._pieces[name] // 2 and self._beyond.get(name, 0) > 0)
             for name, left in self._leased.items()
         )
         if low and not self._waiters and self._control.is_connected:
             self._take().addErrback(_not_taken)
 
-    def _take(self, names: Sequence[str] = ()) -> Deferred[None]:
+    def _take(self, least: Mapping[str, int] = NOTHING) -> Deferred[None]:
         """Ask control for more of what is short; who comes meanwhile waits for the same answer."""
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
@@ -163,7 +181,7 @@ class Account:
             wanted = {
                 name: wanted - self._leased[name]
                 for name, piece in self._pieces.items()
-                if self._leased[name] < (wanted := max(piece, names.count(name)))
+                if self._leased[name] < (wanted := max(piece, least.get(name, 0)))
             }
             answer = self._control.call("budget_take", nodes=self._as_dicts(), wanted=wanted)
             answer.addCallback(self._taken).addBoth(self._answered)
@@ -192,7 +210,7 @@ class Account:
             self._leased = dict.fromkeys(self._leased, 0)
             self._control.tell("budget_return", nodes=self._as_dicts(), amounts=left)
 
-    def exhausted(self, name: str) -> str:
+    def _exhausted(self, name: str) -> str:
         """Say whose budget of an amount is used up."""
         node = next((each for each in self.nodes if each.id == self._short.get(name)), None)
         if node is None or node.budget is None:

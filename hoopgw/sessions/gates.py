@@ -22,6 +22,7 @@ class Hold(enum.Enum):
     PEER_FULL = enum.auto()
     UNDECIDED = enum.auto()
     PIPELINE = enum.auto()
+    UNPAID = enum.auto()
 
 
 class Pausable(Protocol):

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_postgres import wire
-from hoopgw_postgres.flow import Flow, Masker, Running, Step, Work
-from hoopgw_postgres.funding import rows_exceeded
+from hoopgw_postgres.flow import Flow, Masks, Running, Step, Work
+from hoopgw_postgres.metering import Meter
 from hoopgw_postgres.parameters import PINNED, SHOWN_PARAMETERS
-from hoopgw_postgres.statements import Facts
+from hoopgw_postgres.rows import Rows, rows_exceeded, walk_over
 from hoopgw_postgres.withheld import withhold
 
 WHOLE_LIMIT: Final = 16 * 2**20
@@ -28,22 +28,9 @@ _TO_READY: Final = (Step.QUERY, Step.SYNC, Step.RUN)
 """What ends with ReadyForQuery, also after an error."""
 _ROWS: Final = (0x44, 0x64)
 """DataRow and CopyData."""
+_SILENT: Final = b"123CEHITcnst"
+"""What a client does not expect between an error and ReadyForQuery."""
 _HEAD: Final = struct.Struct(">BI").unpack_from
-
-
-class Masks(Protocol):
-    """Says how the answers of one session are masked. Only sessions that need it have one."""
-
-    def for_rows(self, description: bytes, formats: tuple[int, ...] | None) -> Masker | None:
-        """Return what masks the rows of a RowDescription (its body); None if nothing is masked.
-
-        ``formats`` are those of the Bind, or None for those in the description.
-        """
-        ...
-
-    def for_copy(self, facts: Facts) -> Masker | None:
-        """Return what masks the rows of a COPY TO STDOUT."""
-        ...
 
 
 class Answers:
@@ -55,6 +42,7 @@ class Answers:
         masks: None if nothing is masked for this principal here.
         finished: called with each operation whose answer is whole.
         exceeded: called when an operation has shown as many rows as it may.
+        meter: what answers are paid from; None if there is no budget of rows or bytes.
 
     """
 
@@ -65,16 +53,20 @@ class Answers:
         masks: Masks | None,
         finished: Callable[[Running], None],
         exceeded: Callable[[], None],
+        meter: Meter | None = None,
     ) -> None:
         self._flow = flow
         self._send = send
         self._masks = masks
         self._finished = finished
-        self._exceeded = exceeded
+        self._meter = meter
+        self._rows = Rows(send, exceeded, meter)
         self.tail = bytearray()
         """What has come of a message that is not whole yet."""
         self._need = 0  # bytes that the tail must have before it is worth a look
         self._skip = 0  # bytes left of a row that streams through
+        self._drops = False  # whether that row is dropped
+        self._muted = False  # whether the client was told of an error that the target knows not of
         self._injected: list[bytes] = []
         self._mark = 0  # bytes of this chunk that an operation has been credited with
         self.told_fatal = False
@@ -82,7 +74,7 @@ class Answers:
 
     def inject(self, message: bytes) -> None:
         """Send a message of our own, as soon as no other is in its middle."""
-        if self._skip:
+        if self._skip and not self._drops:
             self._injected.append(message)
         else:
             self._send(message)
@@ -94,6 +86,10 @@ class Answers:
             ProtocolViolationError: the target broke the protocol, or cannot be masked.
 
         """
+        meter = self._meter
+        if meter is not None and (meter.waits or not self._rows.go_on()):
+            self._keep(data)
+            return
         if self._skip:
             data = self._skipped(data)
         if self.tail:
@@ -108,6 +104,8 @@ class Answers:
     def _skipped(self, data: memoryview) -> memoryview:
         count = min(self._skip, len(data))
         self._skip -= count
+        if self._drops:
+            return data[count:]
         running = self._running()
         if running is not None:
             running.keep(data[:count])
@@ -128,20 +126,28 @@ class Answers:
                 raise ProtocolViolationError("the target sent an impossible length")
             if kind in _ROWS:
                 running = self._row_owner()
-                if running.plain:
-                    at = self._plain_rows(data, at, running)
+                if self._muted:
+                    running.over = True
+                elif running.plain and (self._meter is None or running.own):
+                    at = walk_over(data, at, running)
                     if at > size:
                         self._skip, at = at - size, size
                     continue
-                if end > size:
+                if end > size and not (self._muted or (self._meter and running.plain)):
                     break
                 if start < at:
                     self._send(data[start:at])
-                at = start = self._special_rows(data, at, running)
+                self._credit(data, at)
+                at = start = self._special_rows(data, at, end, running)
+                if self._meter and self._meter.waits:
+                    break
                 continue
-            if end > size:
+            if end > size or (self._meter and self._unpaid(end)):
                 break
+            muted = self._muted
             instead = _CONTROL.get(kind, Answers._unknown)(self, data, at, end)
+            if muted and kind in _SILENT and not self.told_fatal:
+                instead = b""
             if instead is not None:
                 if start < at:
                     self._send(data[start:at])
@@ -149,7 +155,9 @@ class Answers:
                     self._send(instead)
                 start = end
             at = end
-        if at < size:
+        if self._meter is not None and self._meter.waits:
+            self._keep(data[at:])
+        elif at < size:
             self._keep_tail(data, at)
         self._credit(data, at)
         if start < at:
@@ -164,6 +172,20 @@ class Answers:
         else:
             self._need = 5
 
+    def _keep(self, data: memoryview) -> None:
+        """Keep what came until it is known whether it can be paid for."""
+        self.tail += data
+        self._need = 0
+
+    def _unpaid(self, end: int) -> bool:
+        """Whether it must wait until it is known if what is not a row can be paid for."""
+        meter, pending = self._meter, self._flow.pending
+        assert meter is not None
+        if (pending and pending[0].own) or meter.affords(0, end - self._mark):
+            return False
+        meter.ask(0, end - self._mark)
+        return meter.waits
+
     # Rows
 
     def _row_owner(self) -> Running:
@@ -175,66 +197,23 @@ class Answers:
             raise ProtocolViolationError("rows came without their description")
         return running
 
-    def _plain_rows(self, data: memoryview, at: int, running: Running) -> int:
-        """Walk over rows that pass as they are; may end past the data."""
-        wanted, last, rows = data[at], len(data) - 5, 0
-        while at <= last:
-            kind, length = _HEAD(data, at)
-            if kind != wanted:
-                break
-            if length < 4:
-                raise ProtocolViolationError("the target sent an impossible length")
-            at += 1 + length
-            rows += 1
-        running.rows += rows
-        return at
+    def _special_rows(self, data: memoryview, at: int, end: int, running: Running) -> int:
+        """Mask, count, pay for or drop the whole rows from ``at`` on; return where they end.
 
-    def _special_rows(self, data: memoryview, at: int, running: Running) -> int:
-        """Mask, count or drop the whole rows from ``at`` on; return where they end."""
-        self._credit(data, at)
-        if running.masker is not None and running.room is None:
-            return self._masked_rows(data, at, running, running.masker)
-        first, kind, size, rows = at, data[at], len(data), 0
-        room = running.room
-        stop = at
-        while size - at >= 5 and data[at] == kind:
-            end = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
-            if end > size or end < at + 5:
-                break
-            at = end
-            rows += 1
-            if room is None or rows <= room:
-                stop = at
-        shown = rows if room is None else min(rows, room)
-        if not running.over and stop > first:
-            chunk = data[first:stop]
-            if running.masker is not None:
-                masked, _, values, taken = running.masker.mask_some(chunk)
-                if taken != len(chunk):
-                    raise ProtocolViolationError("the target sent rows that cannot be masked")
-                running.masked += values
-                chunk = memoryview(masked)
-            running.keep(chunk)
-            self._send(chunk)
-        running.rows += shown
-        if shown < rows and not running.over:
-            running.over = True
-            self._exceeded()
-        self._mark = at
-        return at
-
-    def _masked_rows(self, data: memoryview, at: int, running: Running, masker: Masker) -> int:
-        """Mask the whole rows from ``at`` on; return where they end."""
-        masked, rows, values, taken = masker.mask_some(data[at:])
-        if not taken:
-            raise ProtocolViolationError("the target sent rows that cannot be masked")
-        running.rows += rows
-        running.masked += values
-        chunk = memoryview(masked)
-        running.keep(chunk)
-        self._send(chunk)
-        self._mark = at + taken
-        return at + taken
+        ``end`` is that of the first; if it is not whole, it is paid for and streams through.
+        """
+        size = len(data)
+        if end <= size:
+            end = self._rows.take(data, at, running)
+        elif self._rows.begin_long(running, end - at):
+            self._drops, self._skip, end = running.over, end - size, size
+            if not running.over:
+                running.keep(data[at:])
+                self._send(data[at:])
+        else:
+            end = at
+        self._mark = end
+        return end
 
     def _running(self) -> Running | None:
         pending = self._flow.pending
@@ -243,9 +222,7 @@ class Answers:
     def _credit(self, data: memoryview, end: int) -> None:
         """Credit what passes to the operation that it answers."""
         if self._mark < end:
-            running = self._running()
-            if running is not None:
-                running.keep(data[self._mark : end])
+            self._count(data[self._mark : end])
             self._mark = end
 
     def _replace(self, data: memoryview, at: int, end: int, instead: bytes | None) -> None:
@@ -254,10 +231,16 @@ class Answers:
             self._credit(data, end)
             return
         self._credit(data, at)
+        self._count(instead)
+        self._mark = end
+
+    def _count(self, sent: bytes | memoryview) -> None:
+        """Count what is no row for the operation that it answers, and pay for it."""
         running = self._running()
         if running is not None:
-            running.keep(instead)
-        self._mark = end
+            running.keep(sent)
+        if self._meter is not None and not (running is not None and running.own):
+            self._meter.pay(0, len(sent))
 
     # Other messages: each returns None to pass the message, or what to send instead
 
@@ -332,8 +315,9 @@ class Answers:
             raise ProtocolViolationError("the target ran what was refused")
         tag = bytes(data[at + 5 : end - 1]).decode("utf-8", "replace")
         instead = None
-        if running.over:
+        if running.over and not self._muted:
             instead = rows_exceeded(running)
+            self._muted = True  # the target goes on to what comes behind it; the client does not
         else:
             running.outcome = tag or ("SUSPENDED" if data[at] == 0x73 else "EMPTY")
         running.masker = None
@@ -374,8 +358,11 @@ class Answers:
         running = head.running or head.describes
         if running is not None:
             running.masker = None
-            if running.over:
+            if running.over and not self._muted:
                 instead = rows_exceeded(running)
+            elif self._is_too_long(end) and not self.told_fatal and self._meter is not None:
+                instead = running.refusal = self._meter.refusal
+                rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
         if head.silent and not self.told_fatal:
@@ -410,6 +397,9 @@ class Answers:
                     flow.succeeded(running.judged, running.text)
             self._finish(running)
         flow.ready(bytes(data[at + 5 : end]))
+        self._muted = False
+        if self._meter is not None:
+            self._meter.reset()
         return b"" if head.own else None
 
     def _copy_in(self, data: memoryview, at: int, end: int) -> bytes | None:
@@ -438,11 +428,23 @@ class Answers:
         instead = self._withheld(b"N", wire.parse_report(data[at + 5 : end]))
         if self._flow.pending and self._flow.pending[0].silent:
             instead = b""
+        if instead is None and self._is_too_long(end):
+            instead = b""
         self._replace(data, at, end, instead)
         return instead
 
+    def _is_too_long(self, end: int) -> bool:
+        """Whether a message that may hold data cannot be paid for."""
+        meter = self._meter
+        if meter is None or not meter.refusal:
+            return False
+        return not meter.affords(0, end - self._mark)
+
     def _notification(self, data: memoryview, at: int, end: int) -> bytes | None:
         if self._masks is None:
+            if self._is_too_long(end):
+                self._replace(data, at, end, b"")
+                return b""
             return None
         # Another session may put anything into the payload.
         channel = data[at + 9 : end].tobytes().split(b"\0")[0]

@@ -24,7 +24,7 @@ from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import Asked, Flow, Prepared, Running, Step, Work
-from hoopgw_postgres.funding import bound, price
+from hoopgw_postgres.funding import price
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import OUTDATED, Judge, Judged, schemas_of
 from hoopgw_postgres.watch import PATIENCE, Watch
@@ -351,8 +351,6 @@ class Dispatch:
         running = Running(judged, asked.text, intent, self._journal.now(), None)
         if judged.max_rows is not None:
             self._limit(running, asked, judged)
-        if self._purse is not None:
-            bound(running, self._purse)
         work = Work(asked.step, running)
         work.portal = asked.portal
         if self._watch is not None and asked.step is Step.EXECUTE:

@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from hoopgw.spi import Purse
 from hoopgw_postgres.judge import Judged
 from hoopgw_postgres.names import Names
+from hoopgw_postgres.statements import Facts
 
 NAMES_LIMIT: Final = 10_000
 """Prepared statements, or portals, in one session."""
@@ -38,6 +38,21 @@ class Masker(Protocol):
             of the chunk they were.
 
         """
+        ...
+
+
+class Masks(Protocol):
+    """Says how the answers of one session are masked. Only sessions that need it have one."""
+
+    def for_rows(self, description: bytes, formats: tuple[int, ...] | None) -> Masker | None:
+        """Return what masks the rows of a RowDescription (its body); None if nothing is masked.
+
+        ``formats`` are those of the Bind, or None for those in the description.
+        """
+        ...
+
+    def for_copy(self, facts: Facts) -> Masker | None:
+        """Return what masks the rows of a COPY TO STDOUT."""
         ...
 
 
@@ -71,10 +86,10 @@ class Running:
     own = False
     """The gateway asked it for itself: the client sees nothing of it, and nothing is recorded."""
     over = False
-    """Its rows are dropped: it has shown as many as it may."""
+    """Its rows are dropped: it has shown as many as it may, or as are paid for."""
     masker: Masker | None = None
-    purse: Purse | None = None
-    """What its rows are paid from, if there is a budget of rows."""
+    refusal = b""
+    """The error of a budget that ended its rows."""
     looked = False
     """Whether a masker was looked for: the target has said what comes."""
     portal: Portal | None = None
@@ -97,20 +112,16 @@ class Running:
 
     @property
     def room(self) -> int | None:
-        """How many rows it may show yet; None is no limit."""
-        room = None
-        if self.max_rows is not None:
-            shown = 0 if self.portal is None else self.portal.shown
-            room = max(0, self.max_rows - shown - self.rows)
-        if self.purse is not None:
-            paid = max(0, (self.purse.room("rows") or 0) - self.rows)
-            room = paid if room is None else min(room, paid)
-        return room
+        """How many rows policy lets it show yet; None is no limit."""
+        if self.max_rows is None:
+            return None
+        shown = 0 if self.portal is None else self.portal.shown
+        return max(0, self.max_rows - shown - self.rows)
 
     @property
     def plain(self) -> bool:
         """Whether rows pass as they are."""
-        return self.masker is None and self.max_rows is None and self.purse is None
+        return self.masker is None and self.max_rows is None
 
     def keep(self, data: bytes | memoryview) -> None:
         """Count bytes that went to the client, and keep the first of them."""

@@ -113,7 +113,7 @@ def used_up(reason: str) -> bytes:
     )
 
 
-def not_charged(reason: Exception) -> bytes:
+def not_charged(reason: object) -> bytes:
     """Encode the error for what did not run, because nobody knows what the budget has left."""
     return error("57P03", f"not run, because its budget cannot be charged: {reason}")
 

@@ -34,9 +34,9 @@ from hoopgw_postgres.flow import (
     Step,
     Work,
 )
-from hoopgw_postgres.funding import charging
 from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged
+from hoopgw_postgres.metering import Meter
 from hoopgw_postgres.names import Names
 from hoopgw_postgres.watch import Watch
 
@@ -85,8 +85,10 @@ class Session:
         self._masked = watch is not None
         self._on_over = on_over
         self._flow = flow = Flow()
-        self._finished = charging(journal.finished, purse)
-        self._answers = answers = Answers(flow, client.write, masks, self._finished, opened.cancel)
+        self._meter = Meter.of(purse, self._unpaid, self._paid)
+        self._answers = answers = Answers(
+            flow, client.write, masks, journal.finished, opened.cancel, self._meter
+        )
         asking = Asking(reviews, judge.principal, journal.session, answers.inject)
         self._dispatch = Dispatch(
             flow, self._target, judge, journal, asking, self._resume, self.end, watch, purse
@@ -401,6 +403,16 @@ class Session:
             ):
                 self._take_buffer()
 
+    def _unpaid(self) -> None:
+        self._target_gate.hold(Hold.UNPAID)
+
+    def _paid(self) -> None:
+        """Go on with answers that waited to be paid for."""
+        if not self._flow.over:
+            self.from_target(memoryview(b""))
+        if self._meter is not None and not (self._meter.waits or self._flow.over):
+            self._target_gate.release(Hold.UNPAID)
+
     def client_lost(self) -> None:
         """End: nobody is left to answer."""
         self._finish("the client left" if self._leaving else "the client's connection was lost")
@@ -442,7 +454,7 @@ class Session:
             for work in self._flow.pending:
                 if work.running is not None:
                     work.running.outcome = work.running.outcome or "LOST"
-                    self._finished(work.running)  # what went to the client is paid for
+                    self._journal.finished(work.running)
             self._journal.ended(reason)
         except RecorderError as error:
             log.error("the end of a session could not be recorded: {error}", error=error)

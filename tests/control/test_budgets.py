@@ -120,22 +120,62 @@ class BudgetsTests(WorldCase):
         self.carry()
         self.assertEqual(self.store.nodes.spent("node-planner")["operations"], 1)
 
-    def test_rows_and_bytes_after_they_went(self) -> None:
-        """What went beyond is charged; then nothing goes any more."""
-        who = acting(("planner", Budget(rows=100)))
-        purse = self.open(who)
+    def more(self, purse: Account, **amounts: int) -> str:
+        """Have so much at hand, and return what is said."""
+        asked = purse.more(amounts)
+        self.carry()
+        return self.successResultOf(asked)
+
+    def test_rows_and_bytes_before_they_go(self) -> None:
+        """What is at hand is charged already; what is not there cannot be had."""
+        purse = self.open(acting(("planner", Budget(rows=100))))
         self.assertEqual(self.fund(purse), "")
-        self.assertEqual(purse.room("rows"), 100)
+        self.assertEqual(purse.room("rows"), 5)
         self.assertIsNone(purse.room("bytes"))
+        self.assertEqual(self.more(purse, rows=60, bytes=5000), "")
+        self.assertGreaterEqual(purse.room("rows") or 0, 60)
+        self.assertGreaterEqual(self.store.nodes.spent("node-planner")["rows"], 60)
         purse.used({"rows": 60, "bytes": 5000})
         self.carry()
+        said = "the budget of planner is used up: 100 rows, with all that it started"
+        self.assertEqual(self.more(purse, rows=45), said)
         self.assertEqual(purse.room("rows"), 40)
-        self.assertTrue(purse.spend(OPERATIONS))
-        purse.used({"rows": 45, "bytes": 0})
+        purse.used({"rows": 40, "bytes": 0})
         self.carry()
         self.assertFalse(purse.spend(OPERATIONS))
-        self.assertIn("100 rows", self.fund(purse))
+        self.assertEqual(self.fund(purse), said)
         self.assertEqual(self.store.nodes.spent("node-planner")["rows"], 100)
+
+    def test_sessions_of_one_worker_and_of_others_share(self) -> None:
+        """Nobody has what another has at hand, however much they ask for at once."""
+        who = acting(("planner", Budget(bytes=10_000)))
+        purses = [self.open(who), self.open(who), self.open(who, self.there)]
+        used = 0
+        while True:
+            asked = [purse.more({"bytes": 300}) for purse in purses]
+            self.carry()
+            if all(self.successResultOf(each) for each in asked):
+                break
+            for purse in purses:
+                took = min(300, purse.room("bytes") or 0)
+                purse.used({"bytes": took})
+                used += took
+            self.carry()
+        self.assertLessEqual(used, 10_000)
+        self.assertGreater(used, 10_000 - 3 * 500)
+
+    def test_what_a_dead_worker_has_used_is_charged(self) -> None:
+        """At any moment: what went to clients is in the store, and a lease with it."""
+        purse = self.open(acting(("planner", Budget(bytes=100_000))))
+        used = 0
+        for amount in (10, 4000, 1, 60_000, 7000, 5000, 20_000):
+            self.more(purse, bytes=amount)
+            used += amount
+            purse.used({"bytes": amount})  # and now it dies: nothing more is said to control
+            spent = self.store.nodes.spent("node-planner")["bytes"]
+            self.assertGreaterEqual(spent, used)
+            self.assertLessEqual(spent, max(used, 0) + 2 * 5000)
+            self.carry()
 
     def test_reviews_count_only_where_people_are_asked(self) -> None:
         """Who may ask nobody can still do what needs nobody."""
