@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from hoopgw.events import Operation, Principal, Resource
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.records import AnyRecord, Record
+from hoopgw.sessions.purses import Budgets
 
 API: Final = 1
 """Raised by one with each incompatible change of this module."""
@@ -211,59 +212,6 @@ class CallerCertificate:
 
     principal: Principal
     node: str
-
-
-class Purse(Protocol):
-    """What one session may still use, if some hop of its chain was given a budget."""
-
-    def spend(self, names: Sequence[str]) -> bool:
-        """Use one of each amount (`hoopgw.events.AMOUNTS`) at once, if it is at hand.
-
-        An amount that is named several times is used so often.
-
-        False where `fund` must be asked; False, too, if rows or bytes are used up.
-        """
-        ...
-
-    def fund(self, names: Sequence[str]) -> Deferred[str]:
-        """Use one of each amount, after asking for more.
-
-        Fires with nothing, or with a text for the caller that says whose budget is used up. Fails
-        with `UnavailableError` if that cannot be known now.
-        """
-        ...
-
-    def room(self, name: str) -> int | None:
-        """Return how much is at hand; None is no limit.
-
-        What is at hand has been charged: a worker that dies has not used more than is counted.
-        """
-        ...
-
-    def more(self, amounts: Mapping[str, int]) -> Deferred[str]:
-        """Have so much of each amount at hand, for an answer that is under way.
-
-        Fires with nothing if it is; otherwise with a text for the caller that says whose budget is
-        used up, and all that this has left is at hand. Fails with `UnavailableError` if that cannot
-        be known now.
-        """
-        ...
-
-    def used(self, amounts: Mapping[str, int]) -> None:
-        """Count what goes to the client now: rows and bytes of an answer."""
-        ...
-
-    def close(self) -> None:
-        """Take note that the session is over."""
-        ...
-
-
-class Budgets(Protocol):
-    """Where budgets are charged."""
-
-    def open(self, principal: Principal) -> Purse | None:
-        """Return what a new session may use; None, and nothing to do, if there is no budget."""
-        ...
 
 
 @frozen(kw_only=True)

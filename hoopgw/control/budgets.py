@@ -65,7 +65,7 @@ class ControlBudgets:
 
 @define(eq=False)
 class Account:
-    """What one lineage may use here. Implements `hoopgw.spi.Purse`, once for each session."""
+    """What one lineage may use here: the `Purse` of each of its sessions."""
 
     _control: ControlClient
     nodes: Budgeted

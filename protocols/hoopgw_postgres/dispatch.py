@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
 from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Allow, Deny, Review
-from hoopgw.spi import Purse
+from hoopgw.sessions.purses import Purse
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.asking import Asking

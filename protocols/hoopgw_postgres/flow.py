@@ -19,6 +19,8 @@ from hoopgw_postgres.judge import Judged
 from hoopgw_postgres.names import Names
 from hoopgw_postgres.statements import Facts
 
+NAME_LIMIT: Final = 63
+"""Bytes of a statement's or portal's name; the server's hash reads no more."""
 NAMES_LIMIT: Final = 10_000
 """Prepared statements, or portals, in one session."""
 WORK_LIMIT: Final = 20_000

@@ -20,7 +20,8 @@ from hoopgw.events import Principal
 from hoopgw.policy.decision import Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
-from hoopgw.spi import GatewayContext, OpenTarget, Purse
+from hoopgw.sessions.purses import Purse
+from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.admission import ConnectRefusedError, admit

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import HoopgwError
-from hoopgw.spi import Purse
+from hoopgw.sessions.purses import Purse
 from hoopgw_postgres import refusals
 
 log = Logger()

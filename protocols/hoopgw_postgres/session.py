@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
 from hoopgw.sessions.gates import Hold, ReadGate
-from hoopgw.spi import OpenTarget, Purse
+from hoopgw.sessions.purses import Purse
+from hoopgw.spi import OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.answers import Answers
@@ -25,6 +25,7 @@ from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.at_once import AtOnce, at_once_class
 from hoopgw_postgres.dispatch import Dispatch
 from hoopgw_postgres.flow import (
+    NAME_LIMIT,
     NAMES_LIMIT,
     WORK_LIMIT,
     Asked,
@@ -38,14 +39,13 @@ from hoopgw_postgres.journal import Journal
 from hoopgw_postgres.judge import Judge, Judged
 from hoopgw_postgres.metering import Meter
 from hoopgw_postgres.names import Names
+from hoopgw_postgres.target_end import TargetEnd
 from hoopgw_postgres.watch import Watch
 
 log = Logger()
 
 MESSAGE_LIMIT: Final = 16 * 2**20
 """Bytes of one message from the client; longer ones end the session."""
-NAME_LIMIT: Final = 63
-"""Bytes of a statement's or portal's name; the server's hash reads no more."""
 WAITING_LIMIT: Final = 2**20
 """Bytes that are read ahead while an operation is undecided; it shows whether the client lives."""
 
@@ -105,7 +105,7 @@ class Session:
 
     def start(self, first: bytes) -> None:
         """Join the legs. ``first`` is what the client sent already."""
-        self._target.protocol = _TargetEnd(self)
+        self._target.protocol = TargetEnd(self.from_target, self.target_lost)
         self._target.registerProducer(self._client_gate, True)
         self._client.registerProducer(self._target_gate, True)
         self._target.resumeProducing()
@@ -465,19 +465,6 @@ class Session:
             leg.unregisterProducer()
             leg.loseConnection()
         self._on_over(reason)
-
-
-class _TargetEnd:
-    """What the target's transport delivers to."""
-
-    __slots__ = ("_session", "dataReceived")
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.dataReceived = session.from_target
-
-    def connectionLost(self, reason: Failure) -> None:
-        self._session.target_lost()
 
 
 _MESSAGES: Final = {

@@ -14,7 +14,8 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Sight, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
-from hoopgw.spi import OpenTarget, Purse, ReviewOutcome, TargetSettings
+from hoopgw.sessions.purses import Purse
+from hoopgw.spi import OpenTarget, ReviewOutcome, TargetSettings
 from hoopgw_postgres import wire
 from hoopgw_postgres.analysis import Analyser
 from hoopgw_postgres.journal import Journal, Opening
