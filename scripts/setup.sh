@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make what `make demo` or `make test` needs, where it is missing:
 #   scripts/setup.sh demo    .venv with hoopgw and the demonstration's parts; no root, no apt
-#   scripts/setup.sh dev     .venv with everything for tests, and Debian's PostgreSQL 15
+#   scripts/setup.sh dev     .venv with everything for tests, Debian's PostgreSQL 15 and gcc
 # Run again it finds everything in place and takes no time.
 set -eu
 
@@ -67,6 +67,35 @@ make_venv() {
     "$python" -m venv .venv || fail "$python -m venv failed"
 }
 
+# Whether modules in C can be built for this Python: its own compiler, its headers, libc's.
+can_compile() {
+    .venv/bin/python - 2>/dev/null <<'CHECK'
+import os, shlex, subprocess, sys, sysconfig
+compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+headers = sysconfig.get_paths()["include"]
+command = [*compiler, f"-I{headers}", "-x", "c", "-fsyntax-only", "-"]
+sys.exit(subprocess.run(command, input=b"#include <Python.h>\n").returncode)
+CHECK
+}
+
+# Tests of the compiled twins need them built; without a compiler the rest is tested all the same.
+install_compiler() {
+    can_compile && return
+    wanted="gcc libc6-dev"
+    # Debian keeps the headers of its own Python in a package; others bring theirs.
+    wanted="$wanted$(.venv/bin/python -c 'if 1:
+        import sysconfig
+        if sysconfig.get_paths()["include"].startswith("/usr/include/"):
+            print(" python%s-dev" % sysconfig.get_python_version())')"
+    if ! can_install; then
+        say "NO C COMPILER, and no right to install one: compiled twins will not be tested ($wanted)"
+        return 0
+    fi
+    # shellcheck disable=SC2086 # several names
+    (apt_install "the tests compare compiled code with plain Python" $wanted) || true
+    can_compile || say "modules in C cannot be built all the same: they will not be tested"
+}
+
 # The editable install links modules one by one, so it is made again when their list changes.
 fingerprint() {
     {
@@ -75,6 +104,7 @@ fingerprint() {
         find hoopgw protocols plugins -type f ! -name '*.pyc' ! -name '*.so' ! -name '_*.c' \
             ! -name dropin.cache | LC_ALL=C sort
         .venv/bin/python -V
+        if can_compile; then echo compiled; fi
     } | sha256sum | cut -d' ' -f1
 }
 
@@ -116,6 +146,7 @@ install_provider() {
 }
 
 make_venv
+[ "$kind" != dev ] || install_compiler
 install_python
 [ "$kind" != dev ] || { install_servers; install_provider; }
 say "ready"

@@ -14,6 +14,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.support import postgres
 from tests.support.processes import TOP, children_of
+from tests.support.twins import ADVICE, not_built
 
 # Both cores are shared by all tests, so how long one example takes says nothing.
 settings.register_profile(
@@ -58,6 +59,14 @@ def _named(pid: int) -> str:
     except OSError:
         return str(pid)
     return f"{pid} {b' '.join(words)[:200].decode(errors='replace')}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last, and loudly, what was not tested for want of a compiler."""
+    if missing := not_built():
+        terminalreporter.write_sep("=", "compiled twins were NOT tested", red=True, bold=True)
+        terminalreporter.write_line(f"not built: {', '.join(missing)}")
+        terminalreporter.write_line(ADVICE)
 
 
 def pytest_sessionfinish() -> None:
