@@ -177,6 +177,10 @@ class Logins(Protocol):
         """
         ...
 
+    def bearer(self, token: str, target: str) -> Bearer:
+        """Verify a gateway token for a target, as `token` does, and return all that it says."""
+        ...
+
     def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
         """Verify a chain of delegation (`hoopgw.identity.hops.is_chain`) for a target.
 
@@ -204,6 +208,17 @@ class Logins(Protocol):
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up. Fails with `AuthenticationError` if there is none."""
         ...
+
+
+@frozen(kw_only=True)
+class Bearer:
+    """What a token for a target says, where each request shows one."""
+
+    principal: Principal
+    account: str
+    """That the caller asked it for; empty if for none in particular."""
+    expires: float
+    """Seconds since the epoch; until then it may be shown."""
 
 
 @frozen

@@ -23,7 +23,7 @@ from hoopgw.identity.caller_certificates import certificate_node, verify_caller
 from hoopgw.identity.chains import ShownChain, read_chain
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
-from hoopgw.spi import CallerCertificate, SessionPassword
+from hoopgw.spi import Bearer, CallerCertificate, SessionPassword
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
 
@@ -45,11 +45,15 @@ class ControlLogins:
             AuthenticationError: it is not good; the text is for the log.
 
         """
+        return self.bearer(token, target).principal
+
+    def bearer(self, token: str, target: str) -> Bearer:
+        """Verify a gateway token for a target, as `token` does, and return all that it says."""
         verifier = self._current()
-        principal = verifier.verify(token, target_audience(target), self._clock.seconds())
-        if self._control.is_revoked(principal.lineage):
+        held = verifier.verify_held(token, target_audience(target), self._clock.seconds())
+        if self._control.is_revoked(held.principal.lineage):
             raise AuthenticationError("the log-in was revoked")
-        return principal
+        return Bearer(principal=held.principal, account=held.account, expires=held.expires)
 
     def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
         """Verify a chain of delegation for a target, and let control use its proof up.

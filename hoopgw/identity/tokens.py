@@ -67,6 +67,8 @@ class GatewayToken:
     ``jwk``, the key itself, it can be the root of a chain (`hoopgw.identity.chains`)."""
     nest: int | None = None
     """How many hops may follow, if it is the root of a chain; None is as usual."""
+    account: str = ""
+    """Of one target: the account on it that the caller wants, where its protocol names none."""
     tenant: str = ""
     """``tid``, which Azure's clients look for; nobody here believes it."""
 
@@ -154,6 +156,8 @@ class TokenSigner:
             claims["cnf"] = dict(token.confirmation)
         if token.nest is not None:
             claims["nest"] = token.nest
+        if token.account:
+            claims["account"] = token.account
         if token.tenant:
             claims["tid"] = token.tenant
         signed = sign({"typ": _TYPE, "alg": _ALGORITHM, "kid": self.kid}, claims, self._key)
@@ -272,6 +276,7 @@ def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
         id=text(claims, "jti"),
         confirmation=confirmation,
         nest=_nest(claims),
+        account=text(claims, "account") if "account" in claims else "",
     )
 
 

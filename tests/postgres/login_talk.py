@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.passwords import make_password
-from hoopgw.spi import CallerCertificate, GatewayContext, SessionPassword, TargetSettings
+from hoopgw.spi import Bearer, CallerCertificate, GatewayContext, SessionPassword, TargetSettings
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.login import LoggedIn, Login
@@ -109,6 +109,9 @@ class Logins:
         if (token, target) != ("token", "orders"):
             raise AuthenticationError("the token is not good, says the log")
         return ALICE
+
+    def bearer(self, token: str, target: str) -> Bearer:
+        return Bearer(principal=self.token(token, target), account="", expires=ALICE.expires)
 
     def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
         if (der, target, account) != (b"certificate", "orders", "app"):
