@@ -12,8 +12,8 @@ Reference: RFC 9110 (semantics), RFC 9112 (HTTP/1.1).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
@@ -38,6 +38,9 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 """Fields that concern one connection only, and are never forwarded (RFC 9110, section 7.6.1)."""
+
+_LONE: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"chunked"})
+"""Members that mostly come alone."""
 
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -73,19 +76,24 @@ class Headers:
 
     pairs: tuple[Pair, ...] = field(default=(), repr=_names)
     """Values stay out of ``repr``: they hold tokens."""
+    _by_name: dict[bytes, tuple[bytes, ...]] | None = field(default=None, eq=False, repr=False)
+    """Who has read the pairs gives it, if it has it."""
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> Headers:
         """Make them of any pairs."""
         return cls(tuple(pairs))
 
-    @cached_property
-    def by_name(self) -> dict[bytes, tuple[bytes, ...]]:
-        """All values by the name in lower case. Not to be changed."""
-        found: dict[bytes, tuple[bytes, ...]] = {}
-        for name, value in self.pairs:
-            key = name.lower()
-            found[key] = (*found[key], value) if key in found else (value,)
+    @property
+    def by_name(self) -> Mapping[bytes, tuple[bytes, ...]]:
+        """All values by the name in lower case."""
+        found = self._by_name
+        if found is None:
+            found = {}
+            for name, value in self.pairs:
+                key = name.lower()
+                found[key] = (*found[key], value) if key in found else (value,)
+            object.__setattr__(self, "_by_name", found)  # kept, as it follows from the pairs
         return found
 
     def get(self, name: bytes) -> bytes | None:
@@ -104,24 +112,43 @@ class Headers:
         value = self.get(name)
         if value is None:
             return ()
-        return tuple(part for piece in value.lower().split(b",") if (part := piece.strip(b" \t")))
+        value = value.lower()
+        if value in _LONE:
+            return (value,)
+        return tuple(part for piece in value.split(b",") if (part := piece.strip(b" \t")))
 
     def without(self, names: Collection[bytes]) -> Headers:
         """Leave fields out. ``names`` are in lower case."""
-        return Headers(tuple(pair for pair in self.pairs if pair[0].lower() not in names))
+        return self.changed(names)
 
     def replaced(self, name: bytes, value: bytes) -> Headers:
         """Give a field one value, whatever it had before."""
-        return Headers((*self.without((name.lower(),)).pairs, (name, value)))
+        return self.changed((name.lower(),), (name, value))
 
     def added(self, *pairs: Pair) -> Headers:
         """Add fields at the end."""
         return Headers((*self.pairs, *pairs))
 
-    def end_to_end(self) -> Headers:
-        """Leave out what concerns one connection only, also what ``Connection`` names."""
-        named = self.members(b"connection")
-        return self.without(HOP_BY_HOP.union(named) if named else HOP_BY_HOP)
+    def changed(self, without: Collection[bytes], *added: Pair) -> Headers:
+        """Leave fields out, named in lower case, and add others at the end, in one step."""
+        kept = [pair for pair in self.pairs if pair[0].lower() not in without]
+        return Headers((*kept, *added))
+
+    def end_to_end(self, without: AbstractSet[bytes] = frozenset(), *added: Pair) -> Headers:
+        """Leave out what concerns one connection only, also what ``Connection`` names.
+
+        Args:
+            without: fields to leave out besides, in lower case.
+            added: fields to add at the end.
+
+        """
+        drop = HOP_BY_HOP | without if without else HOP_BY_HOP
+        by_name = self.by_name
+        if not added and drop.isdisjoint(by_name):
+            return self
+        if b"connection" in by_name and not HOP_BY_HOP.issuperset(self.members(b"connection")):
+            drop = drop.union(self.members(b"connection"))
+        return self.changed(drop, *added)
 
     def __contains__(self, name: bytes) -> bool:
         return name.lower() in self.by_name
