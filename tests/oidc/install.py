@@ -33,7 +33,7 @@ def install() -> Path:
 
     """
     wanted = (HERE / "package.json").read_bytes()
-    folder = _cache() / f"oidc-provider-{hashlib.sha256(wanted).hexdigest()[:12]}"
+    folder = cache() / f"oidc-provider-{hashlib.sha256(wanted).hexdigest()[:12]}"
     if (folder / "node_modules").is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,8 @@ def install() -> Path:
     return folder
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder for what tests install besides Python packages of ours."""
     given = os.environ.get("HOOPGW_TEST_CACHE")
     if given:
         return Path(given)
