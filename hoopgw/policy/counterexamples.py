@@ -51,6 +51,8 @@ class Counterexample:
     """Why it cannot."""
     place: int = 0
     """The hop that the query is about."""
+    alone: frozenset[str] = frozenset()
+    """Templates that are granted to the root itself, and so without its chain too."""
     outcome: Verdict | Sight | Hidden | None = field(default=None)
 
     def lines(self) -> Iterator[str]:
@@ -73,10 +75,20 @@ class Counterexample:
             yield "context   chain.proved"
         if inquiry.approvals:
             yield f"approved  {', '.join(sorted(inquiry.approvals))}"
-        for link in inquiry.links:
-            yield f"granted   {link.template} to {link.hop[1]}"
+        for template, hops in self._granted().items():
+            yield f"granted   {template} to {' / '.join(hops)}"
         if inquiry.breakglass:
             yield "glass     is broken"
+
+    def _granted(self) -> Mapping[str, list[str]]:
+        """Return each template that is linked, with the hops that it is linked for."""
+        granted: dict[str, list[str]] = {}
+        if self.inquiry is not None:
+            links = {(link.template, link.hop[1]) for link in self.inquiry.links}
+            hops = [hop.id for hop in self.inquiry.chain]
+            for template in sorted({template for template, _ in links}):
+                granted[template] = [hop for hop in hops if (template, hop) in links]
+        return granted
 
 
 def read_model(
@@ -108,7 +120,8 @@ def confirmed(policies: PolicySet, query: Query, found: Counterexample) -> bool:
         return False
     if query.never != "exceeding":
         return True
-    alone = evolve(inquiry, chain=inquiry.chain[:1], breakglass=False)
+    links = tuple(link for link in inquiry.links if link.template in found.alone)
+    alone = evolve(inquiry, chain=inquiry.chain[:1], breakglass=False, links=links)
     return len(inquiry.chain) > 1 and not _breaks(policies, query, alone)
 
 
@@ -171,7 +184,12 @@ class _Reading:
             breakglass=ours["breakglass"],
             links=tuple(evolve(link, target=_target(resource)) for link in links),
         )
-        return Counterexample(inquiry=inquiry, place=min(place, depth))
+        alone = frozenset(
+            template
+            for (template, hop), linked in situation.granted.items()
+            if hop == "alone" and self._is(linked)
+        )
+        return Counterexample(inquiry=inquiry, place=min(place, depth), alone=alone)
 
     def _hop(self, entity: Entity, usual: str, *, is_root: bool) -> Hop:
         kind_name = entity.kinds[self._number(entity.kind)]
@@ -241,7 +259,7 @@ class _Reading:
                 slots=self.offers[template].slots,
             )
             for (template, hop), linked in self.situation.granted.items()
-            if self._is(linked)
+            if hop != "alone" and self._is(linked)
             for each in (chain[:1] if hop == "root" else chain[1:])
         ]
 

@@ -221,9 +221,8 @@ class _Problem:
             else:
                 # A mask cures seeing, an approval everything else.
                 refuses.append(z3.And(found.it, z3.Not(is_see) if rule.mask else is_see))
-        hop = "leaf" if view is self.leaf else "root"
         for rule, tree in self.prover._templates:
-            found = view.holds(tree, self.situation.is_granted(rule.id, hop))
+            found = view.holds(tree, self.situation.is_granted(rule.id, view.name))
             errs.append(found.errs)
             permits.append(found.it)
         return z3.And(z3.Or(permits), z3.Not(z3.Or(refuses)), z3.Not(z3.Or(errs)))
@@ -264,7 +263,7 @@ class _Problem:
         for (template, hop), linked in situation.granted.items():
             offer = offers[template]
             groups = offer.breakglass or offer.requesters
-            if not self.query.grants:
+            if not self.query.grants or (self.query.grants == "root" and hop == "leaf"):
                 yield z3.Not(linked)
             elif groups:
                 members = [situation.root.is_in((GROUP, group)) for group in sorted(groups)]
@@ -272,10 +271,29 @@ class _Problem:
             if offer.breakglass:
                 yield z3.Implies(linked, z3.And(situation.depth == 0, hop == "root"))
                 breaking.append(linked)
+        for rule, _ in self.prover._templates:
+            yield from self._of_one_chain(rule.id)
         for view in self._views():
             breaks = view.context.values.get("breakglass")
             if breaks is not None:
                 yield z3.Implies(breaks, z3.Or(breaking))
+
+    def _of_one_chain(self, template: str) -> Iterable[Bool]:
+        """Yield that a grant links its template for each hop of whom it was given to.
+
+        So what links it below the root links it for the root. What links it for the root was given
+        to the root itself, or to a chain that begins there: then it is linked for the first hop
+        below too, and the root alone does not have it.
+        """
+        situation = self.situation
+        root, leaf = (situation.is_granted(template, hop) for hop in ("root", "leaf"))
+        yield z3.Implies(leaf, root)
+        alone = situation.is_granted(template, "alone") if self.alone is not None else None
+        if alone is not None:
+            yield z3.Implies(alone, root)
+            yield z3.Implies(z3.And(root, z3.Not(alone), situation.place == 1), leaf)
+            if self.query.grants == "root":
+                yield alone == root
 
 
 def parse_rules(rules: Iterable[Rule]) -> list[tuple[Rule, pst.Template]]:

@@ -26,6 +26,10 @@ Who: TypeAlias = Literal["root", "below", "agent", "anyone"]
 wherever it stands, or any hop."""
 
 
+Grants: TypeAlias = bool | Literal["root"]
+"""Whether grants and broken glass count: all, none, or those to the root itself alone."""
+
+
 class _Query(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     never: Never = "allowed"
@@ -33,7 +37,7 @@ class _Query(msgspec.Struct, forbid_unknown_fields=True):
     action: list[str] = []
     on: str | None = None
     when: str | None = None
-    grants: bool = True
+    grants: Grants = True
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,7 +53,7 @@ class Query:
     line: int
     never: Never
     who: Who
-    grants: bool
+    grants: Grants
     """Whether it must not happen through just-in-time grants and broken glass either."""
     condition: pst.Template
     """The requests that it is about, as a permit of Cedar."""

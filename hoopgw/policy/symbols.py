@@ -216,7 +216,8 @@ class Situation:
     place: Any
     """The number of the leaf in the chain."""
     granted: dict[tuple[str, str], Bool]
-    """Template and hop to whether it is linked for it."""
+    """Template and hop to whether it is linked for it: ``root`` and ``leaf`` of the chain, or
+    ``alone``, the root without its chain."""
 
     @classmethod
     def of(cls, declared: Declared) -> Situation:
