@@ -21,7 +21,8 @@ from hoopgw.http.journal import HttpJournal
 from hoopgw.http.model import Plan, Refusal, RefusedError
 from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
 from hoopgw.policy.decision import Allow, Deny, Review, Verdict
-from hoopgw.spi import GatewayContext, PendingReview, Purse, ReviewOutcome
+from hoopgw.sessions.purses import Purse
+from hoopgw.spi import GatewayContext, PendingReview, ReviewOutcome
 
 WAITING_LIMIT: Final = 20
 """Requests of one session that may wait for people at the same time."""
@@ -164,10 +165,7 @@ class Decider:
         purse = self.purse
         if purse is None:
             return
-        for name in ("rows", "bytes"):
-            if purse.room(name) == 0:
-                raise RefusedError(_used_up(purse.exhausted(name)))
-        if purse.spend(names):
+        if purse.spend(names):  # not if rows or bytes are used up
             return
         try:
             used_up = await purse.fund(names)

