@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from attrs import field, frozen
 from attrs.validators import and_, ge, le, matches_re
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IProtocolFactory, IPushProducer, IReactorTime
 
 from hoopgw.events import Operation, Principal, Resource
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
@@ -430,6 +430,22 @@ class Opened:
     """Bytes that came already and belong to the caller."""
     facts: Mapping[str, Any]
     cancel: Callable[[], Awaitable[None]]
+    outbound: Callable[[Any, Any], Outbound] | None = None
+    """Where the agent looks at what goes to the target: called with the link's and the target's
+    transport, and gives what takes the bytes in place of the target's."""
+
+
+class Outbound(Protocol):
+    """Takes what comes from the gateway, and writes to the target what of it shall go there."""
+
+    def received(self, data: bytes | memoryview) -> None:
+        """Take bytes; they are valid during the call."""
+        ...
+
+    @property
+    def gate(self) -> IPushProducer:
+        """What the target's transport pauses, in place of the link's."""
+        ...
 
 
 @frozen(kw_only=True)

@@ -62,11 +62,14 @@ class AgentSession:
         )
         self.last_until(self.ticket.session_end)
         target: DataTransport = self.opened.transport
-        self._pump = Pump(self.link, target, self._ended)
+        outbound = None
+        if self.opened.outbound is not None:
+            outbound = self.opened.outbound(self.link, target)
+        self._pump = Pump(self.link, target, self._ended, outbound)
         if self.opened.rest:
             self.link.write(self.opened.rest)
         if rest:
-            target.write(rest)
+            (target.write if outbound is None else outbound.received)(rest)
         self._pump.start()
 
     def last_until(self, end: float) -> None:

@@ -27,11 +27,11 @@ from twisted.internet.error import ConnectError
 from twisted.logger import Logger
 
 from hoopgw.errors import ConfigError, LinkError, UnavailableError
+from hoopgw.link.target_tls import MODES, Contexts, Mode
 from hoopgw.spi import AgentContext, AgentTarget, Opened
 from hoopgw.transport import Address, DataTransport, connect
 from hoopgw_postgres.target_connection import CancelTalk, Talk, TargetConnection
 from hoopgw_postgres.target_login import Auth, LoginPlan, TargetLogin
-from hoopgw_postgres.target_tls import MODES, Contexts, Mode
 
 log = Logger()
 

@@ -15,9 +15,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError
+from hoopgw.link.target_tls import Mode
 from hoopgw.transport import DataTransport
 from hoopgw_postgres.target_login import Tls
-from hoopgw_postgres.target_tls import Mode, end_point
+from hoopgw_postgres.target_tls import end_point
 from hoopgw_postgres.wire import CANCEL_REQUEST, SSL_REQUEST
 
 log = Logger()
