@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
-from hoopgw.identity.tokens import CHAIN_LIMIT
+from hoopgw.identity.tokens import CHAIN_LIMIT, GatewayToken
 from hoopgw.reviews.docket import Docket
 from hoopgw.store.rows import NodeRow, Store
 
@@ -123,11 +123,28 @@ class Delegations:
         if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
             raise UnavailableError("too much was revoked already; end what this descends from")
         expires = self._now() + REVOKED_FOR
-        self._store.revoke(node, expires)
-        self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
+        self._revoke(node, expires, reason)
         withdrawn = self._docket.withdraw_lineage(node, reason)
         log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
         return expires
+
+    def end_token(self, token: GatewayToken) -> None:
+        """End one token alone: it opens nothing more. What it stands for goes on.
+
+        Raises:
+            UnavailableError: it cannot be kept.
+
+        """
+        self._revoke(token.node, token.expires, "the token was revoked")
+        log.info("{node} was revoked, of {path}", node=token.node, path=token.principal.path)
+
+    def is_ended_token(self, token: GatewayToken) -> bool:
+        """Whether a token, or its principal, was ended before its time."""
+        return self._store.is_revoked([token.node]) or self.is_ended(token.principal)
+
+    def _revoke(self, node: str, expires: float, reason: str) -> None:
+        self._store.revoke(node, expires)
+        self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
 
     def _is_unknown(self, node: str) -> bool:
         return (

@@ -51,8 +51,8 @@ class ControlLogins:
         """Verify a gateway token for a target, as `token` does, and return all that it says."""
         verifier = self._current()
         held = verifier.verify_held(token, target_audience(target), self._clock.seconds())
-        if self._control.is_revoked(held.principal.lineage):
-            raise AuthenticationError("the log-in was revoked")
+        if self._control.is_revoked((held.node, *held.principal.lineage)):
+            raise AuthenticationError("the log-in or the token was revoked")
         return Bearer(principal=held.principal, account=held.account, expires=held.expires)
 
     def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:

@@ -242,6 +242,8 @@ def _exchange(parts: SiteParts) -> Exchange:
             is_target=is_target,
             is_revoked=parts.delegations.is_ended,
             revoke=parts.delegations.revoke,
+            end_token=parts.delegations.end_token,
+            is_ended_token=parts.delegations.is_ended_token,
             now=parts.now,
             keep=parts.delegations.keep,
             regrouped=Regrouping(parts.store, parts.fleet, parts.delegations, parts.now).regrouped,

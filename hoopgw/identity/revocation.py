@@ -1,9 +1,12 @@
 """Revocation at the token endpoint's side (RFC 7009): a token goes, and all that it stands for.
 
-A token is one face of a delegation or a log-in: whoever revokes it ends that, with the sessions,
-passwords, requests and delegations below it. It may be done by who holds the token's key (or the
-token, if it is bound to none), by whoever it descends from, and by administrators. A token that is
-not good any more is no error: it is revoked already.
+A token for the gateway is one face of a delegation or a log-in: whoever revokes it ends that, with
+the sessions, passwords, requests and delegations below it. It may be done by who holds the token's
+key (or the token, if it is bound to none), by whoever it descends from, and by administrators.
+
+A token for a target goes into password fields, and is seen by more than its holder. Who has only
+that ends only that: it opens nothing more. A token that is not good any more is no error: it is
+revoked already.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from hoopgw.identity.jose import parse
 from hoopgw.identity.logins import Logins, is_refresh_token
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.token_parts import TokenParts
-from hoopgw.identity.tokens import GATEWAY
+from hoopgw.identity.tokens import GATEWAY, GatewayToken
 
 REASON: Final = "it was revoked"
 NOT_PROVED: Final = "prove the token's key, or show a token of an ancestor"
@@ -57,9 +60,22 @@ class Revocation:
             self._login(token, revoker)
             return
         try:
-            principal, key = self._whose(token)
+            if is_chain(token):
+                self._end(*self._chain(token), revoker)
+            else:
+                self._token(read_any(self.parts, token), revoker)
         except AuthenticationError:
             return
+
+    def _token(self, read: GatewayToken, revoker: Revoker) -> None:
+        if read.audience == GATEWAY or _is_ancestor(revoker, read.principal):
+            self._end(read.principal, read.thumbprint, revoker)
+        elif self._holds(read.thumbprint, revoker):
+            self.parts.end_token(read)
+        else:
+            raise ExchangeError("access_denied", NOT_PROVED)
+
+    def _end(self, principal: Principal, key: str | None, revoker: Revoker) -> None:
         if not (_is_ancestor(revoker, principal) or self._holds(key, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
         self.parts.revoke(principal.lineage[-1], REASON)
@@ -72,11 +88,8 @@ class Revocation:
             raise ExchangeError("access_denied", NOT_PROVED)
         self.parts.revoke(row.id, REASON)
 
-    def _whose(self, token: str) -> tuple[Principal, str | None]:
-        """Return whom a token stands for, and the key that it is bound to."""
-        if not is_chain(token):
-            read = read_any(self.parts, token)
-            return read.principal, read.thumbprint
+    def _chain(self, token: str) -> tuple[Principal, str]:
+        """Return whom a chain stands for, and its last key."""
         chain = _without_pop(token)
         # Authentic it must be; who holds the last key is asked of the revoker.
         last = parse(chain.rpartition(SEPARATOR)[2]).claims.get("cnf")

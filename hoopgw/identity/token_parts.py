@@ -10,7 +10,7 @@ from attrs import field, frozen
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.identity.issuers import Issuers
-from hoopgw.identity.tokens import TokenSigner, TokenVerifier
+from hoopgw.identity.tokens import GatewayToken, TokenSigner, TokenVerifier
 from hoopgw.spi import SessionPassword
 from hoopgw.store.rows import LoginStore
 
@@ -90,6 +90,10 @@ class TokenParts:
     """Says whether a principal's log-in, or a delegation of it, was ended before its time."""
     revoke: Callable[[str, str], object]
     """Ends a log-in or delegation with all below it, given its id and why."""
+    end_token: Callable[[GatewayToken], object]
+    """Ends one token alone, for the rest of its time."""
+    is_ended_token: Callable[[GatewayToken], bool]
+    """Says whether that was done, or its principal is revoked."""
     now: Callable[[], float]
     keep: Callable[[Principal], None] = lambda _principal: None
     """Writes the delegations of a chain down, for lists and for who may end them."""

@@ -42,6 +42,7 @@ CHAIN_LIMIT: Final = 6
 NEST: Final = 3
 """Hops that may follow a log-in that does not say otherwise."""
 _TYPE: Final = "at+jwt"
+_TOKEN: Final = "token:"  # noqa: S105  # a prefix
 _ALGORITHM: Final = "EdDSA"
 _KINDS: Final = typing.get_args(HopKind)
 
@@ -76,6 +77,11 @@ class GatewayToken:
     def thumbprint(self) -> str | None:
         """The SHA-256 thumbprint (RFC 7638) of the holder's key, if the token is bound."""
         return None if self.confirmation is None else str(self.confirmation.get("jkt"))
+
+    @property
+    def node(self) -> str:
+        """What the token is called among what can be revoked."""
+        return f"{_TOKEN}{self.id}"
 
     @property
     def hops_left(self) -> int:

@@ -12,7 +12,12 @@ from hoopgw.control.live import OUTAGE_GRACE
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.passwords import make_password
-from hoopgw.identity.tokens import GatewayToken, TokenSigner, target_audience
+from hoopgw.identity.tokens import (
+    GatewayToken,
+    TokenSigner,
+    TokenVerifier,
+    target_audience,
+)
 from hoopgw.ipc import CALL_TIMEOUT, Body
 from hoopgw.store.rows import PasswordRow
 from tests.control.world import URL, WorldCase
@@ -106,6 +111,16 @@ class LoginTests(WorldCase):
         worker, token = self.worker(), self.token(self.signer, "orders")
         worker.client.revoke(ALICE.session, 5000.0)
         self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+
+    def test_a_token_that_was_ended_is_not_good(self) -> None:
+        """Others of the same log-in are."""
+        worker, token = self.worker(), self.token(self.signer, "orders")
+        other = self.token(self.signer, "orders")
+        read = TokenVerifier(self.signer.jwks, URL).read(token, target_audience("orders"), 1000.0)
+        self.board.delegations.end_token(read)
+        self.carry()
+        self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
+        self.assertEqual(worker.logins.token(other, "orders").root, ALICE.root)
 
     def test_no_token_is_good_before_the_keys_are_known(self) -> None:
         self.kill()

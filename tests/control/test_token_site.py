@@ -121,8 +121,39 @@ class RevokeTests(TokenSiteCase):
 
     async def test_a_token_that_is_bound_to_nothing(self) -> None:
         """Who has it may do everything with it, so also end it."""
+        self.assertEqual(await self.revoked(self.token(MIGRATOR)), ["node-migrator"])
+
+    async def test_a_token_for_a_target(self) -> None:
+        """Others see it, as a password: it ends itself and nothing else, whoever's it is."""
+        orders, told = target_audience("orders"), list[Any]()
+        peer = await self.peer(cut=keeping(told))
+        await peer.call("hello", worker="w1")
+        for who in (ALICE, MIGRATOR):
+            token, other = self.token(who, orders), self.token(who, orders)
+            for _ in range(2):
+                self.assertEqual(await self.revoked(token), [])
+                self.assertEqual(await self.revoked(token, key=self.key), [])
+            active = [(await self.asked(each)).body["active"] for each in (token, other)]
+            self.assertEqual(active, [False, True])
+        await peer.call("ping")
+        ended = {str(body["node"]) for body in told}
+        self.assertEqual(len(ended), 2)
+        self.assertTrue(all(node.startswith("token:") for node in ended))
+        self.assertEqual(ended, self.store.revoked().keys())
+        self.assertLess(max(self.store.revoked().values()), time.time() + 61)
+
+    async def test_a_token_for_a_target_by_an_ancestor(self) -> None:
+        """Who could end what it stands for anyway ends that with it."""
         token = self.token(MIGRATOR, target_audience("orders"))
-        self.assertEqual(await self.revoked(token), ["node-migrator"])
+        parent = self.bound(PLANNER, self.key)
+        self.assertEqual(await self.revoked(token, key=self.key, caller=parent), ["node-migrator"])
+
+    async def asked(self, token: str) -> Reply:
+        """Ask what a token says, as the agent of its target."""
+        given = make_assertion("local", self.agent, self.url + INTROSPECT, time.time())
+        return await self.post(
+            INTROSPECT, token, client_assertion=given, client_assertion_type=ASSERTION_TYPE
+        )
 
     async def test_by_an_ancestor(self) -> None:
         """Not by its child, nor by somebody else's chain; by administrators."""

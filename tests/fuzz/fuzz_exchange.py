@@ -111,6 +111,8 @@ def _exchange() -> tuple[Exchange, Passwords]:
         is_target=lambda target, _account: target == "orders",
         is_revoked=lambda _principal: False,
         revoke=lambda _node, _why: None,
+        end_token=lambda _token: None,
+        is_ended_token=lambda _token: False,
         now=lambda: NOW,
     )
     return Exchange(parts), passwords

@@ -68,6 +68,8 @@ class ExchangeTestCase(SynchronousTestCase):
                 ),
                 is_revoked=self.revoked,
                 revoke=self.revoked.end,
+                end_token=lambda token: self.revoked.end(token.node, "a token"),
+                is_ended_token=lambda token: token.node in self.revoked.sessions,
                 now=lambda: self.now,
                 lifetimes=Lifetimes(token=3600.0, login=3600.0, groups=7200.0),
             )

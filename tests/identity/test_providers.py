@@ -106,6 +106,8 @@ class ProviderTestCase(TestCase):
                 logins=KeptLogins(),
                 is_revoked=lambda _principal: False,
                 revoke=lambda _node, _why: None,
+                end_token=lambda _token: None,
+                is_ended_token=lambda _token: False,
                 now=time.time,
             )
         )
