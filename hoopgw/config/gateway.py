@@ -14,6 +14,7 @@ from attrs.validators import and_, ge, le
 
 from hoopgw.identity.settings import IssuerSettings
 from hoopgw.spi import TargetSettings
+from hoopgw.store.rows import LOGIN_LIMIT
 from hoopgw.transport import Address
 
 DAY: Final = 86_400.0
@@ -103,10 +104,12 @@ class IdentitySettings:
 
     token_lifetime: float = field(default=900.0, validator=and_(ge(60.0), le(DAY)))
     """Seconds that a gateway token may be shown; it is refreshed as long as the log-in lasts."""
-    login_lifetime: float = field(default=8 * 3600.0, validator=and_(ge(60.0), le(7 * DAY)))
+    login_lifetime: float = field(default=8 * 3600.0, validator=and_(ge(60.0), le(LOGIN_LIMIT)))
     """Seconds that a log-in lasts at most, and with it what it opened."""
     groups_lifetime: float = field(default=3600.0, validator=and_(ge(60.0), le(7 * DAY)))
     """Seconds after which what an issuer said of groups is too old to be relied on."""
+    chain_certificate_lifetime: float = field(default=900.0, validator=and_(ge(60.0), le(3600.0)))
+    """Seconds that a certificate may be shown which something delegated has asked for."""
     issuers: tuple[IssuerSettings, ...] = ()
 
 

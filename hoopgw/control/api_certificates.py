@@ -74,6 +74,8 @@ class CertificateRoutes:
     """The targets that are configured, by name."""
     _issuer: str
     _now: Callable[[], float]
+    _chain_lifetime: float
+    """Seconds that a certificate of something delegated lasts, at most."""
 
     def routes(self) -> list[Route]:
         """Return the routes below ``/v1``."""
@@ -108,7 +110,7 @@ class CertificateRoutes:
         now, body = self._now(), call.body
         certified = self._certified(body, caller, _optional(body, "account"))
         key = requested_key(_text(body, "csr"))
-        lifetime = _lifetime(body, caller, now)
+        lifetime = self._lifetime(body, caller, now)
         certificate = issue_caller(self._keys.callers, certified, key, now, lifetime)
         end = certificate.not_valid_after_utc.timestamp()
         self._keep("x509", certificate.serial_number, caller.principal, end)
@@ -125,7 +127,7 @@ class CertificateRoutes:
         now, body = self._now(), call.body
         certified = self._certified(body, caller, "")
         permissions = frozenset(_texts(body, "permissions", 16)) if "permissions" in body else ()
-        lifetime = _lifetime(body, caller, now)
+        lifetime = self._lifetime(body, caller, now)
         signer = self._keys.ssh_users.private_key
         assert isinstance(signer, Ed25519PrivateKey)  # the book holds no other
         text, serial = issue_user(
@@ -146,6 +148,20 @@ class CertificateRoutes:
             "session_expires": certified.principal.expires,
             "targets": sorted(certified.targets),
         }
+
+    def _lifetime(self, body: Mapping[str, Any], caller: Caller, now: float) -> float:
+        """Return how long a certificate lasts: no longer than the token that it is given for.
+
+        A token of a log-in lasts minutes. What was delegated may be good for as long as the log-in:
+        its certificate ends with the first part of the chain, and never much later than a token.
+        """
+        longest = min(LIFETIME.total_seconds(), caller.token_expires - now)
+        if caller.principal.nodes:
+            longest = min(longest, self._chain_lifetime)
+        given = body.get("lifetime", longest)
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 10**6:
+            raise ApiError(400, "invalid_request", "lifetime: expected seconds")
+        return min(float(given), longest)
 
     def _certified(self, body: Mapping[str, Any], caller: Caller, account: str) -> Certified:
         targets = _texts(body, "targets", TARGETS_LIMIT)
@@ -191,7 +207,8 @@ class CertificateRoutes:
             raise ApiError(403, "refused", "only administrators revoke certificates of others")
         if row is None:
             raise ApiError(404, "not_found", "no such certificate is good now")
-        self._delegations.revoke(certificate_node(row.serial), REVOKED)
+        by = None if caller.is_admin else caller.principal
+        self._delegations.revoke(certificate_node(row.serial), REVOKED, by)
         return {"serial": call.path[0], "revoked": True}
 
     def _found(self, text: str) -> CertificateRow | None:
@@ -238,15 +255,6 @@ def _ssh_key(text: str) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise AuthenticationError("ssh_key must be Ed25519")
     return key
-
-
-def _lifetime(body: Mapping[str, Any], caller: Caller, now: float) -> float:
-    """Return how long a certificate lasts: no longer than the token that it is given for."""
-    longest = min(LIFETIME.total_seconds(), caller.token_expires - now)
-    given = body.get("lifetime", longest)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 10**6:
-        raise ApiError(400, "invalid_request", "lifetime: expected seconds")
-    return min(float(given), longest)
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

@@ -69,7 +69,8 @@ class NodeRoutes:
         name = "a delegation" if row is None else f"the delegation to {row.name}"
         said = text(call.body, "reason", "")[:_REASON_LIMIT]
         reason = f"{name} was revoked by {caller.principal.trail}" + (f": {said}" if said else "")
-        self._delegations.revoke(node, reason)
+        by = None if caller.is_admin else caller.principal
+        self._delegations.revoke(node, reason, by)
         return {"node": node, "revoked": True}
 
     def _knows(

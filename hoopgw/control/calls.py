@@ -14,7 +14,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from hoopgw.control.attendance import GONE, Attendance
-from hoopgw.control.delegations import REVOKED_FOR, Delegations
+from hoopgw.control.delegations import Delegations
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.granting import Granting
 from hoopgw.errors import AuthenticationError, UnavailableError
@@ -25,7 +25,7 @@ from hoopgw.ipc import Body, Handler, Peer
 from hoopgw.reviews.docket import Ask, Docket
 from hoopgw.reviews.rules import groups_asked
 from hoopgw.store.coding import context_from_dict, remedies_from_list
-from hoopgw.store.rows import Request, SessionHead, Store, Vote
+from hoopgw.store.rows import LINEAGE_KEPT, Request, SessionHead, Store, Vote
 from hoopgw.wire_values import node_from_dict, principal_from_dict, principal_to_dict
 
 log = Logger()
@@ -198,7 +198,7 @@ class WorkerCalls:
 
     def _budget_take(self, body: Body) -> Body:
         nodes, wanted = _budgeted(body["nodes"]), _amounts(body["wanted"])
-        taken = self._store.nodes.take(nodes, wanted, self._now() + REVOKED_FOR)
+        taken = self._store.nodes.take(nodes, wanted, self._now() + LINEAGE_KEPT)
         return {"given": dict(taken.given), "left": dict(taken.left), "short": dict(taken.short)}
 
     def _budget_return(self, body: Body) -> Body:

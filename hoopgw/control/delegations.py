@@ -12,21 +12,20 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import Logger
 
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.caller_certificates import CERTIFICATE, LIFETIME
+from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.tokens import CHAIN_LIMIT, GatewayToken
 from hoopgw.reviews.docket import Docket
-from hoopgw.store.rows import NodeRow, Store
+from hoopgw.store.rows import LINEAGE_KEPT, NodeRow, Store
 
 log = Logger()
 
-REVOKED_FOR: Final = 86_400.0 * 8
-"""Seconds that what was ended is remembered: longer than any log-in lasts, see
-``identity.login_lifetime``."""
 NODES_LIMIT: Final = 5_000
 """Delegations of one root that are kept at one time."""
 BRANCH_LIMIT: Final = 1_000
@@ -35,10 +34,25 @@ its siblings need."""
 UNKNOWN_LIMIT: Final = 100_000
 """Revocations beyond which nothing is revoked that control has not heard of: every worker keeps
 them all, so a child must not make them up without end."""
+REVOKED_BURST: Final = 5_000.0
+REVOKED_PER_SECOND: Final = 1 / 30
+"""What one root may revoke below its log-ins, and once more all that descends from it: each worker
+keeps what was revoked, and gets it in one message, so nobody may fill that by making and ending."""
+_LATE: Final = 3_600.0
+"""Seconds after the end of a log-in, or of a certificate, for which its revocation is kept."""
 _MADE_UP: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 """What ids of log-ins and of delegations look like."""
 USED_FOR: Final = 300.0
 """Seconds that a proof may be good at most: what control lets itself be told to remember."""
+
+
+def _share(principal: Principal) -> str:
+    """Name the share of revocations that somebody has; a child must not use up its root's."""
+    return f"below {principal.root.id}" if principal.nodes else principal.root.id
+
+
+class TooManyError(UnavailableError):
+    """More was revoked than anybody needs."""
 
 
 @define(eq=False)
@@ -49,6 +63,9 @@ class Delegations:
     _docket: Docket
     _fleet: Fleet
     _now: Callable[[], float]
+    _rate: RateLimit = field(
+        factory=lambda: RateLimit(REVOKED_BURST, REVOKED_PER_SECOND), init=False, repr=False
+    )
 
     def admit(
         self,
@@ -108,21 +125,26 @@ class Delegations:
             )
         self._store.nodes.keep(fresh)
 
-    def revoke(self, node: str, reason: str) -> float:
+    def revoke(self, node: str, reason: str, by: Principal | None = None) -> float:
         """End a log-in or a delegation with all below it; return until when it is remembered.
 
         Args:
-            node: one of `Principal.lineage`.
+            node: one of `Principal.lineage`, or a certificate's.
             reason: shown to those whose sessions and requests end.
+            by: who ends it, if it is something below a log-in and they are no administrator.
 
         Raises:
-            UnavailableError: control has not heard of it, and there are too many revocations
-                already; what it descends from can be ended all the same.
+            TooManyError: the share is used up, or control has not heard of it, and there
+                are too many revocations already; what it descends from can be ended all the same.
+            UnavailableError: it cannot be kept.
 
         """
-        if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
-            raise UnavailableError("too much was revoked already; end what this descends from")
-        expires = self._now() + REVOKED_FOR
+        if by is not None and not self._store.is_revoked([node]):
+            if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
+                raise TooManyError("too much was revoked already; end what this descends from")
+            if not self._rate.charge(_share(by), 1.0, self._now()):
+                raise TooManyError("you have revoked too much; end what this descends from")
+        expires = self._until(node)
         self._revoke(node, expires, reason)
         withdrawn = self._docket.withdraw_lineage(node, reason)
         log.info("{node} was revoked, {count} requests with it", node=node, count=withdrawn)
@@ -145,6 +167,19 @@ class Delegations:
     def _revoke(self, node: str, expires: float, reason: str) -> None:
         self._store.revoke(node, expires)
         self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
+
+    def _until(self, node: str) -> float:
+        """Return until when it must be kept that something was ended: some time after its end.
+
+        A delegation is minted anew under the same id as long as its log-in lasts.
+        """
+        now = self._now()
+        if node.startswith(CERTIFICATE):
+            return now + LIFETIME.total_seconds() + _LATE
+        row = self._store.nodes.find(node)
+        login = self._store.logins.find(node if row is None else row.login)
+        latest = now + LINEAGE_KEPT
+        return latest if login is None else min(latest, login.expires + _LATE)
 
     def _is_unknown(self, node: str) -> bool:
         return (

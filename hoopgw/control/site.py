@@ -211,6 +211,7 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
                 targets,
                 parts.signer.issuer,
                 parts.now,
+                config.identity.chain_certificate_lifetime,
             ).routes(),
         ],
         _explain,

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 
 from hoopgw.control.callers import Caller, Callers
+from hoopgw.control.delegations import TooManyError
 from hoopgw.control.web import ApiError, Call
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.identity.endpoint import INTROSPECT_PATH, REVOKE_PATH
@@ -92,6 +93,8 @@ class TokenCalls:
         revoker = Revoker(proved=call.proved, principal=principal, is_admin=is_admin)
         try:
             Revocation(self.parts).revoke(token, revoker)
+        except TooManyError as error:
+            raise ExchangeError("slow_down", str(error)) from error
         except UnavailableError as error:
             raise ExchangeError("temporarily_unavailable", _UNREACHABLE) from error
         return {}

@@ -29,7 +29,7 @@ from hoopgw.policy.decision import Remedy
 from hoopgw.policy.offers import Offer
 from hoopgw.reviews.docket import WAITING_LIMIT, Ask, Docket, words
 from hoopgw.store.grant_rows import GrantRow, GrantState
-from hoopgw.store.rows import Request, Store, Vote
+from hoopgw.store.rows import LINEAGE_KEPT, Request, Store, Vote
 
 log = Logger()
 
@@ -209,7 +209,7 @@ class Ledger:
         nodes = [node for node in principal.nodes if node.budget is not None]
         if not any(node.budget is not None and node.budget.reviews is not None for node in nodes):
             return
-        taken = self._store.nodes.take(nodes, {"reviews": 1}, principal.expires)
+        taken = self._store.nodes.take(nodes, {"reviews": 1}, self._now() + LINEAGE_KEPT)
         if taken.given.get("reviews", 0) < 1:
             raise GrantRefusedError("the chain may not put any more requests before people")
 

@@ -41,7 +41,8 @@ LIFETIME: Final = timedelta(hours=1)
 """How long a certificate may be shown, at most."""
 _NAME_LIMIT: Final = 64
 """Characters of a common name (RFC 5280, ub-common-name)."""
-_SERIAL: Final = "cert:"
+CERTIFICATE: Final = "cert:"
+"""Begins what a certificate is called among what can be revoked."""
 _OCTETS: Final = 0x04
 
 
@@ -70,7 +71,7 @@ def lineage_of(principal: Principal, serial: int) -> Sequence[str]:
 
 def certificate_node(serial: int) -> str:
     """Return what a certificate is called among what can be revoked."""
-    return f"{_SERIAL}{serial:x}"
+    return f"{CERTIFICATE}{serial:x}"
 
 
 def make_ca(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:

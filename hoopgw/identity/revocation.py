@@ -78,7 +78,9 @@ class Revocation:
     def _end(self, principal: Principal, key: str | None, revoker: Revoker) -> None:
         if not (_is_ancestor(revoker, principal) or self._holds(key, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
-        self.parts.revoke(principal.lineage[-1], REASON)
+        limited = principal.nodes and not revoker.is_admin
+        by = (revoker.principal or principal) if limited else None
+        self.parts.revoke(principal.lineage[-1], REASON, by)
 
     def _login(self, token: str, revoker: Revoker) -> None:
         row = Logins(self.parts).login_of(token)

@@ -31,6 +31,24 @@ class UsedTokens(typing.Protocol):
         ...
 
 
+class Revoke(typing.Protocol):
+    """Ends a log-in or a delegation with all below it."""
+
+    def __call__(self, node: str, reason: str, by: Principal | None = None, /) -> object:
+        """End it.
+
+        Args:
+            node: the id.
+            reason: why.
+            by: who does, if how much they do is to be limited.
+
+        Raises:
+            UnavailableError: it cannot be kept, or is too much.
+
+        """
+        ...
+
+
 class Regroup(typing.Protocol):
     """Asks a root's issuer, while a log-in lasts, which groups the root is in now."""
 
@@ -88,8 +106,8 @@ class TokenParts:
     """Says whether there is such a target, with such an account if one is given."""
     is_revoked: Callable[[Principal], bool]
     """Says whether a principal's log-in, or a delegation of it, was ended before its time."""
-    revoke: Callable[[str, str], object]
-    """Ends a log-in or delegation with all below it, given its id and why."""
+    revoke: Revoke
+    """Ends a log-in or delegation with all below it."""
     end_token: Callable[[GatewayToken], object]
     """Ends one token alone, for the rest of its time."""
     is_ended_token: Callable[[GatewayToken], bool]

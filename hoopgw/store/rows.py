@@ -12,6 +12,14 @@ from hoopgw.events import ContextValue, HopKind, Node, Principal
 from hoopgw.policy.decision import Remedy
 from hoopgw.store.grant_rows import GrantStore
 
+LOGIN_LIMIT: Final = 7 * 86_400.0
+"""Seconds that a log-in lasts at most, whatever is configured."""
+LINEAGE_KEPT: Final = LOGIN_LIMIT + 86_400.0
+"""Seconds that is remembered what was ended or spent of a log-in and all that descends from it:
+longer than any of it can live. It goes by what may be configured, not by what is: a log-in that
+began before the configuration was changed lives on, and a delegation is minted anew under the same
+id for as long as its log-in lasts."""
+
 State: TypeAlias = Literal["requested", "approved", "denied", "expired", "withdrawn", "consumed"]
 
 WAITING: Final[tuple[State, ...]] = ("requested",)

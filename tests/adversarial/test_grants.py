@@ -16,6 +16,7 @@ from hoopgw.grants import ledger as ledgers
 from hoopgw.grants.calls import KEPT_EACH, RefusedCall, RefusedCalls
 from hoopgw.grants.rules import is_own
 from hoopgw.reviews import docket
+from hoopgw.store.rows import LOGIN_LIMIT
 from hoopgw.terminal import printable
 from tests.control.gateway_case import ALICE, CAROL, DAVE, ROOT, soon
 from tests.grants.case import (
@@ -338,6 +339,15 @@ class FloodTests(GrantCase):
         answers = [(await self.ask(who, seconds=60 + n)).status for n, who in enumerate(asking)]
         self.assertEqual(answers, [200, 200, 403, 403])
         self.assertEqual((await self.ask(EVE)).status, 200)
+
+    async def test_a_budget_outlives_who_spent_it(self) -> None:
+        """A child that ends soon spends for its parent, whose budget is not forgotten with it."""
+        budget = Budget(reviews=2)
+        agent = evolve(PLANNER, nodes=(evolve(PLANNER.nodes[0], budget=budget),))
+        short = evolve(child(agent, "a"), expires=time.time() + 90)
+        self.assertEqual((await self.ask(short)).status, 200)
+        self.store.purge(time.time() + LOGIN_LIMIT, 0.0)
+        self.assertEqual(self.store.nodes.spent(agent.nodes[0].id)["reviews"], 1)
 
     async def test_grants_in_force(self) -> None:
         self.patch(ledgers, "ACTIVE_LIMIT_ROOT", 2)

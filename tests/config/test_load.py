@@ -71,6 +71,7 @@ class GoodFileTests(FileCase):
         self.assertTrue(config.state.is_absolute())
         self.assertEqual(config.control.listen, Address("127.0.0.1", 8443))
         self.assertEqual(config.identity.token_lifetime, 900.0)
+        self.assertEqual(config.identity.chain_certificate_lifetime, 900.0)
         self.assertEqual(config.reviews.patience, 900.0)
         self.assertEqual(config.limits.sessions, 2000)
         self.assertEqual(config.certificate_file, config.state / "tls/gateway.crt")

@@ -6,15 +6,16 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from hoopgw.control import delegations
+from hoopgw.control.delegations import TooManyError
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.hops import node_id, prove
 from hoopgw.identity.passwords import make_password
 from hoopgw.identity.tokens import target_audience
-from hoopgw.store.rows import PasswordRow
+from hoopgw.store.rows import LINEAGE_KEPT, LoginRow, PasswordRow
 from tests.control.world import URL, WorkerEnd, WorldCase
 from tests.identity.lineage import SESSION, Family, key
-from tests.store.values import ALICES_AGENT
+from tests.store.values import ALICES_AGENT, CAROL
 
 ORDERS = target_audience("orders")
 
@@ -51,16 +52,57 @@ class MadeUpTests(ChainCase):
     """Delegations that nobody has seen can be ended, too; but not without end."""
 
     def test_what_is_made_up_is_bounded(self) -> None:
-        """What control knows can be ended all the same."""
+        """What control knows can be ended all the same, and anything by administrators."""
         self.patch(delegations, "UNKNOWN_LIMIT", 3)
         who = self.log_in(self.worker(), "alice", "planner")
         board = self.board.delegations
         for number in range(3):
-            board.revoke(f"{number:022}", "made up")
-        self.assertRaises(UnavailableError, board.revoke, f"{3:022}", "made up")
+            board.revoke(f"{number:022}", "made up", who)
+        self.assertRaises(TooManyError, board.revoke, f"{3:022}", "made up", who)
         self.assertFalse(self.store.is_revoked([f"{3:022}"]))
-        board.revoke(who.lineage[-1], "known")
+        board.revoke(f"{4:022}", "by an administrator")
+        board.revoke(who.lineage[-1], "known", who)
         self.assertTrue(self.store.is_revoked(who.lineage))
+
+    def test_what_is_made_and_ended_again_and_again_is_bounded(self) -> None:
+        """By one root's agents; their root, others and administrators are not hindered by it."""
+        self.patch(delegations, "REVOKED_BURST", 3.0)
+        self.kill()
+        self.begin()
+        worker, board = self.worker(), self.board.delegations
+        for number in range(3):
+            who = self.log_in(worker, "alice", f"child-{number}")
+            for _ in range(2):
+                board.revoke(who.lineage[-1], "ended", who)
+        who = self.log_in(worker, "alice", "another")
+        self.assertRaises(TooManyError, board.revoke, who.lineage[-1], "ended", who)
+        self.assertRaises(TooManyError, board.revoke, "cert:5", "ended", who)
+        self.assertFalse(self.store.is_revoked(who.lineage))
+        board.revoke("node-of-carol", "ended", CAROL)
+        board.revoke(who.lineage[-1], "by its root", evolve(who, chain=who.chain[:1], nodes=()))
+        board.revoke("cert:5", "by an administrator")
+        self.assertTrue(self.store.is_revoked(who.lineage))
+
+    def test_it_is_kept_no_longer_than_it_is_of_use(self) -> None:
+        """Until some time after the end of its log-in, where that is known, or of a certificate."""
+        board, now = self.board.delegations, self.clock.seconds()
+        who = self.log_in(self.worker(), "alice", "planner")
+        self.assertEqual(board.revoke(who.lineage[-1], "x"), now + LINEAGE_KEPT)
+        self.assertEqual(board.revoke("cert:5", "x"), now + 2 * 3600)
+        self.store.logins.keep(
+            LoginRow(
+                id=who.session,
+                principal=evolve(who, chain=who.chain[:1], nodes=()),
+                thumbprint="t",
+                refresh=bytes(32),
+                began=now,
+                groups_at=now,
+                expires=now + 28_800,
+            )
+        )
+        other = self.log_in(self.worker("w2"), "alice", "other")
+        self.assertEqual(board.revoke(other.lineage[-1], "x"), now + 28_800 + 3600)
+        self.assertEqual(board.revoke(who.session, "x"), now + 28_800 + 3600)
 
 
 class LogInTests(ChainCase):

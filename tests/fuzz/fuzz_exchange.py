@@ -110,7 +110,7 @@ def _exchange() -> tuple[Exchange, Passwords]:
         logins=kept,
         is_target=lambda target, _account: target == "orders",
         is_revoked=lambda _principal: False,
-        revoke=lambda _node, _why: None,
+        revoke=lambda _node, _why, _by=None: None,
         end_token=lambda _token: None,
         is_ended_token=lambda _token: False,
         now=lambda: NOW,

@@ -38,7 +38,7 @@ class Revoked:
     def __call__(self, principal: Principal) -> bool:
         return not self.sessions.isdisjoint(principal.lineage)
 
-    def end(self, node: str, reason: str) -> None:
+    def end(self, node: str, reason: str, _by: Principal | None = None, /) -> None:
         self.sessions.add(node)
         self.why.append(reason)
 

@@ -105,7 +105,7 @@ class ProviderTestCase(TestCase):
                 is_target=lambda target, _account: target == "orders",
                 logins=KeptLogins(),
                 is_revoked=lambda _principal: False,
-                revoke=lambda _node, _why: None,
+                revoke=lambda _node, _why, _by=None: None,
                 end_token=lambda _token: None,
                 is_ended_token=lambda _token: False,
                 now=time.time,
