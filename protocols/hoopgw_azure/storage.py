@@ -1,0 +1,213 @@
+"""Blob storage's data plane: from method, path, query and headers to the data action. Pure.
+
+Requests that prove themselves (SharedKey, SAS) go past identity: whoever holds the key is
+everybody. They are refused wherever they are recognised: by the scheme in ``Authorization``, by
+``sig`` in the query, and by both in the source of a copy. Batches are refused as they are; a client
+can send the parts.
+
+Reference: Azure Blob Storage REST API; Azure RBAC, data actions of Microsoft.Storage.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from attrs import frozen
+
+from hoopgw.events import Resource
+from hoopgw_azure.asked import Asked
+from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb
+from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.resources import Place
+
+ACCOUNTS: Final = "Microsoft.Storage/storageAccounts"
+SERVICES: Final = f"{ACCOUNTS}/blobServices"
+CONTAINERS: Final = f"{SERVICES}/containers"
+BLOBS: Final = f"{CONTAINERS}/blobs"
+
+_SIGNED: Final = frozenset({"sharedkey", "sharedkeylite"})
+_SIGNATURES: Final = frozenset({"sig", "skoid", "sktid", "se", "sr"})
+"""Parameters that only a shared access signature has. Others of its have innocent namesakes."""
+
+_Row = tuple[Verb, str]
+
+_SERVICE: Final[dict[tuple[str, str, str], _Row]] = {
+    ("GET", "", "list"): ("listData", f"{CONTAINERS}/read"),
+    ("GET", "", "blobs"): ("listData", f"{BLOBS}/filter/action"),
+    ("GET", "service", "properties"): ("readData", f"{SERVICES}/read"),
+    ("PUT", "service", "properties"): ("writeData", f"{SERVICES}/write"),
+    ("GET", "service", "stats"): ("readData", f"{SERVICES}/read"),
+    ("POST", "service", "userdelegationkey"): (
+        "mint",
+        f"{SERVICES}/generateUserDelegationKey/action",
+    ),
+    ("GET", "account", "properties"): ("readData", f"{ACCOUNTS}/read"),
+    ("HEAD", "account", "properties"): ("readData", f"{ACCOUNTS}/read"),
+}
+_CONTAINER: Final[dict[tuple[str, str], _Row]] = {
+    ("GET", ""): ("listData", f"{CONTAINERS}/read"),
+    ("HEAD", ""): ("listData", f"{CONTAINERS}/read"),
+    ("GET", "metadata"): ("listData", f"{CONTAINERS}/read"),
+    ("HEAD", "metadata"): ("listData", f"{CONTAINERS}/read"),
+    ("GET", "acl"): ("listData", f"{CONTAINERS}/getAcl/action"),
+    ("HEAD", "acl"): ("listData", f"{CONTAINERS}/getAcl/action"),
+    ("GET", "list"): ("listData", f"{BLOBS}/read"),
+    ("GET", "blobs"): ("listData", f"{BLOBS}/filter/action"),
+    ("PUT", ""): ("writeData", f"{CONTAINERS}/write"),
+    ("PUT", "metadata"): ("writeData", f"{CONTAINERS}/write"),
+    ("PUT", "acl"): ("grant", f"{CONTAINERS}/setAcl/action"),
+    ("PUT", "lease"): ("writeData", f"{CONTAINERS}/lease/action"),
+    ("PUT", "undelete"): ("writeData", f"{CONTAINERS}/write"),
+    ("DELETE", ""): ("deleteData", f"{CONTAINERS}/delete"),
+}
+_WRITES: Final = (
+    *("", "block", "blocklist", "page", "appendblock", "metadata", "properties", "tier"),
+    *("snapshot", "lease", "copy", "undelete", "seal", "incrementalcopy"),
+)
+_BLOB: Final[dict[tuple[str, str], _Row]] = {
+    ("GET", ""): ("readData", f"{BLOBS}/read"),
+    ("HEAD", ""): ("listData", f"{BLOBS}/read"),
+    ("GET", "metadata"): ("listData", f"{BLOBS}/read"),
+    ("HEAD", "metadata"): ("listData", f"{BLOBS}/read"),
+    ("GET", "blocklist"): ("listData", f"{BLOBS}/read"),
+    ("GET", "pagelist"): ("listData", f"{BLOBS}/read"),
+    ("GET", "tags"): ("listData", f"{BLOBS}/tags/read"),
+    ("POST", "query"): ("readData", f"{BLOBS}/read"),
+    **{("PUT", comp): ("writeData", f"{BLOBS}/write") for comp in _WRITES},
+    ("PUT", "tags"): ("writeData", f"{BLOBS}/tags/write"),
+    ("DELETE", ""): ("deleteData", f"{BLOBS}/delete"),
+}
+
+
+@frozen
+class Account:
+    """A storage account that is a target."""
+
+    name: str
+    in_path: bool = False
+    """Whether its name is the first segment of each path, as in emulators."""
+    hosts: frozenset[str] = frozenset()
+    """Under which clients know its blobs, with the port if there is one, in lower case."""
+
+
+def call(asked: Asked, place: Place, account: Account) -> Call:
+    """Return what a request does.
+
+    Raises:
+        UnclearRequestError: it may be read in more than one way, or proves itself.
+
+    """
+    refuse_signed(asked)
+    segments = _within(asked.segments, account)
+    comp = (asked.parameter("comp") or "").lower()
+    kind = (asked.parameter("restype") or "").lower()
+    if comp == "batch":
+        raise UnclearRequestError("batches are not taken; send the requests one by one")
+    verb, operation = _row(asked.method, segments, kind, comp)
+    resource = _resource(segments, asked.slash, place, account)
+    touches = [Touch(verb=verb, resource=resource, operation=operation.lower())]
+    if asked.header(b"x-ms-blob-public-access"):
+        touches.append(
+            Touch(verb="grant", resource=resource, operation=f"{CONTAINERS}/setAcl/action".lower())
+        )
+    copied = _source(asked, place, account)
+    opaque = ("copySource",) if copied is not None and copied.verb == "unknown" else ()
+    touches += [copied] if copied is not None else []
+    return Call(
+        operation=operation,
+        touches=tuple(touches),
+        secrets=Secrets(everything=True) if verb == "mint" else NO_SECRETS,
+        mints=verb == "mint",
+        grants=any(touch.verb == "grant" for touch in touches),
+        extra=(("opaque", opaque),) if opaque else (),
+    )
+
+
+def refuse_signed(asked: Asked) -> None:
+    """Refuse a request that proves itself by a key of the account.
+
+    Raises:
+        UnclearRequestError: it does.
+
+    """
+    if asked.header(b"authorization").split(" ")[0].lower() in _SIGNED:
+        raise UnclearRequestError(
+            "keys of a storage account are not taken here; use a token of the gateway"
+        )
+    if _is_signed(asked.query):
+        raise UnclearRequestError(
+            "shared access signatures are not taken here; use a token of the gateway"
+        )
+    if asked.header(b"x-ms-copy-source-authorization"):
+        raise UnclearRequestError("a copy that brings a token for its source is not taken")
+
+
+def _is_signed(query: Query) -> bool:
+    names = {name.lower() for name, _ in query}
+    return "sig" in names or "skoid" in names or len(names & _SIGNATURES) > 1
+
+
+def _within(segments: tuple[str, ...], account: Account) -> tuple[str, ...]:
+    if not account.in_path:
+        return segments
+    if segments[:1] != (account.name,):
+        raise UnclearRequestError(f"this path must begin with /{account.name}")
+    return segments[1:]
+
+
+def _row(method: str, segments: tuple[str, ...], kind: str, comp: str) -> _Row:
+    unknown: _Row = ("unknown", "unknown")
+    if not segments:
+        return _SERVICE.get((method, kind, comp), unknown)
+    if len(segments) == 1:
+        # Without restype=container one segment is a blob of the container $root.
+        found = _CONTAINER.get((method, comp)) if kind == "container" else None
+        return found or unknown
+    return (_BLOB.get((method, comp)) if not kind else None) or unknown
+
+
+def _resource(segments: tuple[str, ...], slash: bool, place: Place, account: Account) -> Resource:
+    found = Resource(type="Azure::Account", id=account.name, parents=(place.target,))
+    if not segments:
+        return found
+    found = Resource(
+        type="Azure::Container",
+        id=f"{account.name}/{segments[0]}",
+        parents=(found,),
+        labels=place.labels_of(segments[0].lower()),
+    )
+    if len(segments) == 1:
+        return found
+    name = "/".join(segments) + ("/" if slash else "")
+    return Resource(
+        type="Azure::Blob",
+        id=f"{account.name}/{name}",
+        parents=(found,),
+        labels=place.labels_of(name.lower()),
+    )
+
+
+def _source(asked: Asked, place: Place, account: Account) -> Touch | None:
+    """Return the reading of what is copied from; ``unknown`` if that is not in this account."""
+    written = asked.header(b"x-ms-copy-source")
+    if not written:
+        return None
+    here = Resource(type="Azure::Account", id=account.name, parents=(place.target,))
+    unknown = Touch(verb="unknown", resource=here, operation="unknown")
+    try:
+        url = urlsplit(written)
+        query = tuple(parse_qsl(url.query, keep_blank_values=True, max_num_fields=32))
+    except ValueError as error:
+        raise UnclearRequestError("the source of the copy is no URL") from error
+    if _is_signed(query):
+        raise UnclearRequestError("a copy whose source has a shared access signature is not taken")
+    plain = "%" not in url.path and "//" not in url.path and "\\" not in url.path
+    segments = tuple(url.path.split("/")[1:])
+    if url.netloc.lower() not in account.hosts or not plain or {".", "..", ""} & set(segments):
+        return unknown
+    segments = segments[1:] if account.in_path and segments[:1] == (account.name,) else segments
+    if len(segments) < 2:
+        return unknown
+    resource = _resource(segments, False, place, account)
+    return Touch(verb="readData", resource=resource, operation=f"{BLOBS}/read".lower())

@@ -1,0 +1,420 @@
+"""What a template would do: every resource in it, as a touch. Pure.
+
+A deployment writes whatever its template says, so the operation "write a deployment" says nothing.
+Each resource of the template, of nested templates and of children becomes a touch of its own, at
+the scope that it is written at. Conditions count as true, loops as once with a name that is not
+known. What cannot be seen here (links, extensions, scopes and types that are expressions nobody but
+Azure can evaluate) is a touch of the action ``unknown``, and is named in ``Findings.opaque``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from attrs import define, evolve, field
+
+from hoopgw.events import Resource
+from hoopgw_azure.calls import Touch, Verb
+from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.expressions import UNKNOWN, Environment, functions, given
+from hoopgw_azure.ids import ArmPath, Part, Scope, parse
+from hoopgw_azure.kinds import Kind, kinds_of
+from hoopgw_azure.known import operations
+from hoopgw_azure.resources import UNKNOWN_NAME, Place
+from hoopgw_azure.roles import Assignments, is_assignment
+from hoopgw_azure.strict_json import Json, has_member, member
+
+RESOURCES_LIMIT: Final = 800
+"""Resources in one request, nested templates included; Azure's limit for one template."""
+NESTING_LIMIT: Final = 8
+"""Templates in templates."""
+
+_ORDER: Final[tuple[Kind, ...]] = ("grant", "mint", "execute")
+_NESTED: Final = "microsoft.resources/deployments"
+_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)*(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+_VAULT: Final = re.compile(r"(?i).*/providers/microsoft\.keyvault/vaults/([^/]+)/?")
+
+_WITHIN: Final[tuple[tuple[str, tuple[str, ...], Verb, str], ...]] = (
+    (
+        "microsoft.keyvault/vaults",
+        ("properties", "accessPolicies"),
+        "grant",
+        "microsoft.keyvault/vaults/accesspolicies/write",
+    ),
+    (
+        "microsoft.compute/virtualmachinescalesets",
+        ("properties", "virtualMachineProfile", "extensionProfile", "extensions"),
+        "execute",
+        "microsoft.compute/virtualmachinescalesets/extensions/write",
+    ),
+)
+"""Type, members down to what is brought, what that is, and the operation that it would be."""
+
+
+@define(eq=False)
+class Findings:
+    """What was found in a body."""
+
+    place: Place
+    verb: Verb = "write"
+    """What is asked about resources: ``write``, or ``plan`` where nothing is written yet."""
+    touches: dict[Touch, None] = field(factory=dict)
+    opaque: set[str] = field(factory=set)
+    """What could not be seen: ``name``, ``scope``, ``type``, ``templateLink`` ..."""
+    functions: set[str] = field(factory=set)
+    """Functions that read: ``listkeys``, ``reference`` ..."""
+    outputs: bool = False
+    """Whether a template has outputs, which whoever reads the deployment sees."""
+    assignments: Assignments = field(factory=Assignments)
+    notes: list[str] = field(factory=list)
+    _count: int = 0
+
+    def touch(self, verb: Verb, resource: Resource, operation: str) -> None:
+        """Add what is done to a resource."""
+        self.touches[Touch(verb=verb, resource=resource, operation=operation)] = None
+
+    def hide(self, what: str, resource: Resource) -> None:
+        """Say that something about a resource could not be seen."""
+        self.opaque.add(what)
+        self.touch("unknown", resource, "unknown")
+
+    def one_more(self) -> None:
+        """Count a resource.
+
+        Raises:
+            UnclearRequestError: there are too many.
+
+        """
+        self._count += 1
+        if self._count > RESOURCES_LIMIT:
+            raise UnclearRequestError(f"more than {RESOURCES_LIMIT} resources in one request")
+
+
+@define(eq=False)
+class _Named:
+    """A resource of a template, with its name and place resolved as far as they can be."""
+
+    scope: Scope
+    parts: tuple[Part, ...]
+    exact: bool
+
+    @property
+    def type(self) -> str:
+        return self.parts[-1].type.lower()
+
+
+@define(eq=False)
+class Walk:
+    """Goes through one template.
+
+    Args:
+        findings: where to put what is found.
+        environment: what its expressions may name.
+        depth: how many templates it is inside of.
+
+    """
+
+    findings: Findings
+    environment: Environment
+    depth: int = 0
+
+    @property
+    def here(self) -> Resource:
+        """Where the deployment is, as a resource."""
+        scope = self.environment.scope
+        return self.findings.place.tenant if scope is None else self.findings.place.scope(scope)
+
+    def template(self, template: Json) -> None:
+        """Go through a template.
+
+        Raises:
+            UnclearRequestError: it is too big, or is none.
+
+        """
+        if not isinstance(template, Mapping):
+            self.findings.hide("template", self.here)
+            return
+        if self.depth > NESTING_LIMIT:
+            raise UnclearRequestError(f"templates are nested deeper than {NESTING_LIMIT}")
+        for name in ("imports", "extensions", "extensionConfigs"):
+            if member(template, name):
+                self.findings.hide("extension", self.here)
+        outputs = member(template, "outputs")
+        self.findings.outputs |= bool(outputs)
+        self._functions(template)
+        for resource in _each(member(template, "resources")):
+            self.resource(resource, "", "")
+
+    def _functions(self, template: Json) -> None:
+        """Take note of functions that read, and ask for what hands out secrets."""
+        used = functions(template)
+        self.findings.functions |= {n for n in used if n.startswith("list") or n == "reference"}
+        if any(name.startswith("list") for name in used):
+            self.findings.touch("mint", self.here, "microsoft.resources/deployments/list")
+
+    def resource(self, resource: Json, type_above: str, name_above: str) -> None:
+        """Go through one resource and its children."""
+        self.findings.one_more()
+        if not isinstance(resource, Mapping):
+            self.findings.hide("resource", self.here)
+            return
+        if any(member(resource, name) for name in ("import", "extension", "provider")):
+            self.findings.hide("extension", self.here)
+            return
+        written = member(resource, "type")
+        kind = f"{type_above}/{written}" if type_above else written
+        name = self.environment.text(member(resource, "name"))
+        full = f"{name_above}/{name}" if name_above else name
+        if not isinstance(written, str) or not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+            self.findings.hide("type", self.here)
+            return
+        found = self._place(resource, kind, full)
+        if found is None:
+            self.findings.hide("scope", self.here)
+        else:
+            self._found(resource, found)
+        for child in _each(member(resource, "resources")):
+            self.resource(child, kind, full)
+
+    def _found(self, resource: Json, found: _Named) -> None:
+        if not found.exact:
+            self.findings.opaque.add("name")
+        asked = self.findings.place.resource_of(found.scope, found.parts)
+        if member(resource, "existing") is True:
+            operation = f"{found.type}/read"
+            self.findings.touch("read" if _known(operation) else "unknown", asked, operation)
+            return
+        self._written(resource, found, asked)
+        if found.type == _NESTED:
+            self._nested(resource)
+
+    def _written(self, resource: Json, found: _Named, asked: Resource) -> None:
+        operation = f"{found.type}/write"
+        if not _known(operation):
+            self.findings.opaque.add("type")
+            self.findings.touch("unknown", asked, "unknown")
+            return
+        kinds = kinds_of((operation,))
+        verbs: list[Verb] = [kind for kind in _ORDER if kind in kinds]
+        for verb in verbs if verbs and self.findings.verb == "write" else [self.findings.verb]:
+            self.findings.touch(verb, asked, operation)
+        if is_assignment(found.type):
+            self.findings.assignments.add(member(resource, "properties"), self.environment.text)
+        identities(self.findings, resource, self.environment)
+        within(self.findings, found.type, resource, asked)
+
+    def _place(self, resource: Json, kind: str, name: str) -> _Named | None:
+        """Say where a resource is written; None if that is not known."""
+        scope, before = self.environment.scope, tuple[Part, ...]()
+        if has_member(resource, "scope"):
+            located = located_at(self.environment.text(member(resource, "scope")), scope)
+            if located is None:
+                return None
+            scope, before = located.scope, located.parts
+        if scope is None:
+            return None
+        parts = _parts(kind, name)
+        if parts is None:
+            return None
+        exact = UNKNOWN not in name
+        return _Named(scope, (*before, *parts), exact)
+
+    def _nested(self, resource: Json) -> None:
+        """Go through the template of a nested deployment."""
+        properties = member(resource, "properties")
+        scope = self._nested_scope(resource)
+        if scope is None:
+            self.findings.opaque.add("scope")
+        options = member(properties, "expressionEvaluationOptions")
+        inner = str(member(options, "scope")).lower() == "inner"
+        environment = evolve(self.environment, scope=scope)
+        if inner:
+            environment = environment_of(properties, self.environment, scope)
+        walk = Walk(self.findings, environment, self.depth + 1)
+        deployment(walk, properties)
+
+    def _nested_scope(self, resource: Json) -> Scope | None:
+        here = self.environment.scope
+        if has_member(resource, "scope"):
+            located = located_at(self.environment.text(member(resource, "scope")), here)
+            return located.scope if located is not None and not located.parts else None
+        subscription = self._word(resource, "subscriptionId")
+        group = self._word(resource, "resourceGroup")
+        if UNKNOWN in (subscription, group):
+            return None
+        if subscription is None and group is None:
+            return here
+        if here is None and subscription is None:
+            return None
+        where = subscription or (here.subscription if here is not None else "")
+        if group is None:
+            return Scope(subscription=where)
+        return Scope(subscription=where, resource_group=group) if where else None
+
+    def _word(self, resource: Json, name: str) -> str | None:
+        """Return a member that is one segment of a path; `UNKNOWN` if it is not; None if none."""
+        if member(resource, name) is None:
+            return None
+        text = self.environment.text(member(resource, name))
+        return text.lower() if text and UNKNOWN not in text and "/" not in text else UNKNOWN
+
+
+def environment_of(properties: Json, outer: Environment | None, scope: Scope | None) -> Environment:
+    """Return what the template of a deployment may name.
+
+    Args:
+        properties: of the deployment.
+        outer: where its parameters are evaluated, if they are.
+        scope: of the deployment.
+
+    """
+    template = member(properties, "template")
+    values = given(member(properties, "parameters"), outer)
+    made = Environment.of(template, values, scope)
+    if has_member(properties, "parametersLink"):
+        made = evolve(made, parameters={})  # it says what they are, defaults or not
+    return made if outer is None else evolve(made, steps=outer.steps)
+
+
+def deployment(walk: Walk, properties: Json) -> None:
+    """Go through the ``properties`` of a deployment: its template, or that it has a link."""
+    findings, here = walk.findings, walk.here
+    if has_member(properties, "templateLink"):
+        findings.hide("templateLink", here)
+    if has_member(properties, "parametersLink"):
+        findings.hide("parametersLink", here)
+    if str(member(properties, "mode")).lower() == "complete" and findings.verb == "write":
+        # It deletes whatever is in the resource group and not in the template.
+        findings.touch("delete", here, "microsoft.resources/subscriptions/resourcegroups/delete")
+        findings.notes.append("mode Complete deletes what the template does not name")
+    _vault_references(walk, member(properties, "parameters"))
+    if has_member(properties, "template"):
+        walk.template(member(properties, "template"))
+    elif not has_member(properties, "templateLink"):
+        findings.hide("template", here)
+
+
+def identities(findings: Findings, resource: Json, environment: Environment) -> None:
+    """Ask for the identities that a resource is given: whoever runs code there acts as them."""
+    assigned = member(member(resource, "identity"), "userAssignedIdentities")
+    operation = "microsoft.managedidentity/userassignedidentities/assign/action"
+    names = assigned if isinstance(assigned, Mapping) else {UNKNOWN: None} if assigned else {}
+    for name, value in names.items():
+        if value is None and name != UNKNOWN and isinstance(assigned, Mapping):
+            continue  # takes one away
+        located = located_at(environment.text(name), environment.scope)
+        if located is None or not located.parts:
+            scope = environment.scope
+            where = findings.place.tenant if scope is None else findings.place.scope(scope)
+            findings.opaque.add("identity")
+            findings.touch("grant", where, operation)
+        else:
+            findings.touch("grant", findings.place.resource(located), operation)
+
+
+def within(findings: Findings, kind: str, resource: Json, asked: Resource) -> None:
+    """Ask for what a resource brings with it, that elsewhere is a resource of its own."""
+    for owner, path, verb, operation in _WITHIN:
+        if kind == owner:
+            value = resource
+            for name in path:
+                value = member(value, name)
+            if value:
+                findings.touch(verb, asked, operation)
+
+
+def located_at(text: str, here: Scope | None) -> ArmPath | None:
+    """Return what an id in a template means, absolute or below a scope; None if not known."""
+    if text == "/":
+        return ArmPath(Scope(), ())
+    absolute = text.startswith("/")
+    segments = tuple(text.strip("/").split("/"))
+    if not absolute:
+        segments = ("providers", *segments)
+    try:
+        path = parse(tuple(segment.replace(UNKNOWN, UNKNOWN_NAME) for segment in segments))
+    except UnclearRequestError:
+        return None
+    scope = path.scope if absolute else here
+    if scope is None or path.plain or any(part.is_open for part in path.parts):
+        return None
+    certain = (scope.path, *(part.type for part in path.parts))
+    if any(UNKNOWN_NAME in each for each in certain):
+        return None
+    if path.parts and path.parts[-1].type.lower() == "microsoft.management/managementgroups":
+        group = path.parts[-1].names[0].lower()
+        return None if UNKNOWN_NAME in group else ArmPath(Scope(management_group=group), ())
+    return ArmPath(scope, path.parts)
+
+
+def _parts(kind: str, name: str) -> tuple[Part, ...] | None:
+    """Return a type and a name as parts; a name that is not known whole gets ``*``.
+
+    The old form of extensions has them in one: ``Microsoft.Sql/servers/providers/locks`` with the
+    name ``server/Microsoft.Authorization/lock``.
+    """
+    namespace, *types = kind.split("/")
+    names = [UNKNOWN_NAME if UNKNOWN in each else each for each in name.split("/")]
+    if "providers" not in [each.lower() for each in types]:
+        if len(names) != len(types):
+            if UNKNOWN not in name:
+                return None
+            names = [UNKNOWN_NAME] * len(types)
+        return (Part(namespace, tuple(types), tuple(each or UNKNOWN_NAME for each in names)),)
+    if len(names) != len(types):
+        return None
+    found: list[Part] = []
+    kinds, own = list[str](), list[str]()
+    for each, called in zip(types, names, strict=True):
+        if each.lower() == "providers":
+            if called == UNKNOWN_NAME or not kinds:
+                return None
+            found.append(Part(namespace, tuple(kinds), tuple(own)))
+            namespace, kinds, own = called, [], []
+        else:
+            kinds.append(each)
+            own.append(called or UNKNOWN_NAME)
+    return (*found, Part(namespace, tuple(kinds), tuple(own))) if kinds else None
+
+
+def _vault_references(walk: Walk, parameters: Json) -> None:
+    """Ask for the secrets that a deployment takes out of vaults for its parameters."""
+    if not isinstance(parameters, Mapping):
+        return
+    for each in parameters.values():
+        reference = member(each, "reference")
+        if reference is None:
+            continue
+        vault = member(member(reference, "keyVault"), "id")
+        match = _VAULT.fullmatch(walk.environment.text(vault))
+        secret = walk.environment.text(member(reference, "secretName"))
+        name = match[1].lower() if match and UNKNOWN not in match[1] else UNKNOWN_NAME
+        walk.findings.touch(
+            "getSecret",
+            vault_secret(
+                walk.findings.place, name, UNKNOWN_NAME if UNKNOWN in secret else secret.lower()
+            ),
+            "microsoft.keyvault/vaults/secrets/getsecret/action",
+        )
+
+
+def vault_secret(place: Place, vault: str, name: str) -> Resource:
+    """Return a secret of a vault as a resource."""
+    above = Resource(type="Azure::Vault", id=vault, parents=(place.target,))
+    return Resource(type="Azure::Secret", id=f"{vault}/{name}", parents=(above,))
+
+
+def _known(operation: str) -> bool:
+    return operation in operations().spelling
+
+
+def _each(resources: Json) -> Iterator[Json]:
+    """Yield resources, in a list or by symbolic name."""
+    if isinstance(resources, Mapping):
+        yield from resources.values()
+    elif isinstance(resources, Sequence) and not isinstance(resources, str):
+        yield from resources
+    elif resources is not None:
+        yield None  # an expression, say: what is in it cannot be seen
