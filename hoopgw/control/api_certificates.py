@@ -93,8 +93,6 @@ class CertificateRoutes:
                 "not_bound",
                 "a certificate is for a log-in that is bound to a key, and proved with it",
             )
-        if self._delegations.is_ended(caller.principal):
-            raise ApiError(401, "invalid_token", "the token's groups are too old: refresh it")
         if ("csr" in call.body) == ("ssh_key" in call.body):
             raise ApiError(400, "invalid_request", "give csr, or ssh_key, and not both")
         try:

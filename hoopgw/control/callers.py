@@ -62,6 +62,9 @@ class Callers:
     _admins: frozenset[str]
     _auditors: frozenset[str]
     _rate: RateLimit
+    _is_ended: Callable[[Principal], bool]
+    """Says whether a principal was ended before its time, or has a group that its log-in has lost:
+    whoever was taken out of the administrators is none for the minutes that a token lives."""
 
     def identify(self, call: Call) -> Caller:
         """Say who calls.
@@ -109,8 +112,8 @@ class Callers:
         # As the token endpoint remembers it: what was shown there is not good here any more.
         if proof is not None and not self._store.use_once("token", proof.id, proof.expires):
             raise AuthenticationError("the pop was used before")
-        if self._store.is_revoked(principal.lineage):
-            raise AuthenticationError("the log-in was revoked")
+        if self._is_ended(principal):
+            raise AuthenticationError("the log-in was revoked, or has lost a group since")
         return held
 
     def _held(self, token: str, holder: str | None) -> _Held:

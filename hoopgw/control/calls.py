@@ -30,6 +30,7 @@ from hoopgw.wire_values import node_from_dict, principal_from_dict, principal_to
 
 log = Logger()
 
+ENDED: Final = "the log-in was revoked, or has lost a group since"
 ALIVE_LIMIT: Final = 10_000
 """Requests in one heartbeat."""
 TAKE_TIMEOUT: Final = 5.0
@@ -267,6 +268,9 @@ class WorkerCalls:
             opened=float(body.get("opened") or self._now()),
         )
         self._store.open_session(head)
+        if self._delegations.is_ended(principal):
+            # A token that was given before a group was taken away opens sessions for minutes.
+            self.tell("cut", {"session": head.id, "reason": ENDED})
         return {}
 
     def _session_closed(self, body: Body) -> Body:

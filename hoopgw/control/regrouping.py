@@ -28,8 +28,8 @@ class Regrouping:
         """End what a log-in, or what descends from it, has opened with other groups than these.
 
         Session passwords and certificates go too, as they stand for the groups that were. A target
-        token that is out already opens sessions for the minutes that it lives; they end when its
-        groups are too old.
+        token that is out already still opens sessions, which are cut as soon as they are announced
+        (`hoopgw.control.calls`).
         """
         self._store.drop_passwords(login)
         for serial in self._store.certificates.of_login(login, self._now()):

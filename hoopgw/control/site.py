@@ -145,6 +145,7 @@ def _callers(parts: SiteParts) -> Callers:
         parts.config.control.admins,
         parts.config.control.auditors,
         RateLimit(_BURST, _PER_SECOND),
+        parts.delegations.is_ended,
     )
 
 

@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 import msgspec
-from attrs import asdict
+from attrs import asdict, evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -25,6 +25,7 @@ from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, SESSION_PASSWORD
 from hoopgw.ipc import Peer, RemoteError, peer_uid
 from hoopgw.link.certificates import agent_name, request_certificate
 from hoopgw.link.enrolment_api import EnrolRequest, JoinToken, RenewRequest, sign_renewal
+from hoopgw.store.rows import LoginRow
 from tests.control.gateway_case import (
     AGENT,
     ALICE,
@@ -51,6 +52,31 @@ CONTEXT: Final = {
 def new_key() -> ec.EllipticCurvePrivateKey:
     """Make an agent's key."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+class GroupTests(GatewayCase):
+    """What a log-in has lost, its tokens that are out have lost too."""
+
+    async def test_an_administrator_no_longer(self) -> None:
+        """As soon as a refresh has found out; tokens with the groups that are left are good."""
+        now = time.time()
+        fewer = evolve(ROOT, chain=(evolve(ROOT.root, groups=frozenset({"dev"})),))
+        row = LoginRow(
+            id=ROOT.session,
+            principal=ROOT,
+            thumbprint="t",
+            refresh=bytes(32),
+            began=now,
+            groups_at=now,
+            expires=now + 3600,
+        )
+        self.assertTrue(self.store.logins.keep(row))
+        token = self.token(ROOT)
+        self.assertEqual((await self.call("GET", "/v1/agents", token)).status, 200)
+        self.assertTrue(self.store.logins.replace(row, evolve(row, principal=fewer)))
+        self.assertEqual((await self.call("GET", "/v1/agents", token)).status, 401)
+        self.assertEqual((await self.call("GET", "/v1/me", token)).status, 401)
+        self.assertEqual((await self.call("GET", "/v1/me", fewer)).status, 200)
 
 
 class EnrolmentTests(GatewayCase):

@@ -79,6 +79,24 @@ class RegroupingTests(WorldCase):
         self.assertFalse(self.board.delegations.is_ended(fewer))
         self.assertFalse(self.board.delegations.is_ended(CAROL))
 
+    def test_a_token_that_is_out(self) -> None:
+        """The worker does not know that it has lost a group; what it opens is cut at once."""
+        self.store.logins.keep(
+            LoginRow(
+                id=ALICE.session,
+                principal=evolve(ALICE, chain=(hop("alice"),)),
+                thumbprint="t",
+                refresh=b"r" * 32,
+                began=1000.0,
+                groups_at=1000.0,
+                expires=LATER,
+            )
+        )
+        for session, who in (("s-own", ALICE), ("s-agent", ALICES_AGENT), ("s-carol", CAROL)):
+            self.open(self.end, session, who)
+        self.open(self.end, "s-fewer", evolve(ALICE, chain=(hop("alice"),)))
+        self.assertEqual(self.cut, ["s-own", "s-agent"])
+
     def test_passwords(self) -> None:
         """They stand for the groups that were."""
         for handle, who in (("own", ALICE), ("agent", ALICES_AGENT), ("carol", CAROL)):
