@@ -2,13 +2,14 @@
 #             (ARGS=--script plays the whole story, checks it, and stops)
 # make test   what has to pass before a change lands
 # make lint   only the style and the types
+# make sanitize  drive the compiled twins with the sanitizers of gcc in them (takes minutes)
 # make bench  measure against direct connections (takes minutes)
 # make clean  remove all that the above made here
 
 PYTHON_BIN := .venv/bin/python
 SOURCES := hoopgw protocols plugins tests
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint sanitize bench clean
 
 demo:
 	@scripts/setup.sh demo
@@ -25,6 +26,10 @@ lint:
 	@$(PYTHON_BIN) -m ruff format --check --quiet .
 	@echo 'lint: mypy'
 	@$(PYTHON_BIN) -m mypy
+
+sanitize:
+	@scripts/setup.sh dev
+	@scripts/sanitize.sh $(ARGS)
 
 bench:
 	@scripts/setup.sh dev

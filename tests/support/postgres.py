@@ -68,6 +68,10 @@ def unprivileged_user() -> tuple[int, int] | None:
     raise LookupError(f"PostgreSQL does not run as root, and none of {_UNPRIVILEGED} exists")
 
 
+_OTHERS: Final = {"LD_PRELOAD": ""}
+"""A server is not ours: what `make sanitize` loads into our own processes stays out of it."""
+
+
 @define(eq=False, kw_only=True)
 class Server:
     """A running server."""
@@ -192,7 +196,8 @@ def _initialise(found: Path, folder: Path, user: tuple[int, int] | None) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
+        env={**os.environ, **_OTHERS},
         cwd=folder,
         user=user[0] if user else None,
         group=user[1] if user else None,
@@ -218,7 +223,7 @@ def _listen(
                 *(found / "postgres", "-D", folder / "data", "-p", str(port)),
                 *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")),
             ],
-            env={"LC_ALL": "C"},
+            env={"LC_ALL": "C", **_OTHERS},
             user=user,
             stop_signal=signal.SIGINT,  # fast shutdown: clients are disconnected
         )
