@@ -32,7 +32,7 @@ from hoopgw.link.agent import AgentLink
 from hoopgw.link.certificates import LINK_HOST
 from hoopgw.link.floor import Floor, FloorEntry
 from hoopgw.link.identity import Identity
-from hoopgw.link.opening import TargetDoor
+from hoopgw.link.opening import TargetOpener
 from hoopgw.link.tickets import TicketVerifier
 from hoopgw.link.tls import agent_context
 from hoopgw.link.witness import LogWitness
@@ -186,7 +186,7 @@ class AgentService(Service):
         self.witness = LogWitness(
             self.settings.state, self.found.enrolment.log_key, self.reactor, self._log_handed_over
         )
-        door = TargetDoor(
+        opener = TargetOpener(
             verifier=self.verifier,
             floor=floor,
             targets=self.targets,
@@ -197,7 +197,7 @@ class AgentService(Service):
             name=self.settings.name,
             key=lambda: self.found.key,
             dial=self._dial,
-            door=door,
+            opener=opener,
             clock=self.reactor,
             jitter=random.random,
             witness=self.witness,

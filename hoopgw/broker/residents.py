@@ -18,7 +18,7 @@ from hoopgw.client.values import Target
 
 @define(eq=False, kw_only=True)
 class Resident:
-    """An identity that is served to one command and what descends from it."""
+    """An identity in the broker: it is served to one command, and to what descends from that."""
 
     signer: ChildSigner
     folder: Path

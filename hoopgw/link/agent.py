@@ -23,7 +23,7 @@ from hoopgw.ipc import Body, Peer
 from hoopgw.link.attach import attach
 from hoopgw.link.lines import BEAT, MISSED, ORPHAN_GRACE
 from hoopgw.link.open_sessions import OpenSessions
-from hoopgw.link.opening import TargetDoor
+from hoopgw.link.opening import TargetOpener
 from hoopgw.link.outgoing import Outgoing
 from hoopgw.link.proof import AgentKey
 from hoopgw.link.serving import Serving
@@ -69,7 +69,7 @@ class AgentLink:
     """The agent's present key and certificate: they change when they are renewed."""
     dial: Callable[[Any], Awaitable[Any]] = field(repr=False)
     """Connects a protocol to the gateway; see `hoopgw.transport.connect`."""
-    door: TargetDoor = field(repr=False)
+    opener: TargetOpener = field(repr=False)
     clock: IReactorTime = field(repr=False)
     jitter: Callable[[], float] = field(repr=False)
     witness: LogWitness | None = field(default=None, repr=False)
@@ -186,7 +186,7 @@ class AgentLink:
         if self.witness is not None:
             self.witness.connected()
         self._ticking = self.clock.callLater(BEAT, self._tick)
-        accounts = self.door.accounts()
+        accounts = self.opener.accounts()
         told = peer.call(
             "hello",
             targets=sorted(accounts),
@@ -264,7 +264,7 @@ class AgentLink:
         session = self.sessions.get(nonce)
         if session is None:
             raise LinkError("the session is not open any more")
-        ticket = self.door.verifier.verify(str(body.get("ticket")), nonce, "renew")
+        ticket = self.opener.verifier.verify(str(body.get("ticket")), nonce, "renew")
         if ticket.session != session.ticket.session:
             raise LinkError("the ticket is for another session")
         session.last_until(ticket.session_end)
@@ -336,7 +336,7 @@ class AgentLink:
 
     def _data(self, outgoing: Outgoing, rest: bytes) -> None:
         serving = Serving(
-            outgoing.nonce, self.door, self.clock, self._taken, self._left, self.sessions
+            outgoing.nonce, self.opener, self.clock, self._taken, self._left, self.sessions
         )
         self._idle.add(serving)
         serving.adopt(outgoing.link, rest)

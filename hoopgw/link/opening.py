@@ -24,7 +24,7 @@ async def _at_once() -> None:
 
 
 @frozen(kw_only=True)
-class TargetDoor:
+class TargetOpener:
     """Opens targets for tickets."""
 
     verifier: TicketVerifier

@@ -22,7 +22,7 @@ from hoopgw.link.attach import attach
 from hoopgw.link.frames import FrameReader, Go, Open, Refused, encode
 from hoopgw.link.frames import Opened as OpenedFrame
 from hoopgw.link.open_sessions import OpenSessions
-from hoopgw.link.opening import TargetDoor
+from hoopgw.link.opening import TargetOpener
 from hoopgw.link.pump import Pump
 from hoopgw.link.tickets import Ticket
 from hoopgw.spi import Opened
@@ -119,7 +119,7 @@ class Serving(Protocol):
 
     Args:
         nonce: which the ticket must name.
-        door: opens targets.
+        opener: opens targets.
         clock: for deadlines.
         taken: called when the gateway begins to use the connection.
         left: called once when this protocol is done with it: a session has begun, or it is lost.
@@ -130,14 +130,14 @@ class Serving(Protocol):
     def __init__(
         self,
         nonce: bytes,
-        door: TargetDoor,
+        opener: TargetOpener,
         clock: IReactorTime,
         taken: Callable[[Serving], None],
         left: Callable[[Serving], None],
         sessions: OpenSessions,
     ) -> None:
         self.nonce = nonce
-        self._door, self._clock = door, clock
+        self._opener, self._clock = opener, clock
         self._taken, self._left = taken, left
         self._sessions = sessions
         self._reader = FrameReader()
@@ -198,8 +198,8 @@ class Serving(Protocol):
         opening.addErrback(self._not_opened)
 
     async def _open_target(self, text: str, wishes: dict[str, Any]) -> None:
-        ticket = self._door.check(text, self.nonce)
-        opened = await self._door.open(ticket, wishes)
+        ticket = self._opener.check(text, self.nonce)
+        opened = await self._opener.open(ticket, wishes)
         self._opening = None
         try:
             answer = encode(OpenedFrame(dict(opened.facts)))

@@ -255,9 +255,9 @@ class TimeTests(LinkTestCase):
         entry = FloorEntry(
             targets=frozenset({"orders"}), accounts=frozenset({"reader"}), mode="any"
         )
-        agent.door = evolve(agent.door, floor=evolve(agent.door.floor, entries=(entry,)))
+        agent.opener = evolve(agent.opener, floor=evolve(agent.opener.floor, entries=(entry,)))
         await self.until(lambda: agent.idle == FEWEST)
-        agent.reconnect()  # connections that wait already keep their door
+        agent.reconnect()  # connections that wait already keep their opener
         await self.pass_time(5.0)
         await self.until(lambda: agent.idle == FEWEST)
         await self.world.open()

@@ -47,7 +47,7 @@ class RotationTests(LinkTestCase):
         after = OKPKey.generate_key("Ed25519")
         world.hub.signer = TicketSigner(after, world.hub.clock.seconds)
         self.assertIn("refused the gateway's ticket", await self.refused())
-        agent.door.verifier.keys = {**agent.door.verifier.keys, after.thumbprint(): after}
+        agent.opener.verifier.keys = {**agent.opener.verifier.keys, after.thumbprint(): after}
         await world.open()
 
     async def test_agents_say_what_they_trust(self) -> None:

@@ -26,7 +26,7 @@ from hoopgw.link.agent import AgentLink
 from hoopgw.link.certificates import LINK_HOST, issue_agent, issue_listener, make_ca, moment
 from hoopgw.link.floor import Floor, FloorEntry
 from hoopgw.link.gateway import LinkHub
-from hoopgw.link.opening import TargetDoor
+from hoopgw.link.opening import TargetOpener
 from hoopgw.link.proof import AgentKey
 from hoopgw.link.tickets import TicketSigner, TicketVerifier, public_keys, read_keys
 from hoopgw.link.tls import agent_context, listener_context
@@ -272,7 +272,7 @@ class World:
             name=name,
             key=lambda: found,
             dial=self.dialler(found),
-            door=TargetDoor(
+            opener=TargetOpener(
                 verifier=TicketVerifier(
                     name, read_keys(public_keys([self.ticket_key])), self.clock.seconds
                 ),

@@ -100,9 +100,9 @@ class RealServerTests(LegTestCase):
         world = World(self.reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(world.stop()))
         agent = world.agent()
-        agent.door.legs["echo"] = self.leg  # type: ignore[index]  # it is a dict
+        agent.opener.legs["echo"] = self.leg  # type: ignore[index]  # it is a dict
         target = self.target_at(self.server)
-        agent.door.targets["orders"] = AgentTarget(  # type: ignore[index]  # it is a dict
+        agent.opener.targets["orders"] = AgentTarget(  # type: ignore[index]  # it is a dict
             name="orders",
             protocol="echo",
             address=target.address,
