@@ -17,7 +17,7 @@ class Asked:
     segments: tuple[str, ...]
     """Of the path, without an empty one at its end."""
     slash: bool = False
-    """Whether the path ended in ``/``."""
+    """Whether the path ended in ``/``; the root's own slash does not matter."""
     query: Query = field(default=(), repr=False)
     headers: Headers = NO_HEADERS
     body: bytes = field(default=b"", repr=lambda body: f"<{len(body)} bytes>")

@@ -192,7 +192,7 @@ def call(asked: Asked, place: Place, vault: str) -> Call:
         if not _NAME.fullmatch(segment):
             raise UnclearRequestError(f"this is no name in a vault: {segment[:64]!r}")
     row = next((row for row in _ROWS.get(asked.method, ()) if row.matches(segments)), None)
-    if asked.slash and not _is_latest(segments, row):
+    if asked.slash and segments and not _is_latest(segments, row):
         raise UnclearRequestError("this path ends in a slash where nothing can follow")
     operation = row.operation if row is not None else "unknown"
     verb: Verb = row.verb if row is not None else "unknown"

