@@ -37,6 +37,7 @@ from hoopgw.identity.caller_certificates import (
     lineage_of,
 )
 from hoopgw.identity.certified import TARGETS_LIMIT, Certified
+from hoopgw.identity.shares import generation_of, shares
 from hoopgw.identity.ssh_certificates import (
     LOGINS_LIMIT,
     Restrictions,
@@ -184,10 +185,10 @@ class CertificateRoutes:
             issued=self._now(),
             expires=end,
         )
-        # What descends from a log-in leaves half of them to who began it.
-        limit = CERTIFICATES_LIMIT // 2 if principal.nodes else CERTIFICATES_LIMIT
-        if not self._store.certificates.keep(row, limit):
-            raise ApiError(429, "too_many", f"the log-in has {limit} certificates already")
+        limits = shares(CERTIFICATES_LIMIT, generation_of(principal))
+        if not self._store.certificates.keep(row, limits):
+            text = f"the log-in has {limits[-1]} certificates already"
+            raise ApiError(429, "too_many", text)
         log.info(
             "{path} got certificate {serial}, until {end}",
             path=principal.path,

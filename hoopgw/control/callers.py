@@ -15,6 +15,7 @@ from hoopgw.identity.chains import Proof, read_chain
 from hoopgw.identity.dpop import ProvedKey, check_proof
 from hoopgw.identity.hops import is_chain
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import SharedRate
 from hoopgw.identity.tokens import GATEWAY, TokenVerifier
 from hoopgw.reviews.rules import is_person
 from hoopgw.store.rows import Store
@@ -62,6 +63,9 @@ class Callers:
     _admins: frozenset[str]
     _auditors: frozenset[str]
     _rate: RateLimit
+    """Of bad tokens, by address."""
+    _shares: SharedRate
+    """Of what members of one log-in ask."""
     _is_ended: Callable[[Principal], bool]
     """Says whether a principal was ended before its time, or has a group that its log-in has lost:
     whoever was taken out of the administrators is none for the minutes that a token lives."""
@@ -102,9 +106,8 @@ class Callers:
         held = self._held(token, holder)
         principal, proof = held.principal, held.proof
         # By log-in: whoever sends nonsense from the same address must not keep out who is known.
-        # What descends from it has a share of its own: a child must not keep out who can end it.
-        share = "below" if principal.nodes else "login"
-        if not self._rate.charge(f"{share} {principal.session}", 1.0, self._now()):
+        # A child must not keep out who can end it, so each generation has a share.
+        if not self._shares.charge(principal.session, principal, 1.0, self._now()):
             raise ApiError(429, "slow_down", "too many requests of this log-in")
         # Kept only once the token is good, so that strangers cannot fill the store.
         if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):

@@ -9,7 +9,7 @@ on, its sessions are cut on every worker, its requests are withdrawn, its passwo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import define, field
@@ -19,7 +19,7 @@ from hoopgw.control.fleet import Fleet
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.caller_certificates import CERTIFICATE, LIFETIME
-from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import SharedRate, share
 from hoopgw.identity.tokens import CHAIN_LIMIT, GatewayToken
 from hoopgw.reviews.docket import Docket
 from hoopgw.store.rows import LINEAGE_KEPT, NodeRow, Store
@@ -36,19 +36,15 @@ UNKNOWN_LIMIT: Final = 100_000
 them all, so a child must not make them up without end."""
 REVOKED_BURST: Final = 5_000.0
 REVOKED_PER_SECOND: Final = 1 / 30
-"""What one root may revoke below its log-ins, and once more all that descends from it: each worker
-keeps what was revoked, and gets it in one message, so nobody may fill that by making and ending."""
+"""What one root may revoke below its log-ins, with all that descends from it, which has a share:
+each worker keeps what was revoked, and gets it in one message, so nobody may fill that by making
+and ending."""
 _LATE: Final = 3_600.0
 """Seconds after the end of a log-in, or of a certificate, for which its revocation is kept."""
 _MADE_UP: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 """What ids of log-ins and of delegations look like."""
 USED_FOR: Final = 300.0
 """Seconds that a proof may be good at most: what control lets itself be told to remember."""
-
-
-def _share(principal: Principal) -> str:
-    """Name the share of revocations that somebody has; a child must not use up its root's."""
-    return f"below {principal.root.id}" if principal.nodes else principal.root.id
 
 
 class TooManyError(UnavailableError):
@@ -63,8 +59,8 @@ class Delegations:
     _docket: Docket
     _fleet: Fleet
     _now: Callable[[], float]
-    _rate: RateLimit = field(
-        factory=lambda: RateLimit(REVOKED_BURST, REVOKED_PER_SECOND), init=False, repr=False
+    _rate: SharedRate = field(
+        factory=lambda: SharedRate(REVOKED_BURST, REVOKED_PER_SECOND), init=False, repr=False
     )
 
     def admit(
@@ -111,16 +107,19 @@ class Delegations:
         fresh = [row for row in rows if self._is_news(row)]
         if not fresh:
             return
-        branch = principal.nodes[0].id
-        deeper = [row for row in fresh if row.id != branch]
-        if deeper and self._store.nodes.count_below(branch, now) + len(deeper) > BRANCH_LIMIT:
+        news = {row.id for row in fresh}
+        generations = [n for n, node in enumerate(principal.nodes, 1) if node.id in news]
+        below = [generation - 1 for generation in generations if generation > 1]
+        branch = self._store.nodes.count_below(principal.nodes[0].id, now) if below else {}
+        if limit := _exceeded(branch, below, BRANCH_LIMIT):
             raise UnavailableError(
-                f"{principal.chain[1].name} has {BRANCH_LIMIT} delegations below it already, the"
+                f"{principal.chain[1].name} has {limit} delegations below it already, the"
                 " limit; they are forgotten when they end"
             )
-        if self._store.nodes.count(principal.root.id, now) + len(fresh) > NODES_LIMIT:
+        there = self._store.nodes.count(principal.root.id, now)
+        if limit := _exceeded(there, generations, NODES_LIMIT):
             raise UnavailableError(
-                f"{principal.root.name} has {NODES_LIMIT} delegations already, the limit;"
+                f"{principal.root.name} has {limit} delegations already, the limit;"
                 " they are forgotten when they end, or are revoked"
             )
         self._store.nodes.keep(fresh)
@@ -142,7 +141,7 @@ class Delegations:
         if by is not None and not self._store.is_revoked([node]):
             if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
                 raise TooManyError("too much was revoked already; end what this descends from")
-            if not self._rate.charge(_share(by), 1.0, self._now()):
+            if not self._rate.charge(by.root.id, by, 1.0, self._now()):
                 raise TooManyError("you have revoked too much; end what this descends from")
         expires = self._until(node)
         self._revoke(node, expires, reason)
@@ -235,3 +234,20 @@ def node_rows(principal: Principal, now: float, ends: tuple[float, ...] = ()) ->
         )
         for parent, hop, node, end in rows
     ]
+
+
+def _exceeded(there: Mapping[int, int], fresh: Sequence[int], limit: int) -> int:
+    """Return which limit new delegations would pass, or 0.
+
+    Args:
+        there: generation to how many there are.
+        fresh: the generations of the new ones.
+        limit: of all; who makes a delegation is of the generation above it, and has its share.
+
+    """
+    for above in range(max(fresh, default=0)):
+        count = sum(number for generation, number in there.items() if generation > above)
+        count += sum(generation > above for generation in fresh)
+        if count > (most := share(limit, above)):
+            return most
+    return 0

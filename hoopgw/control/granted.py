@@ -17,7 +17,7 @@ from hoopgw.events import Operation, Principal
 from hoopgw.grants.calls import TEXT_LIMIT
 from hoopgw.grants.held import held_from_dict
 from hoopgw.grants.view import GrantView
-from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import SharedRate
 from hoopgw.ipc import Body
 from hoopgw.policy.decision import Use
 from hoopgw.wire_values import principal_to_dict
@@ -53,8 +53,8 @@ class WorkerGrants:
     _due: set[str] = field(factory=set, init=False)
     """Roots whose sessions are to be looked at."""
     _told_of: set[tuple[str, str]] = field(factory=set, init=False)
-    _calls: RateLimit = field(
-        factory=lambda: RateLimit(_CALLS_BURST, _CALLS_PER_SECOND), init=False
+    _calls: SharedRate = field(
+        factory=lambda: SharedRate(_CALLS_BURST, _CALLS_PER_SECOND), init=False
     )
 
     def __attrs_post_init__(self) -> None:
@@ -88,7 +88,7 @@ class WorkerGrants:
         """Say what was refused, so that it can be asked for as one call."""
         text = operation.text.encode("utf-8", "surrogateescape")
         now = self._clock.seconds()
-        if len(text) <= TEXT_LIMIT and self._calls.charge(principal.root.id, 1.0, now):
+        if len(text) <= TEXT_LIMIT and self._calls.charge(principal.root.id, principal, 1.0, now):
             self._control.tell(
                 "call_refused",
                 principal=principal_to_dict(principal),

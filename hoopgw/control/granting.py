@@ -20,6 +20,7 @@ from hoopgw.grants.calls import RefusedCalls
 from hoopgw.grants.held import HeldGrant, held_to_dict
 from hoopgw.grants.journal import GrantJournal
 from hoopgw.grants.ledger import Ledger, is_grant
+from hoopgw.identity.shares import SharedCount
 from hoopgw.ipc import Body
 from hoopgw.policy.sets import PolicySet
 from hoopgw.reviews.docket import Docket
@@ -32,6 +33,8 @@ log = Logger()
 WAITERS_LIMIT: Final = 500
 """Callers that may wait for a grant to be decided at one time, in all."""
 WAITERS_LIMIT_GRANT: Final = 10
+WAITERS_LIMIT_ROOT: Final = 50
+"""For grants of one root; its agents have a share."""
 
 
 @define(eq=False)
@@ -51,6 +54,7 @@ class Granting:
     journal: GrantJournal = field(init=False)
     clock: ForwardClock = field(init=False)
     _waiters: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
+    _waiting: SharedCount = field(factory=lambda: SharedCount(WAITERS_LIMIT_ROOT), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.clock = ForwardClock(self._now, self._steady)
@@ -100,11 +104,14 @@ class Granting:
             return row
         waiting = sum(map(len, self._waiters.values()))
         same = len(self._waiters.get(grant, ()))
-        if same >= WAITERS_LIMIT_GRANT or waiting >= WAITERS_LIMIT:
+        who, root = row.principal, row.principal.root.id
+        full = self._waiting.exceeded(root, who) is not None
+        if full or same >= WAITERS_LIMIT_GRANT or waiting >= WAITERS_LIMIT:
             raise UnavailableError("too many wait for grants already; ask again without waiting")
         mine = self._waiters.setdefault(grant, [])
         woken: Deferred[None] = Deferred()
         mine.append(woken)
+        self._waiting.add(root, who)
         late = clock.callLater(seconds, _wake, woken)
         try:
             await woken
@@ -112,6 +119,7 @@ class Granting:
             if late.active():
                 late.cancel()
             mine.remove(woken)
+            self._waiting.remove(root, who)
             if not mine and self._waiters.get(grant) is mine:
                 del self._waiters[grant]
         return self.ledger.find(grant)

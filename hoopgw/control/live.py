@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -13,6 +12,7 @@ from twisted.logger import Logger
 from hoopgw.control.client import ControlClient
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
+from hoopgw.identity.shares import SharedCount, has_already
 from hoopgw.ipc import Body
 from hoopgw.wire_values import principal_to_dict
 
@@ -52,11 +52,12 @@ class SessionRegistry:
     """Target to its protocol."""
     limit: int
     limit_per_principal: int
-    """For one root: what its agents open counts as its own."""
+    """For one root: what its agents open counts as its own, and they have a share."""
     _live: dict[str, _Live] = field(factory=dict, init=False)
-    _by_root: Counter[str] = field(factory=Counter, init=False)
+    _by_root: SharedCount = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._by_root = SharedCount(self.limit_per_principal)
         self._control.on_tell("cut", self._told_to_cut)
         self._control.on_connected(self._cut_revoked)
         self._control.on_connected(self._announce_all)
@@ -97,10 +98,10 @@ class SessionRegistry:
             raise UnavailableError("the gateway's control process is not there; try again")
         if len(self._live) >= self.limit:
             raise UnavailableError(f"the gateway has {self.limit} sessions already, its limit")
-        if self._by_root[root] >= self.limit_per_principal:
-            raise UnavailableError(
-                f"{principal.root.name} has {self.limit_per_principal} sessions already, the limit"
-            )
+        generation = self._by_root.exceeded(root, principal)
+        if generation is not None:
+            limit = self.limit_per_principal
+            raise UnavailableError(has_already(principal.root.name, limit, generation, "sessions"))
         live = _Live(
             principal,
             target,
@@ -113,7 +114,7 @@ class SessionRegistry:
         )
         live.timer = self._clock.callLater(left, self.cut, session, EXPIRED)
         self._live[session] = live
-        self._by_root[root] += 1
+        self._by_root.add(root, principal)
         self._announce(session, live)
 
     def closed(self, session: str, reason: str = "") -> None:
@@ -123,10 +124,7 @@ class SessionRegistry:
             return
         if live.timer is not None and live.timer.active():
             live.timer.cancel()
-        root = live.principal.root.id
-        self._by_root[root] -= 1
-        if not self._by_root[root]:
-            del self._by_root[root]
+        self._by_root.remove(live.principal.root.id, live.principal)
         self._control.tell("session_closed", session=session, reason=reason)
 
     def cut(self, session: str, reason: str) -> None:

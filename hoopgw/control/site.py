@@ -40,6 +40,7 @@ from hoopgw.identity.endpoint import INTROSPECT_PATH, token_resource
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import SharedRate, generation_of, shares
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
@@ -145,6 +146,7 @@ def _callers(parts: SiteParts) -> Callers:
         parts.config.control.admins,
         parts.config.control.auditors,
         RateLimit(_BURST, _PER_SECOND),
+        SharedRate(_BURST, _PER_SECOND),
         parts.delegations.is_ended,
     )
 
@@ -270,10 +272,9 @@ class StoredPasswords:
         if self._store.password(handle) is not None:
             return False
         who = password.principal
-        # What descends from a log-in leaves half of them to who began it.
-        limit = PASSWORDS_LIMIT // 2 if who.nodes else PASSWORDS_LIMIT
-        if self._store.count_passwords(who.session) >= limit:
-            raise UnavailableError(f"the log-in has {limit} session passwords already")
+        for generation, limit in enumerate(shares(PASSWORDS_LIMIT, generation_of(who))):
+            if self._store.count_passwords(who.session, generation) >= limit:
+                raise UnavailableError(f"the log-in has {limit} session passwords already")
         self._store.keep_password(
             PasswordRow(
                 handle=handle,

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from attrs import define, field, frozen
 
 from hoopgw.events import Principal
+from hoopgw.identity.shares import generation_of, shares
 
 KEPT_FOR: Final = 900.0
 """Seconds."""
@@ -55,7 +56,14 @@ class RefusedCalls:
         asker = _asker(call.principal)
         self._kept.pop((asker, call.digest), None)
         self._make_room([key for key in self._kept if key[0] == asker], KEPT_EACH)
-        self._make_room([key for key in self._kept if key[0][0] == asker[0]], KEPT_ROOT)
+        # What is of this generation, or below it, gives way: not what those above were refused.
+        for generation, limit in reversed(list(enumerate(shares(KEPT_ROOT, _generation(call))))):
+            mine = [
+                key
+                for key, each in self._kept.items()
+                if key[0][0] == asker[0] and _generation(each) >= generation
+            ]
+            self._make_room(mine, limit)
         self._kept[asker, call.digest] = call
         if len(self._kept) > KEPT_ALL:
             self._kept.popitem(last=False)
@@ -78,3 +86,7 @@ def _asker(principal: Principal) -> _Asker:
     """Return what two principals have in common that are one: the root's id first."""
     hops = [hop.id for hop in principal.chain]
     return (*hops, principal.login, *(node.id for node in principal.nodes))
+
+
+def _generation(call: RefusedCall) -> int:
+    return generation_of(call.principal)

@@ -25,6 +25,7 @@ from hoopgw.grants.journal import PROTOCOL, GrantJournal
 from hoopgw.grants.rules import is_same, objection_to_review
 from hoopgw.grants.terms import PATIENCE, described, digest_of, used, voted_on
 from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import generation_of, has_already, shares
 from hoopgw.policy.decision import Remedy
 from hoopgw.policy.offers import Offer
 from hoopgw.reviews.docket import WAITING_LIMIT, Ask, Docket, words
@@ -198,8 +199,11 @@ class Ledger:
             )
         if asked.extends:
             self._check_extended(asked)
-        if self._store.grants.count("active", root.id) >= ACTIVE_LIMIT_ROOT:
-            raise UnavailableError(f"{root.name} holds {ACTIVE_LIMIT_ROOT} grants already")
+        generation = generation_of(asked.principal)
+        for each, limit in enumerate(shares(ACTIVE_LIMIT_ROOT, generation)):
+            if self._store.grants.count("active", root.id, each) >= limit:
+                text = has_already(root.name, ACTIVE_LIMIT_ROOT, each, "grants")
+                raise UnavailableError(text)
         if len(self._active) >= ACTIVE_LIMIT:
             raise UnavailableError("too many grants are in force already")
         self._charge(asked.principal)

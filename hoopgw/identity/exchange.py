@@ -139,6 +139,7 @@ class Exchange:
         if use is not TokenUse.ACCESS:
             raise ExchangeError("invalid_request", "subject_token_type is not that of the token")
         subject = read_subject(self.parts, token, proved)
+        self._charge(subject.principal)
         if subject.is_chain:
             self.parts.keep(subject.principal)
         if delegates:
@@ -151,6 +152,14 @@ class Exchange:
             bound, left = subject.confirmation, subject.hops_left
             return Issuing(self.parts).token(principal, GATEWAY, until, bound, left)
         return self._narrow(principal, form)
+
+    def _charge(self, principal: Principal) -> None:
+        """See that what descends from a log-in leaves it its share."""
+        parts = self.parts
+        if principal.nodes and not parts.below.charge(
+            principal.session, principal, 1.0, parts.now()
+        ):
+            raise ExchangeError("slow_down", "agents of this log-in ask for too many tokens")
 
     def _narrow(self, parent: Principal, form: Mapping[str, str]) -> dict[str, Any]:
         """Give something for one target, that ends with the session."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from attrs import field, frozen
 
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.identity.issuers import Issuers
+from hoopgw.identity.shares import SharedRate
 from hoopgw.identity.tokens import GatewayToken, TokenSigner, TokenVerifier
 from hoopgw.spi import SessionPassword
 from hoopgw.store.rows import LoginStore
+
+_BURST: Final = 300.0
+_PER_SECOND: Final = 5.0
+"""As of what one address is given, so that agents beside their parent leave it a part of that."""
 
 
 class SessionPasswordStore(typing.Protocol):
@@ -118,6 +124,8 @@ class TokenParts:
     regrouped: Callable[[str, frozenset[str]], None] = lambda _login, _groups: None
     """Ends what a log-in has opened with groups that it has no more, given its id and those that it
     has."""
+    below: SharedRate = field(factory=lambda: SharedRate(_BURST, _PER_SECOND))
+    """What descends from a log-in may ask for: by log-in."""
     lifetimes: Lifetimes = Lifetimes()
     regroup: Regroup = NoRegroup()
     tenants: Mapping[str, str] = field(factory=dict)

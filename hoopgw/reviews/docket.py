@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from hoopgw.errors import HoopgwError, UnavailableError
 from hoopgw.events import ContextValue, Principal
-from hoopgw.identity.rate import RateLimit
+from hoopgw.identity.shares import SharedRate, generation_of, has_already, shares
 from hoopgw.policy.decision import Remedy
 from hoopgw.reviews.rules import groups_asked, is_enough, is_own, objection
 from hoopgw.store.coding import compact, remedies_to_list
@@ -33,7 +33,8 @@ WORDS_LIMIT: Final = 2_000
 WAITING_LIMIT: Final = 5_000
 """Requests that may wait for people at one time, in all."""
 WAITING_LIMIT_ROOT: Final = 50
-"""And for one root: an agent that asks and asks must not bury the approvers."""
+"""And for one root: an agent that asks and asks must not bury the approvers, nor keep out who it
+descends from (`hoopgw.identity.shares`)."""
 _FILED_BURST: Final = 500.0
 _FILED_PER_SECOND: Final = 1.0
 """New requests of one root: nor must it fill the store by asking and withdrawing."""
@@ -83,7 +84,9 @@ class Docket:
     _now: Callable[[], float]
     """Seconds since the epoch."""
     _on_settled: Settled = lambda _request, _votes: None
-    _rate: RateLimit = field(factory=lambda: RateLimit(_FILED_BURST, _FILED_PER_SECOND), init=False)
+    _rate: SharedRate = field(
+        factory=lambda: SharedRate(_FILED_BURST, _FILED_PER_SECOND), init=False
+    )
     _used: dict[str, float] = field(factory=dict, init=False)
     """Approvals that were seen used, to when they would have ended: a store that was put back to
     an earlier state cannot bring them back while this process lives."""
@@ -282,13 +285,14 @@ class Docket:
         )
 
     def _check_room(self, change: Change, principal: Principal) -> None:
-        if change.count_waiting(principal.root.id) >= WAITING_LIMIT_ROOT:
-            raise UnavailableError(
-                f"{WAITING_LIMIT_ROOT} requests of {principal.root.name} wait for approval already"
-            )
+        root = principal.root
+        for generation, limit in enumerate(shares(WAITING_LIMIT_ROOT, generation_of(principal))):
+            if change.count_waiting(root.id, generation) >= limit:
+                text = has_already(root.name, WAITING_LIMIT_ROOT, generation, "requests waiting")
+                raise UnavailableError(text)
         if change.count_waiting() >= WAITING_LIMIT:
             raise UnavailableError("too many requests wait for approval already")
-        if not self._rate.charge(principal.root.id, 1.0, self._now()):
+        if not self._rate.charge(root.id, principal, 1.0, self._now()):
             raise UnavailableError(f"{principal.root.name} asks too often; try again in a minute")
 
     def _after_vote(

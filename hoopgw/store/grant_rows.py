@@ -108,8 +108,8 @@ class GrantStore(Protocol):
         """Return ids of those that somebody has yet to look at, oldest first."""
         ...
 
-    def count(self, state: GrantState, root: str | None = None) -> int:
-        """Count the grants in a state: all, or one root's."""
+    def count(self, state: GrantState, root: str | None = None, generation: int = 0) -> int:
+        """Count the grants in a state: all, or one root's, from a generation of its chains on."""
         ...
 
     def counts(self) -> Mapping[str, int]:

@@ -158,12 +158,15 @@ class NodeStore(Protocol):
         """Return delegations that have not ended, of one root or of all, newest first."""
         ...
 
-    def count(self, root: str, now: float) -> int:
-        """Count the delegations of one root that have not ended, by themselves or otherwise."""
+    def count(self, root: str, now: float) -> Mapping[int, int]:
+        """Count one root's delegations that have not ended, by themselves or otherwise.
+
+        By generation: the root's children are the first.
+        """
         ...
 
-    def count_below(self, node: str, now: float) -> int:
-        """Count the delegations that descend from one, and have not ended by themselves."""
+    def count_below(self, node: str, now: float) -> Mapping[int, int]:
+        """Count what descends from one and has not ended by itself, likewise."""
         ...
 
     def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:
@@ -258,8 +261,12 @@ class CertificateRow:
 class CertificateStore(Protocol):
     """Where they are kept. Each call raises `UnavailableError` if the store cannot be used."""
 
-    def keep(self, row: CertificateRow, limit: int) -> bool:
-        """Keep a new one; False, and nothing is kept, if its log-in has so many already."""
+    def keep(self, row: CertificateRow, limits: Sequence[int]) -> bool:
+        """Keep a new one; False, and nothing is kept, if its log-in has so many already.
+
+        ``limits`` are for each generation of its chain, the root's first: how many it may have
+        together with those below it.
+        """
         ...
 
     def find(self, serial: int) -> CertificateRow | None:
@@ -286,8 +293,8 @@ class Change(Protocol):
         """Return the request that the same operation may join."""
         ...
 
-    def count_waiting(self, root: str | None = None) -> int:
-        """Count what waits for people: all, or what one root's chains asked."""
+    def count_waiting(self, root: str | None = None, generation: int = 0) -> int:
+        """Count what waits for people: all, or what one root asked, from a generation on."""
         ...
 
     def votes(self, request: str) -> Sequence[Vote]:
@@ -381,8 +388,8 @@ class Store(Protocol):
         """Keep a session password's verifier."""
         ...
 
-    def count_passwords(self, login: str) -> int:
-        """Count the session passwords of one log-in."""
+    def count_passwords(self, login: str, generation: int = 0) -> int:
+        """Count the session passwords of one log-in, from a generation of its chains on."""
         ...
 
     def drop_passwords(self, login: str) -> None:

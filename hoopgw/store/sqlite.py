@@ -189,11 +189,13 @@ class SqliteStore:
         """Insert a verifier."""
         self._db.insert(PASSWORDS, row)
 
-    def count_passwords(self, login: str) -> int:
-        """Count by the log-in's id, which is inside the principal."""
+    def count_passwords(self, login: str, generation: int = 0) -> int:
+        """Count by the log-in's id, which is inside the principal, and by its chain."""
         rows = self._db.rows(
-            "SELECT count(*) FROM session_passwords WHERE json_extract(principal, '$.session') = ?",
+            "SELECT count(*) FROM session_passwords WHERE json_extract(principal, '$.session') = ?"
+            " AND json_array_length(principal, '$.chain') > ?",
             login,
+            generation,
         )
         return int(rows[0][0])
 
@@ -352,11 +354,13 @@ class _SqliteChange:
     def waiting(self, join_key: bytes) -> Request | None:
         return self._db.one(REQUESTS, "join_key = ? AND state = 'requested'", join_key)
 
-    def count_waiting(self, root: str | None = None) -> int:
+    def count_waiting(self, root: str | None = None, generation: int = 0) -> int:
         rows = self._db.rows(
             "SELECT count(*) FROM requests WHERE state = 'requested'"
-            " AND (?1 IS NULL OR json_extract(principal, '$.chain[0].id') = ?1)",
+            " AND (?1 IS NULL OR json_extract(principal, '$.chain[0].id') = ?1)"
+            " AND json_array_length(principal, '$.chain') > ?2",
             root,
+            generation,
         )
         return int(rows[0][0])
 

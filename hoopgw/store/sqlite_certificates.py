@@ -36,6 +36,10 @@ CERTIFICATES: Final = Table(
         Column("expires", lambda c: c.expires),
     ),
 )
+_COUNT: Final = (
+    "SELECT count(*) FROM certificates"
+    " WHERE login = ? AND expires > ? AND json_array_length(lineage) >= ?"
+)
 
 
 @define(eq=False)
@@ -44,12 +48,14 @@ class SqliteCertificates:
 
     _db: SealedDatabase
 
-    def keep(self, row: CertificateRow, limit: int) -> bool:
-        """Insert, unless there are too many."""
+    def keep(self, row: CertificateRow, limits: Sequence[int]) -> bool:
+        """Insert, unless there are too many. A chain is as long as its lineage."""
+        first = len(row.lineage) - len(limits) + 1
         with self._db.transaction():
-            count = "SELECT count(*) FROM certificates WHERE login = ? AND expires > ?"
-            if int(self._db.rows(count, row.login, row.issued)[0][0]) >= limit:
-                return False
+            for length, limit in enumerate(limits, first):
+                there = self._db.rows(_COUNT, row.login, row.issued, length)
+                if int(there[0][0]) >= limit:
+                    return False
             self._db.insert(CERTIFICATES, row)
         return True
 

@@ -85,13 +85,15 @@ class SqliteGrants:
         sql = "SELECT id FROM grants WHERE review = 'open' ORDER BY created LIMIT ?"
         return [str(row[0]) for row in self._db.rows(sql, limit)]
 
-    def count(self, state: GrantState, root: str | None = None) -> int:
+    def count(self, state: GrantState, root: str | None = None, generation: int = 0) -> int:
         """Count those in a state: all, or one root's."""
         rows = self._db.rows(
             "SELECT count(*) FROM grants WHERE state = ?1"
-            " AND (?2 IS NULL OR json_extract(principal, '$.chain[0].id') = ?2)",
+            " AND (?2 IS NULL OR json_extract(principal, '$.chain[0].id') = ?2)"
+            " AND json_array_length(principal, '$.chain') > ?3",
             state,
             root,
+            generation,
         )
         return int(rows[0][0])
 

@@ -64,13 +64,18 @@ _ALL: Final = 2**62
 """More than any budget."""
 _COUNT_LIVE: Final = (
     "WITH RECURSIVE over (id) AS (SELECT node FROM revoked"
-    " UNION SELECT n.id FROM nodes AS n JOIN over AS o ON n.parent = o.id)"
-    " SELECT count(*) FROM nodes WHERE root = ? AND expires > ? AND id NOT IN over"
+    " UNION SELECT n.id FROM nodes AS n JOIN over AS o ON n.parent = o.id),"
+    " below (id, generation) AS (SELECT id, 1 FROM nodes WHERE root = ?1 AND parent = login"
+    " UNION SELECT n.id, b.generation + 1 FROM nodes AS n JOIN below AS b ON n.parent = b.id)"
+    " SELECT coalesce(b.generation, 1) AS g, count(*) FROM nodes AS n"
+    " LEFT JOIN below AS b ON n.id = b.id"
+    " WHERE n.root = ?1 AND n.expires > ?2 AND n.id NOT IN over GROUP BY g"
 )
 _COUNT_BELOW: Final = (
-    "WITH RECURSIVE below (id) AS (SELECT id FROM nodes WHERE parent = ?"
-    " UNION SELECT n.id FROM nodes AS n JOIN below AS b ON n.parent = b.id)"
-    " SELECT count(*) FROM nodes WHERE id IN below AND expires > ?"
+    "WITH RECURSIVE below (id, generation) AS (SELECT id, 1 FROM nodes WHERE parent = ?1"
+    " UNION SELECT n.id, b.generation + 1 FROM nodes AS n JOIN below AS b ON n.parent = b.id)"
+    " SELECT b.generation, count(*) FROM nodes AS n JOIN below AS b ON n.id = b.id"
+    " WHERE n.expires > ?2 GROUP BY b.generation"
 )
 _NEWEST: Final = "expires > ? ORDER BY first_seen DESC LIMIT ?"
 
@@ -99,13 +104,13 @@ class SqliteNodes:
             return self._db.genuine(NODES, _NEWEST, now, limit)
         return self._db.genuine(NODES, f"root = ? AND {_NEWEST}", root, now, limit)
 
-    def count(self, root: str, now: float) -> int:
+    def count(self, root: str, now: float) -> Mapping[int, int]:
         """Count those that have not ended, nor were ended with anything above them."""
-        return int(self._db.rows(_COUNT_LIVE, root, now)[0][0])
+        return dict(self._db.rows(_COUNT_LIVE, root, now))
 
-    def count_below(self, node: str, now: float) -> int:
+    def count_below(self, node: str, now: float) -> Mapping[int, int]:
         """Count what descends from one and has not ended."""
-        return int(self._db.rows(_COUNT_BELOW, node, now)[0][0])
+        return dict(self._db.rows(_COUNT_BELOW, node, now))
 
     def take(self, nodes: Sequence[Node], wanted: Mapping[str, int], expires: float) -> Taken:
         """Charge every node that has a budget, with what the tightest of them has left."""

@@ -176,7 +176,7 @@ class LogInTests(ChainCase):
         self.log_in(worker, "alice", "a")
         self.clock.advance(700)
         self.store.purge(self.clock.seconds(), 0.0)
-        self.assertEqual(self.store.nodes.count("corp|alice-1", 0.0), 0)
+        self.assertEqual(self.store.nodes.count("corp|alice-1", 0.0), {})
 
     def test_what_was_ended_does_not_count(self) -> None:
         """Whoever ends a child that has made agents without end can delegate again."""

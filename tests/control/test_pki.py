@@ -32,7 +32,7 @@ class PkiCase(KeeperCase):
                 issued=1000.0,
                 expires=9e9,
             ),
-            100,
+            [100],
         )
 
     def crl(self) -> tuple[int, list[int]]:

@@ -53,7 +53,7 @@ class RegroupingTests(WorldCase):
                 issued=self.clock.seconds(),
                 expires=LATER,
             )
-            self.assertTrue(self.store.certificates.keep(row, 10))
+            self.assertTrue(self.store.certificates.keep(row, [10]))
         self.regrouping.regrouped(ALICE.session, frozenset())
         self.carry()
         for serial, who, ended in ((1, ALICE, True), (2, ALICES_AGENT, True), (3, CAROL, False)):

@@ -35,7 +35,7 @@ class StoreCase(SynchronousTestCase):
         self.addCleanup(lambda: self.store.close())
         for number in range(3):
             self.store.put_agent(evolve(AGENT, name=f"agent-{number}"))
-        self.store.certificates.keep(CERTIFICATE, 10)
+        self.store.certificates.keep(CERTIFICATE, [10])
 
     def reopen(self, *keys: bytes) -> SqliteStore:
         self.store.close()
@@ -121,10 +121,10 @@ class CertificateTests(StoreCase):
     def test_limit(self) -> None:
         """One log-in has so many at one time; others and those that have ended do not count."""
         store = self.store.certificates
-        self.assertFalse(store.keep(evolve(CERTIFICATE, serial=1), 1))
+        self.assertFalse(store.keep(evolve(CERTIFICATE, serial=1), [1]))
         self.assertIsNone(store.find(1))
-        self.assertTrue(store.keep(evolve(CERTIFICATE, serial=2, login="other"), 1))
-        self.assertTrue(store.keep(evolve(CERTIFICATE, serial=3, issued=2500.0), 1))
+        self.assertTrue(store.keep(evolve(CERTIFICATE, serial=2, login="other"), [1]))
+        self.assertTrue(store.keep(evolve(CERTIFICATE, serial=3, issued=2500.0), [1]))
 
     def test_purged(self) -> None:
         self.store.purge(2059.0, 0.0)
