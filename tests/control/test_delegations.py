@@ -66,7 +66,7 @@ class MadeUpTests(ChainCase):
 
     def test_what_is_made_and_ended_again_and_again_is_bounded(self) -> None:
         """By one root's agents; their root, others and administrators are not hindered by it."""
-        self.patch(delegations, "REVOKED_BURST", 3.0)
+        self.patch(delegations, "REVOKED_BURST", 4.0)
         self.kill()
         self.begin()
         worker, board = self.worker(), self.board.delegations
