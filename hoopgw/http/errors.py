@@ -77,6 +77,13 @@ class UpstreamLostError(UpstreamError):
     """The target's connection ended before the answer did."""
 
 
+class UnansweredError(UpstreamLostError):
+    """It ended before anything of an answer came: a request that changes nothing may be repeated.
+
+    That happens when a target closes a connection that was idle while we use it again.
+    """
+
+
 class UpstreamBusyError(UpstreamError):
     """So many requests wait for the target already that no other one may."""
 

@@ -199,6 +199,16 @@ class ResponseReader:
         self._body = BodyReader(self._intake, self.limits)
 
     @property
+    def unread(self) -> int:
+        """Bytes that came and were not given."""
+        return self._intake.unread
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the answer has been given, or none is expected."""
+        return self._state == _DONE
+
+    @property
     def is_idle(self) -> bool:
         """Whether no answer is expected, and nothing came that nobody asked for."""
         return self._state == _DONE and self._failed is None and not self._intake.unread
