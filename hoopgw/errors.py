@@ -46,5 +46,12 @@ class LinkError(UnavailableError):
     """No agent serves the target, or it could not open it. The text is for the caller."""
 
 
+class DocumentError(HoopgwError):
+    """An answer cannot be masked, or is beyond a limit: break it off before it is whole.
+
+    The text says what is wrong and where, by byte, and nothing of what is there.
+    """
+
+
 class TicketError(HoopgwError):
     """A ticket is not genuine, not for this agent, too old, or used before."""

@@ -1,0 +1,136 @@
+"""Detectors: patterns of secrets inside of texts, for where no path says what is one.
+
+They are a second net and no proof: what is encoded once more, cut in pieces, or of no known form
+passes. Each pattern takes time linear in the text (where a run of characters could begin a match,
+it is read once: by a look-behind, or by possessive repetition), which the tests hold.
+
+=====================  ===========================================================================
+``jwt``                JSON Web Tokens, signed or encrypted
+``private_key``        private keys in PEM and OpenSSH form, to their end; PuTTY's and age's
+``pem``                any PEM block, also in base64 (a kubeconfig's certificates and keys)
+``connection_string``  what stands after ``AccountKey=``, ``SharedAccessKey=``, ``Password=`` ...,
+                       and passwords in URLs
+``sas``                signatures of shared access: ``sig=`` in a query, ``SharedAccessSignature``
+``email``              e-mail addresses
+``card``               payment cards: 13 to 19 digits with the right check digit
+=====================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from hoopgw.masking import mask_text
+
+REDACTED: Final = "***"
+_PART: Final = 10
+"""Characters of each of a token's first two parts, at least."""
+
+
+@frozen(eq=False)
+class Detector:
+    """One kind of secret."""
+
+    name: str
+    hints: tuple[str, ...]
+    """Patterns of which one is found in every text that holds such a secret, in small letters, and
+    that are seldom found elsewhere. They are looked for in many strings at once: so they match no
+    quote, and each begins with a fixed text where it can, because such are found fastest."""
+    pattern: re.Pattern[str] = field(repr=False)
+    """The secret; only its named group, where it has one."""
+    accept: Callable[[str], bool] = field(default=lambda found: True, repr=False)
+    """Looks at what was found a second time."""
+
+    def replace(self, text: str, kind: str, key: bytes) -> str:
+        """Return a text with each secret replaced by what a mask kind makes of it."""
+        return self.pattern.sub(lambda match: self._shown(match, kind, key), text)
+
+    def _shown(self, match: re.Match[str], kind: str, key: bytes) -> str:
+        whole = match.group()
+        if not self.accept(whole):
+            return whole
+        start, end = (place - match.start() for place in match.span(match.lastgroup or 0))
+        shown = mask_text(kind, whole[start:end], key)
+        return whole[:start] + (REDACTED if shown is None else shown) + whole[end:]
+
+
+def _is_jwt(run: str) -> bool:
+    """Say whether a dotted run holds a part with the beginning of a JOSE header, and one after."""
+    parts = run.split(".")
+    return any(
+        len(payload) >= _PART and len(header) - header.find("eyJ") >= _PART and "eyJ" in header
+        for header, payload in itertools.pairwise(parts)
+    )
+
+
+def is_card(digits: str) -> bool:
+    """Say whether digits, maybe parted by spaces or hyphens, are a card's number (ISO/IEC 7812)."""
+    plain = [ord(character) - 48 for character in digits if character.isdigit()]
+    doubled = (digit * 2 - 9 * (digit > 4) for digit in plain[-2::-2])
+    return 13 <= len(plain) <= 19 and any(plain) and (sum(plain[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+_KEYS: Final = (
+    "AccountKey|SharedAccessKey|SharedAccessSignature|SharedSecretValue|AccessKey|ApiKey|"
+    "ClientSecret|Client_Secret|Password|Passwd|Pwd"
+)
+_USERINFO: Final = r"://[^/\s:@\"]*+:(?P<password>[^@/\s\"]++)@"
+"""In a URL."""
+_SEALED: Final = r"PuTTY-User-Key-File-[\s\S]*|AGE-SECRET-KEY-[A-Z0-9]+"
+_ALL: Final = (
+    Detector(
+        "jwt",
+        ("eyj",),
+        re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++", re.ASCII),
+        _is_jwt,
+    ),
+    Detector(
+        "private_key",
+        ("private key", "putty-user", "age-secret"),
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?"
+            rf"(?:-----END [^-]{{0,60}}-----|\Z)|{_SEALED}"
+        ),
+    ),
+    Detector(
+        "pem",
+        ("-----begin ", "ls0tls1crudjti"),
+        re.compile(
+            r"-----BEGIN [^-]{0,60}-----[\s\S]*?(?:-----END [^-]{0,60}-----|\Z)"
+            r"|LS0tLS1CRUdJTi[A-Za-z0-9+/=\r\n]*+"
+        ),
+    ),
+    Detector(
+        "connection_string",
+        (*_KEYS.lower().split("|"), _USERINFO),
+        re.compile(rf"(?i:{_KEYS}) ?= ?(?P<secret>[^;\"'\s]++)|{_USERINFO}"),
+    ),
+    Detector(
+        "sas",
+        ("sig=", "sig%3d", "sharedaccesssignature"),
+        re.compile(
+            r"(?i:(?:(?:(?<![A-Za-z0-9])|(?<=%3f)|(?<=%26))sig(?:=|%3d))(?P<secret>[^&\s\"';]++)"
+            r"|SharedAccessSignature[ =]++[^\"'\s;]++)"
+        ),
+    ),
+    Detector(
+        "email",
+        ("@",),
+        re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@[\w-]++(?:\.[\w-]++)++"),
+    ),
+    Detector(
+        "card",
+        (r"[0-9]{4}(?:[0-9]{9}|[ -][0-9]{4}[ -][0-9]{4}|[ -][0-9]{6}[ -])",),
+        re.compile(
+            r"(?<![0-9])(?:[0-9]{13,19}+|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}+"
+            r"|[0-9]{4}([ -])[0-9]{6}\2[0-9]{5})(?![0-9])"
+        ),
+        is_card,
+    ),
+)
+DETECTORS: Final[Mapping[str, Detector]] = {detector.name: detector for detector in _ALL}

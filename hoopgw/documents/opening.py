@@ -1,0 +1,120 @@
+"""Which masker an answer needs, by its header fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.message import Message
+
+from attrs import define, field, frozen
+
+from hoopgw.documents.arrivals import fault
+from hoopgw.documents.encodings import Decoder, decoder
+from hoopgw.documents.json_masker import JsonMasker
+from hoopgw.documents.limits import Limits, Masker
+from hoopgw.documents.rules import Rules
+from hoopgw.documents.text_masker import TextMasker
+from hoopgw.documents.xml_masker import XmlMasker
+
+_JSON = {"application/json", "text/json"}
+_LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl"}
+_XML = {"application/xml", "text/xml"}
+_CHARSETS = {"", "utf-8", "utf8", "us-ascii"}
+
+
+@frozen(kw_only=True)
+class MaskingOrder:
+    """How the answer to one operation is masked: decided by the request, not by the answer."""
+
+    rules: Rules
+    key: bytes = field(default=b"", repr=False)
+    """For tokens of the mask kind ``hash``."""
+    rewrite: Callable[[str, str], str] | None = None
+    """See `hoopgw.documents.rules.Rewrite`."""
+    limits: Limits = field(factory=Limits)
+
+
+def open_document(
+    order: MaskingOrder, content_type: str | None, content_encoding: str = ""
+) -> Document:
+    """Return what masks an answer with these header fields.
+
+    It comes out without a content encoding, and of another length: drop ``Content-Encoding``,
+    ``Content-Length``, ``Content-MD5``, ``Digest``, ``ETag`` and ``Accept-Ranges`` from its header.
+
+    Raises:
+        DocumentError: an answer of this type or encoding cannot be masked.
+
+    """
+    return Document(_masker(order, content_type), decoder(content_encoding, order.limits))
+
+
+def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
+    media, parameters = _parsed(content_type)
+    if parameters.get("charset", "").lower() not in _CHARSETS and media not in _XML:
+        raise fault("its charset is not UTF-8")
+    is_json = media in _JSON or media.endswith("+json")
+    if is_json or media in _LINES:
+        return JsonMasker(
+            rules=order.rules,
+            key=order.key,
+            rewrite=order.rewrite,
+            limits=order.limits,
+            lines=media in _LINES or parameters.get("stream") == "watch",
+        )
+    if media == "text/plain":
+        return TextMasker(rules=order.rules, key=order.key, limits=order.limits)
+    if media in _XML or media.endswith("+xml"):
+        return XmlMasker(limits=order.limits)
+    raise fault("it is not JSON, XML or plain text by its content type")
+
+
+def _parsed(content_type: str | None) -> tuple[str, dict[str, str]]:
+    """Return the media type in small letters, and its parameters (RFC 9110, section 8.3)."""
+    if content_type is None or "," in content_type or not content_type.isascii():
+        return "", {}
+    message = Message()
+    message["content-type"] = content_type
+    pairs = message.get_params([])
+    names = [name.lower() for name, _ in pairs]
+    if not pairs or len(set(names)) != len(names):
+        return "", {}
+    return names[0], {name.lower(): str(value) for name, value in pairs[1:]}
+
+
+@define(eq=False)
+class Document:
+    """A decoder and a masker, one after the other: a `hoopgw.documents.limits.Masker` itself."""
+
+    masker: Masker
+    _decoder: Decoder | None
+    _ended: bool = field(default=False, init=False)
+    _passed_end: bool = field(default=False, init=False)
+
+    @property
+    def masked(self) -> int:
+        """Values that were replaced until now."""
+        return self.masker.masked
+
+    def receive_data(self, data: bytes) -> None:
+        """Store what came."""
+        (self._decoder or self.masker).receive_data(data)
+
+    def receive_end(self) -> None:
+        """Note that nothing follows."""
+        (self._decoder or self.masker).receive_end()
+        self._ended = True
+
+    def next_piece(self) -> bytes | None:
+        """Decode or mask a slice; see `hoopgw.documents.limits.Masker`."""
+        piece = self.masker.next_piece()
+        if piece is not None or self._decoder is None:
+            return piece
+        plain = self._decoder.next_piece()
+        if plain is not None:
+            self.masker.receive_data(plain)
+            return b""
+        if self._ended and not self._passed_end:
+            self._passed_end = True
+            self.masker.receive_end()
+            return self.masker.next_piece()
+        return None
