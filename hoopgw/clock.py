@@ -39,6 +39,11 @@ class ForwardClock:
         self._seen = max(self(), time)
 
 
+def steady() -> float:
+    """Return seconds that nobody can set, and that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def go_forward(reactor: Any) -> ForwardClock:
     """Let the time of a process's reactor not go back, and return its clock.
 
@@ -47,7 +52,7 @@ def go_forward(reactor: Any) -> ForwardClock:
     """
     if isinstance(reactor.seconds, ForwardClock):
         return reactor.seconds
-    clock = ForwardClock(reactor.seconds, time.monotonic)
+    clock = ForwardClock(reactor.seconds, steady)
     # Twisted asks the reactor itself for the time, in timers that it makes later too.
     reactor.seconds = clock
     return clock

@@ -109,10 +109,10 @@ class Callers:
         # A child must not keep out who can end it, so each generation has a share.
         if not self._shares.charge(principal.session, principal, 1.0, self._now()):
             raise ApiError(429, "slow_down", "too many requests of this log-in")
-        # Kept only once the token is good, so that strangers cannot fill the store.
-        if proved is not None and not self._store.use_once("dpop", proved.id, proved.expires):
+        # Kept only once the token is good, so that strangers cannot fill the store. As the token
+        # endpoint remembers it: what was shown there is not good here any more.
+        if proved is not None and not self._store.use_once("token", proved.id, proved.expires):
             raise AuthenticationError("the DPoP proof was used before")
-        # As the token endpoint remembers it: what was shown there is not good here any more.
         if proof is not None and not self._store.use_once("token", proof.id, proof.expires):
             raise AuthenticationError("the pop was used before")
         if self._is_ended(principal):

@@ -67,7 +67,7 @@ class WorkerCalls:
         """Return what may be called, by name."""
         return {
             "hello": self._hello,
-            "ping": self._checked(lambda _body: {}),
+            "ping": self._checked(lambda _body: {"now": self._now()}),
             "session_password": self._checked(self._session_password),
             "chain_shown": self._checked(self._chain_shown),
             "grant_use": self._checked(self._grant_use),

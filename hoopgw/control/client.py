@@ -8,7 +8,6 @@ the connection is back, every part that keeps state there is called
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from hoopgw.clock import steady
 from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import UnavailableError
 from hoopgw.ipc import CALL_TIMEOUT, Body, Handler, Peer
@@ -36,6 +36,8 @@ BEAT: Final = 0.5
 """Seconds between two questions whether control is there."""
 VIEW_AGE: Final = 2.0
 """Seconds since control last answered, after which what it may have revoked is not known here."""
+FORGET_EVERY: Final = 60.0
+"""Seconds between two looks at all that was revoked, for what can be forgotten."""
 
 Connected = Callable[[], None]
 
@@ -50,10 +52,10 @@ class ControlClient:
     """Gives numbers in [0, 1), so that workers do not come back all at once."""
     worker: str
     """This worker's name, as in the spool."""
-    _steady: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    _steady: Callable[[], float] = field(default=steady, kw_only=True)
     """Seconds that nobody can set: a view must not look fresh because the clock was set back."""
     _take_time: Callable[[float], None] = field(default=lambda _time: None, kw_only=True)
-    """Told, at each greeting, what time it is for control: it is not earlier here."""
+    """Told, whenever control answers, what time it is there: it is not earlier here."""
     issuer: str = field(default="", init=False)
     greeting: Mapping[str, Any] = field(factory=dict, init=False, repr=False)
     """What control said when the connection was last made: what parts begin with."""
@@ -72,6 +74,8 @@ class ControlClient:
     """When, by the steady clock, the last question was asked that control has answered."""
     _revoked: dict[str, float] = field(factory=dict, init=False)
     """Log-ins and delegations ended before their time, to when they can be forgotten."""
+    _forgetting: float = field(default=0.0, init=False)
+    """When to look again for some."""
 
     def __attrs_post_init__(self) -> None:
         self.on_tell("token_keys", self._take_keys)
@@ -175,7 +179,9 @@ class ControlClient:
         self.issuer, self.greeting = str(answer["issuer"]), answer
         self._take_keys(answer["token_keys"])
         self._take_time(float(answer["now"]))
-        self._revoked = {str(node): float(end) for node, end in answer["revoked"].items()}
+        for node, end in answer["revoked"].items():
+            # What is known here stays so, also if control has an older copy of its store.
+            self.revoke(str(node), float(end))
         self._peer, self._heard = peer, max(self._heard, asked)
         log.info("connected to control as {worker}", worker=self.worker)
         for announce in self._connected:
@@ -198,15 +204,18 @@ class ControlClient:
         asked, now = self._steady(), self._clock.seconds()
         if self._peer is not None:
             answer = self._peer.call("ping", VIEW_AGE)
-            answer.addCallbacks(lambda _answer: self._answered(asked), lambda _failure: None)
-        self._revoked = {node: end for node, end in self._revoked.items() if end > now}
+            answer.addCallbacks(lambda body: self._answered(body, asked), lambda _failure: None)
+        if now >= self._forgetting:
+            self._forgetting = now + FORGET_EVERY
+            self._revoked = {node: end for node, end in self._revoked.items() if end > now}
         for look in self._on_beat:
             try:
                 look()
             except Exception:  # the next beat must come all the same
                 log.failure("looking at the connection to control failed")
 
-    def _answered(self, asked: float) -> None:
+    def _answered(self, answer: Body, asked: float) -> None:
+        self._take_time(float(answer["now"]))
         self._heard = max(self._heard, asked)
 
     def _take_trust(self, body: Body) -> None:

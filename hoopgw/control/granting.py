@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from hoopgw.clock import ForwardClock
+from hoopgw.clock import ForwardClock, steady
 from hoopgw.control.fleet import Fleet
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
@@ -47,7 +46,7 @@ class Granting:
     _now: Callable[[], float]
     _recorder: Recorder
     _new_session: Callable[[], str]
-    _steady: Callable[[], float] = time.monotonic
+    _steady: Callable[[], float] = steady
     alarms: Alarms = field(factory=Alarms, init=False)
     calls: RefusedCalls = field(factory=RefusedCalls, init=False)
     ledger: Ledger = field(init=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from hoopgw import registry
-from hoopgw.clock import ForwardClock
+from hoopgw.clock import ForwardClock, steady
 from hoopgw.config import GatewayConfig
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
@@ -336,7 +335,7 @@ class ControlService:
 
 def forward_from(wall: Callable[[], float], kept: float) -> ForwardClock:
     """Return a clock that is never behind the time that was kept."""
-    clock = ForwardClock(wall, time.monotonic)
+    clock = ForwardClock(wall, steady)
     if (behind := kept - clock()) > BEHIND:
         log.error(
             "the clock was set back: it is {seconds} s behind what it was when control last ran;"

@@ -73,7 +73,7 @@ class SqliteRevocations:
         self._ends = {row.node: row.expires for row in self._db.genuine(REVOKED, "true")}
         self._total = _total(self._db.seals, self._ends)
         head = self._db.rows(f"SELECT count, time, mac FROM {_HEAD}")
-        if head and any(self._is_head(key, *head[0]) for key in self._db.seals.each()):
+        if head and self._is_head(*head[0]):
             self.time = float(head[0][1])
             return
         self.problem = INCOMPLETE
@@ -118,11 +118,11 @@ class SqliteRevocations:
     def purge(self, now: float) -> None:
         """Forget what ended some time before now, which was noted; put back what is missing."""
         kept = {node: end for node, end in self._ends.items() if end >= now - FORGET_AFTER}
-        total = _total(self._db.seals, kept)
+        gone = {node: end for node, end in self._ends.items() if node not in kept}
+        total = self._total - _total(self._db.seals, gone)
         with self._db.transaction():
             self._db.write("DELETE FROM revoked WHERE expires < ?", now - FORGET_AFTER)
-            found = self._db.genuine(REVOKED, "true")
-            if {row.node: row.expires for row in found} != kept:
+            if dict(self._db.rows("SELECT node, expires FROM revoked")) != kept:
                 self._db.tampered += 1
                 log.error("revocations were changed in the store, and are put back")
                 self._db.write("DELETE FROM revoked")
@@ -152,9 +152,14 @@ class SqliteRevocations:
         if self.problem:
             raise UnavailableError(self.problem)
 
-    def _is_head(self, key: SealKey, count: int, time: float, mac: bytes) -> bool:
-        total = _total(key, self._ends)
-        return count == len(self._ends) and key.holds(mac, *_head(count, total, time))
+    def _is_head(self, count: int, time: float, mac: bytes) -> bool:
+        """Whether the head is of these rows, under any key that counts."""
+        if count != len(self._ends):
+            return False
+        first, *others = self._db.seals.each()
+        if first.holds(mac, *_head(count, self._total, time)):
+            return True
+        return any(key.holds(mac, *_head(count, _total(key, self._ends), time)) for key in others)
 
     def _write_head(self, count: int, total: int, time: float, key: SealKey | None = None) -> None:
         mac = (key or self._db.seals).seal(*_head(count, total, time))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 from joserfc.jwk import OKPKey
 
-from hoopgw.control.client import LAST_DELAY
+from hoopgw.control.client import FORGET_EVERY, LAST_DELAY
 from hoopgw.control.live import OUTAGE_GRACE
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
@@ -82,6 +83,32 @@ class ConnectionTests(WorldCase):
         self.assertEqual([head.id for head in self.store.sessions()], ["s-1"])
         self.assertEqual(self.board.fleet.workers, ["w1"])
         self.assertFalse(first.client.is_connected)
+
+
+class RevokedTests(WorldCase):
+    """What a worker knows of what was revoked."""
+
+    def test_control_comes_back_with_less(self) -> None:
+        """As with an older copy of its store: who was told before does not forget it."""
+        worker = self.worker()
+        self.board.delegations.revoke("login-alice", "test")
+        self.carry()
+        self.kill()
+        self.path = Path(self.mktemp())
+        self.begin()
+        self.store.revoke("login-carol", 90_000.0)
+        self.wait(LAST_DELAY * 2)
+        self.assertTrue(worker.client.is_connected)
+        known = [worker.client.is_revoked([name]) for name in ("login-alice", "login-carol")]
+        self.assertEqual(known, [True, True])
+
+    def test_what_is_over_is_forgotten(self) -> None:
+        worker = self.worker()
+        worker.client.revoke("soon", self.clock.seconds() + 30.0)
+        worker.client.revoke("later", self.clock.seconds() + 900.0)
+        self.wait(2 * FORGET_EVERY)
+        known = [worker.client.is_revoked([name]) for name in ("soon", "later")]
+        self.assertEqual(known, [False, True])
 
 
 class LoginTests(WorldCase):
@@ -292,7 +319,7 @@ class SessionTests(WorldCase):
             UnavailableError, late.sessions.opened, "s-3", CAROL, "orders", lambda _reason: None
         )
         self.assertIn("revoked", str(cut))
-        self.wait(21)
+        self.wait(21 + FORGET_EVERY)
         self.open("s-4", ALICE)
 
     def test_nobody_comes_in_while_revocations_cannot_be_known(self) -> None:

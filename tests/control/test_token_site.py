@@ -213,6 +213,15 @@ class RevokeTests(TokenSiteCase):
         self.assertEqual((await self.post(REVOKE, "")).status, 400)
         self.assertEqual((await self.post(REVOKE, "x", scope="y")).status, 400)
 
+    async def test_a_proof_that_was_shown_with_a_token(self) -> None:
+        """It proves nothing more when it is shown once more without."""
+        mine, child = self.bound(PLANNER, self.key), OKPKey.generate_key("Ed25519")
+        proof = make_proof(self.key, "POST", self.url + REVOKE, time.time(), mine)
+        first = await self.raw_post(self.bound(MIGRATOR, child), proof, mine)
+        self.assertEqual(first.status_code, 200)
+        self.assertEqual((await self.raw_post(mine, proof)).status_code, 400)
+        self.assertFalse(self.store.is_revoked(PLANNER.lineage))
+
     async def test_a_proof_is_good_once(self) -> None:
         """Not again, and not for another URL."""
         token = self.bound(ALICE, self.key)
@@ -222,12 +231,13 @@ class RevokeTests(TokenSiteCase):
         self.assertEqual((await self.raw_post(token, proof)).status_code, 200)
         self.assertEqual((await self.raw_post(token, proof)).status_code, 400)
 
-    async def raw_post(self, token: str, proof: str) -> requests.Response:
+    async def raw_post(self, token: str, proof: str, caller: str = "") -> requests.Response:
+        headers = {"DPoP": proof} | ({"Authorization": f"DPoP {caller}"} if caller else {})
         answer: requests.Response = await deferToThread(
             requests.post,
             self.url + REVOKE,
             data={"token": token},
-            headers={"DPoP": proof},
+            headers=headers,
             verify=str(self.config.paths.ca_certificate),
             timeout=60,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
@@ -14,6 +16,11 @@ from hoopgw.store.sqlite_revocations import FORGET_AFTER
 from tests.store.values import KEY, open_store
 
 OTHER = b"o" * 32
+STEPS = st.tuples(
+    st.sampled_from(["revoke", "revoke", "purge", "note", "reseal", "open"]),
+    st.integers(0, 3),
+    st.floats(0.0, 1000.0),
+)
 
 
 class RevocationCase(SynchronousTestCase):
@@ -149,6 +156,39 @@ class KeyTests(RevocationCase):
         self.alter("DELETE FROM revoked WHERE node = 'node-1'")
         self.reopen().reseal(OTHER)
         self.assertNotEqual(self.reopen(OTHER).problem, "")
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """Whatever is done, in whatever order."""
+
+    @settings(max_examples=30)
+    @given(st.lists(STEPS, max_size=12))
+    def test_as_a_dictionary(self, steps: list[tuple[str, int, float]]) -> None:
+        """The store is as what is known of it, and no step makes it look tampered with."""
+        path, keys, known = Path(self.mktemp()), [KEY, OTHER], dict[str, float]()
+        store, latest = open_store(path), 0.0
+        for step, number, time in steps:
+            name = f"node-{number}"
+            match step:
+                case "revoke":
+                    store.revoke(name, time)
+                    known[name] = max(time, known.get(name, 0.0))
+                case "purge":
+                    store.purge(time, 0.0)
+                    latest = max(latest, time)
+                    known = {n: end for n, end in known.items() if end >= time - FORGET_AFTER}
+                case "note":
+                    store.note_time(time)
+                    latest = max(latest, time)
+                case "reseal":
+                    keys.reverse()
+                    store.reseal(keys[0])
+                case _:
+                    store.close()
+                    store = SqliteStore.open(path, *keys[: 1 + number % 2])
+            self.assertEqual((store.revoked(), store.time), (known, latest))
+            self.assertEqual((store.problem, store.tampered), ("", 0))
+        store.close()
 
 
 class TimeTests(RevocationCase):
