@@ -61,7 +61,7 @@ class HashFiles:
             row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
         return row[0]
 
-    def append(self, first: int, rows: Sequence[Sequence[bytes]]) -> None:
+    def append(self, first: int, rows: Sequence[bytes | bytearray]) -> None:
         """Add nodes behind a tree of ``first`` leaves: ``rows[i]`` are those of level ``8 * i``.
 
         Raises:
@@ -71,8 +71,7 @@ class HashFiles:
         for step, row in enumerate(rows):
             if row:
                 level = step * STEP
-                data = b"".join(row)
-                if os.pwrite(self._fd(level), data, HASH_SIZE * (first >> level)) != len(data):
+                if os.pwrite(self._fd(level), row, HASH_SIZE * (first >> level)) != len(row):
                     raise OSError(f"{self._path(level).name} was written short")
 
     def truncate(self, size: int) -> None:
@@ -108,21 +107,21 @@ class Growth:
     """A tree's growth that is not written yet: the frontier moved on, the new nodes by file."""
 
     frontier: Frontier
-    rows: list[list[bytes]] = field(factory=lambda: [[]], repr=False)
+    rows: list[bytearray] = field(factory=lambda: [bytearray()], repr=False)
 
-    def extend(self, leaves: Sequence[bytes]) -> None:
-        """Add leaves by their hashes."""
+    def extend(self, leaves: bytes) -> None:
+        """Add leaves by their hashes, one behind the other."""
         for step, row in enumerate(self.frontier.extend(leaves)[::STEP]):
-            if step == len(self.rows):
-                self.rows.append([])
-            self.rows[step] += row
+            self._add_row(step, row)
 
     def add(self, leaf: bytes) -> None:
         """Add a leaf by its hash."""
-        self.rows[0].append(leaf)
+        self._add_row(0, leaf)
         made = self.frontier.append(leaf)
-        if len(made) >= STEP:
-            for step in range(1, len(made) // STEP + 1):
-                if step == len(self.rows):
-                    self.rows.append([])
-                self.rows[step].append(made[step * STEP - 1])
+        for step in range(1, len(made) // STEP + 1):
+            self._add_row(step, made[step * STEP - 1])
+
+    def _add_row(self, step: int, row: bytes) -> None:
+        if step == len(self.rows):
+            self.rows.append(bytearray())
+        self.rows[step] += row

@@ -7,7 +7,7 @@ synced. The recorder process writes it; anyone may read.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 from attrs import define, field, frozen
 
+from hoopgw.recording.batch import Batch
 from hoopgw.recording.records import (
     HopRecord,
     SessionEnded,
@@ -153,11 +154,18 @@ class _News:
 
 @define(eq=False)
 class SessionIndex:
-    """Writes the index. Call `note_all` for the records in order, and `flush` now and then."""
+    """Writes the index: `note` for the records in order, `commit`, and `flush` now and then.
+
+    What was noted counts from `commit` on, as in the log; `rollback` forgets it.
+    """
 
     _database: sqlite3.Connection
     leaves: int = field(init=False)
     """Records of the log that the index knows of, with those that are not flushed."""
+    _noted: int = field(default=0, init=False)
+    """Records since the last commit."""
+    _fresh: dict[str, _News] = field(factory=dict, init=False)
+    """What they say."""
     _news: dict[str, _News] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -183,9 +191,12 @@ class SessionIndex:
                 stale.unlink()
             index = cls(_connect(path))
         for data in _records_from(directory, index.leaves):
-            index.note_all((data,))
-            if len(index._news) >= _BATCH:
+            index._note_one(index.leaves + index._noted, data)
+            index._noted += 1
+            if len(index._fresh) >= _BATCH:
+                index.commit()
                 index.flush()
+        index.commit()
         index.flush()
         return index
 
@@ -194,29 +205,55 @@ class SessionIndex:
         """Whether there is something to flush."""
         return bool(self._news)
 
-    def note_all(self, records: Iterable[bytes]) -> None:
+    def note(self, batch: Batch) -> None:
         """Take records as they are in the log; those that cannot be read are left to `verify`."""
-        leaf = self.leaves
-        for data in records:
-            try:
-                record = _decode(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                leaf += 1
-                continue
-            news = self._news.get(record.session)
-            if news is None:
-                news = self._news[record.session] = _News(leaf, leaf)
-            news.last = leaf
-            leaf += 1
-            if isinstance(record, _Intent):
-                news.intents += 1
-                if record.decision == "deny":
-                    news.denied += 1
-                elif record.decision == "review":
-                    news.held += 1
-            elif not isinstance(record, _Other):
-                news.marks.append(record)
-        self.leaves = leaf
+        start = self.leaves + self._noted
+        self._noted += batch.count
+        for session, first, last, intents, denied, held in batch.counted:
+            news = self._news_of(session, start + first, start + last)
+            news.intents += intents
+            news.denied += denied
+            news.held += held
+        for number, data in batch.others:
+            self._note_one(start + number, data)
+
+    def _note_one(self, leaf: int, data: bytes) -> None:
+        try:
+            record = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
+        news = self._news_of(record.session, leaf, leaf)
+        if isinstance(record, _Intent):
+            news.intents += 1
+            news.denied += record.decision == "deny"
+            news.held += record.decision == "review"
+        elif not isinstance(record, _Other):
+            news.marks.append(record)
+
+    def _news_of(self, session: str, first: int, last: int) -> _News:
+        news = self._fresh.get(session)
+        if news is None:
+            news = self._fresh[session] = _News(first, last)
+        news.first, news.last = min(news.first, first), max(news.last, last)
+        return news
+
+    def commit(self) -> None:
+        """Let what was noted count: the log has it for good."""
+        for session, fresh in self._fresh.items():
+            news = self._news.setdefault(session, fresh)
+            if news is not fresh:
+                news.last = fresh.last
+                news.intents += fresh.intents
+                news.denied += fresh.denied
+                news.held += fresh.held
+                news.marks += fresh.marks
+        self.leaves += self._noted
+        self.rollback()
+
+    def rollback(self) -> None:
+        """Forget what was noted since the last commit."""
+        self._fresh.clear()
+        self._noted = 0
 
     def flush(self) -> None:
         """Write what is new.

@@ -9,6 +9,7 @@ at.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ log = Logger()
 TURN_BYTES: Final = 8 * 2**20
 """Bytes after which a turn ends, although there is more."""
 _FINISHED_LIMIT: Final = 1000
+_TICK: Final = 10**9
+"""Nanoseconds by which a folder's time may be coarse, and more."""
 
 
 class BrokenLogError(HoopgwError):
@@ -60,6 +63,8 @@ class Intake:
     _index: SessionIndex
     _positions: dict[bytes, int]
     _tails: dict[Path, SpoolTail] = field(factory=dict, init=False)
+    _looked: int | None = field(default=None, init=False)
+    """When the folder last changed, if all that is in it was seen."""
     _served: str = field(default="", init=False)
     """The worker at which the last turn ended early: the next turn begins behind it."""
     _finished: dict[bytes, int] = field(factory=dict, init=False)
@@ -79,12 +84,12 @@ class Intake:
         self._look()
         self._log.roll({tail.identity: tail.committed for tail in self._tails.values()})
         try:
-            taken, read, more = self._append_all(over)
+            read, more = self._append_all(over)
             self._log.commit()
         except BaseException:
             self._rollback()
             raise
-        self._committed(taken)
+        self._committed()
         return Turn(read, more)
 
     def position(self, spool: bytes) -> int | None:
@@ -110,6 +115,12 @@ class Intake:
 
     def _look(self) -> None:
         """Open segments that are new in the folder."""
+        changed = os.stat(self._directory).st_mtime_ns
+        if changed == self._looked:
+            return
+        # A file that is made within the same tick of the kernel's clock would not show.
+        settled = time.time_ns() - changed > _TICK
+        self._looked = changed if settled else None
         for entry in os.scandir(self._directory):
             name = parse_name(entry.name)
             path = self._directory / entry.name
@@ -134,31 +145,31 @@ class Intake:
             tail for tail in ordered if tail.worker <= self._served
         ]
 
-    def _append_all(self, over: Callable[[], bool]) -> tuple[list[list[bytes]], int, bool]:
-        """Append what the spools hold to the log. Also gives its size, and if there is more."""
-        taken: list[list[bytes]] = []
+    def _append_all(self, over: Callable[[], bool]) -> tuple[int, bool]:
+        """Append what the spools hold to the log. Gives its size, and if there is more."""
         read, blocked = 0, ""
         for tail in self._in_turn():
             while tail.worker != blocked:
                 offset = tail.offset
-                cut = tail.read()
-                if cut.records:
-                    self._log.append(tail.identity, offset, cut.records)
-                    taken.append(cut.records)
-                    read += cut.taken
+                batch = tail.read()
+                if batch.count:
+                    self._log.append(tail.identity, offset, batch)
+                    self._index.note(batch)
+                    read += batch.taken
                     if read >= TURN_BYTES or over():
                         self._served = tail.worker
-                        return taken, read, True
-                elif cut.fault is not None:
-                    tail.fault = cut.fault
+                        return read, True
+                elif batch.fault is not None:
+                    tail.fault = batch.fault
                     break
                 elif tail.ended:
                     break  # it was read once more after its writer was gone
                 elif not tail.look_for_end():
                     blocked = tail.worker  # what it wrote later is in later segments, if anywhere
-        return taken, read, False
+        return read, False
 
     def _rollback(self) -> None:
+        self._index.rollback()
         for tail in self._tails.values():
             tail.rollback()
         try:
@@ -166,9 +177,8 @@ class Intake:
         except OSError as error:
             raise BrokenLogError(f"the log cannot be rolled back: {error.strerror}") from error
 
-    def _committed(self, taken: list[list[bytes]]) -> None:
-        for records in taken:
-            self._index.note_all(records)
+    def _committed(self) -> None:
+        self._index.commit()
         for path, tail in list(self._tails.items()):
             tail.commit()
             if tail.fault is not None:

@@ -18,15 +18,15 @@ from typing import Final
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hoopgw.recording.batch import Batch
 from hoopgw.recording.checkpoints import CheckpointFiles, sync_directory
 from hoopgw.recording.framing import (
     LOG_HEADER_SIZE,
     log_header,
     position_frame,
-    record_frames,
 )
 from hoopgw.recording.hashes import Growth, HashFiles
-from hoopgw.recording.merkle import Frontier, leaf_hashes
+from hoopgw.recording.merkle import Frontier
 from hoopgw.recording.notes import Checkpoint, Verifier, sign
 from hoopgw.recording.segments import segment_path
 from hoopgw.recording.succession import Handover, make_handover
@@ -73,15 +73,15 @@ class LogWriter:
         """Records that were committed and are in no checkpoint yet."""
         return self._tree.size - self._signed
 
-    def append(self, spool: bytes, offset: int, records: Sequence[bytes]) -> None:
+    def append(self, spool: bytes, offset: int, batch: Batch) -> None:
         """Write records that begin at an offset of a spool.
 
         Raises:
             OSError: the disk is full or broken: roll back.
 
         """
-        self._growth.extend(leaf_hashes(records))
-        self._write(b"".join([position_frame(spool, offset), *record_frames(records)]))
+        self._growth.extend(batch.leaves)
+        self._write(position_frame(spool, offset), batch.frames)
 
     def commit(self) -> None:
         """Make all that was appended survive a power loss.
@@ -178,10 +178,11 @@ class LogWriter:
         self._growth = Growth(self._tree.copy())
         self._written = self._length
 
-    def _write(self, data: bytes) -> None:
-        if os.pwrite(self._fd, data, self._written) != len(data):
+    def _write(self, *data: bytes) -> None:
+        size = sum(map(len, data))
+        if os.pwritev(self._fd, data, self._written) != size:
             raise OSError("the log was written short, so the disk is full")
-        self._written += len(data)
+        self._written += size
 
 
 def create_segment(

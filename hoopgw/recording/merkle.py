@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 from attrs import define, field
 
+from hoopgw.transport import accelerated
+
 Nodes: TypeAlias = Callable[[int, int], bytes]
 """Gives the hash of the complete node at (level, index)."""
 
@@ -22,6 +24,7 @@ Prover: TypeAlias = Callable[[int, int, Nodes], list[bytes]]
 
 EMPTY_ROOT: Final = sha256(b"").digest()
 HASH_SIZE: Final = 32
+_PAIR: Final = 2 * HASH_SIZE
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -37,6 +40,21 @@ def leaf_hashes(data: Iterable[bytes]) -> list[bytes]:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of an inner node."""
     return sha256(b"\1" + left + right).digest()
+
+
+def plain_parents(row: bytes) -> bytes:
+    """Return the hashes of the nodes above neighbours; the last one may have none."""
+    ends = range(_PAIR, len(row) + 1, _PAIR)
+    return b"".join([sha256(b"\1" + row[end - _PAIR : end]).digest() for end in ends])
+
+
+parents: Callable[[bytes], bytes] = plain_parents
+"""`plain_parents`, or its compiled twin where that was built (`hoopgw.transport.accelerated`)."""
+if accelerated.is_wanted("hoopgw.recording._batch"):
+    from hoopgw.recording import _batch
+
+    if _batch.can_hash():
+        parents = _batch.parents
 
 
 @define
@@ -66,27 +84,24 @@ class Frontier:
         self.size += 1
         return made
 
-    def extend(self, leaves: Sequence[bytes]) -> list[list[bytes]]:
+    def extend(self, leaves: bytes) -> list[bytes]:
         """Add leaves by their hashes: level by level, in less time than one after the other.
 
-        Returns the nodes that became complete, by level; level 0 is the leaves.
+        Returns the nodes that became complete, by level; level 0 is the leaves. Hashes stand one
+        behind the other, here and there.
         """
-        made: list[list[bytes]] = []
+        made: list[bytes] = []
         lower: list[bytes] = []  # of the new edge, lowest first
-        row, count, edge = list(leaves), self.size, self._edge
+        row, count, edge = leaves, self.size, self._edge
         while row:
             made.append(row)
-            pairs = [edge.pop(), *row] if count & 1 else row
-            if len(pairs) & 1:
-                lower.append(pairs[-1])
-            rights = pairs[1::2]
-            row = [
-                sha256(b"\1" + left + right).digest()
-                for left, right in zip(pairs[::2], rights, strict=False)
-            ]
+            pairs = edge.pop() + row if count & 1 else row
+            if len(pairs) % _PAIR:
+                lower.append(pairs[-HASH_SIZE:])
+            row = parents(pairs)
             count >>= 1
         edge.extend(reversed(lower))
-        self.size += len(leaves)
+        self.size += len(leaves) // HASH_SIZE
         return made
 
     def root(self) -> bytes:

@@ -1,9 +1,12 @@
 """The recorder process's life: turns, timers, and the socket to the workers.
 
-A *turn* reads the spools, appends, syncs, and tells the workers how far it came. While there is
-something to do, a turn begins every 30 ms; after some that found nothing, workers are told that
-the recorder is idle, and the next write wakes it. So what a worker wrote is synced well within 50
-ms, and an idle recorder only looks at its folder twenty times a second.
+A *turn* reads the spools, appends, and syncs. Each costs whoever shares the processor more than the
+time that it takes, as caches are cold behind it: so turns are short, one piece before the sync and
+next to nothing behind it, and as far apart as they may be. While there is something to do, a turn
+ends 45 ms after the last one began, so that what a worker wrote is synced within 50 ms. After some
+that found nothing, workers are told that the recorder is idle, and the next write wakes it; then it
+only looks at its folder twenty times a second. How far it came is told to workers five times a
+second: that only bounds how far it may be behind. Who waits for a sync is answered at once.
 """
 
 from __future__ import annotations
@@ -41,11 +44,15 @@ from hoopgw.recording.recovery import EvidenceError, open_log
 
 log = Logger()
 
-BUSY_EVERY: Final = 0.03
-"""Seconds from one turn to the next, while records come."""
+SYNCED_WITHIN: Final = 0.045
+"""Seconds from the beginning of a turn to the end of the next, while records come."""
+_PAUSE: Final = 0.005
+"""Seconds between turns at least, unless there is more, however long a sync takes."""
+PROGRESS_EVERY: Final = 0.2
+"""Seconds between two words to the workers on how far the recorder is, if nothing else is new."""
 IDLE_EVERY: Final = 0.05
 """Seconds between looks at the spools while nothing comes; a worker's ``wake`` comes first."""
-TURN_TIME: Final = 0.02
+TURN_TIME: Final = 0.005
 """Seconds after which a turn syncs what it has read, although there is more."""
 _IDLE_AFTER: Final = 5
 """Turns without news after which the recorder is idle."""
@@ -119,6 +126,8 @@ class RecorderService(Service):
     _peers: dict[Peer, str] = field(factory=dict, init=False)
     """Connections to the workers that they are from; empty until one has said hello."""
     _told: dict[Peer, Progress] = field(factory=dict, init=False)
+    _tell_at: float = field(default=0.0, init=False)
+    """When workers are told again how far it is."""
     _followers: set[Peer] = field(factory=set, init=False)
     """Connections that are told each checkpoint."""
     _wishes: list[_Wish] = field(factory=list, init=False)
@@ -216,19 +225,25 @@ class RecorderService(Service):
         self._soon(delay)
 
     def _work(self) -> float:
-        end = self._reactor.seconds() + TURN_TIME
+        began = self._reactor.seconds()
+        end = began + TURN_TIME
         turn = self._intake.turn(lambda: self._reactor.seconds() >= end)
+        took = self._reactor.seconds() - began
         self._log.settle()
         self._sign_if_due()
         if self._objection:
             log.info("the log can be written again")
             self._objection = ""
+            self._tell_at = 0.0
         self._index_if_due()
         self._fulfil()
+        was_idle = self._idle
         self._quiet = 0 if turn.read else self._quiet + 1
+        if self._idle != was_idle:
+            self._tell_at = 0.0
         if turn.more:
             return 0.0
-        return IDLE_EVERY if self._idle else BUSY_EVERY
+        return IDLE_EVERY if self._idle else max(SYNCED_WITHIN - 2 * took, _PAUSE)
 
     @property
     def _idle(self) -> bool:
@@ -238,6 +253,7 @@ class RecorderService(Service):
         if not self._objection:
             log.error("the log cannot be written: {error}", error=error)
         self._objection = f"the log cannot be written: {error.strerror or error}"
+        self._tell_at = 0.0
         self._fail_wishes(self._objection)
 
     def _sign_if_due(self) -> None:
@@ -285,12 +301,14 @@ class RecorderService(Service):
             self._intake.objections.pop(worker, None)  # it has started anew
         self._peers[peer] = worker
         self._told.pop(peer, None)
+        self._tell_at = 0.0
         self._soon()
         return {"origin": self._origin}
 
     def wake(self, peer: Peer, _body: Body) -> Body:
         """Begin a turn: a worker has written."""
         self._told.pop(peer, None)
+        self._tell_at = 0.0
         if self._idle:
             self._quiet = 0
             if not self._objection:
@@ -365,6 +383,10 @@ class RecorderService(Service):
             return {"note": b"", "handovers": []}  # none was signed yet
 
     def _tell_all(self) -> None:
+        now = self._reactor.seconds()
+        if now < self._tell_at and not self._intake.objections:
+            return
+        self._tell_at = now + PROGRESS_EVERY
         reached = self._intake.progress()
         for peer, worker in list(self._peers.items()):
             if not worker:

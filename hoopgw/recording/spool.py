@@ -19,19 +19,18 @@ from attrs import define, field, setters
 from attrs.validators import matches_re
 
 from hoopgw.errors import RecorderError
+from hoopgw.recording.batch import Batch, take
 from hoopgw.recording.framing import (
     RECORD_LIMIT,
     SPOOL_HEADER_SIZE,
-    SpoolCut,
     parse_spool_header,
     spool_header,
-    spool_records,
     whole_frames,
 )
 
 SEGMENT_SIZE: Final = 16 * 2**20
 """Bytes after which a worker goes on in a new segment."""
-READ_SIZE: Final = 2**20
+READ_SIZE: Final = 256 * 1024
 """Bytes that are read from a spool at once, unless one record is longer."""
 _PROBE_SIZE: Final = 64 * 1024
 _WORKER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -203,15 +202,15 @@ class SpoolTail:
         """Read from here on: the log has all that is before."""
         self.offset = self.committed = max(offset, SPOOL_HEADER_SIZE)
 
-    def read(self) -> SpoolCut:
+    def read(self) -> Batch:
         """Read the next whole records, if there are any."""
         data = os.pread(self._fd, READ_SIZE, self.offset)
-        cut = spool_records(data)
-        if len(data) == READ_SIZE and not cut.records and cut.fault is None:
-            cut = spool_records(os.pread(self._fd, RECORD_LIMIT + 4, self.offset))
-        self.offset += cut.taken
-        self.exhausted = self.ended and not cut.records
-        return cut
+        batch = take(data)
+        if len(data) == READ_SIZE and not batch.count and batch.fault is None:
+            batch = take(os.pread(self._fd, RECORD_LIMIT + 4, self.offset))
+        self.offset += batch.taken
+        self.exhausted = self.ended and not batch.count
+        return batch
 
     def look_for_end(self) -> bool:
         """See whether the writer is gone. If it is, read once more before believing it is all."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
 
+from hoopgw.recording.batch import Batch, take
+from hoopgw.recording.framing import frames
 from hoopgw.recording.log import LogWriter
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.records import (
@@ -78,20 +80,30 @@ def spool_frames(records: Iterable[bytes]) -> bytes:
     return b"".join(len(record).to_bytes(4, "big") + record for record in records)
 
 
+def batch(records: Iterable[bytes]) -> Batch:
+    """Return records as they are taken from a spool."""
+    return take(spool_frames(records))
+
+
+def records_of(taken: Batch) -> list[bytes]:
+    """Return the records in a batch, as the log will have them."""
+    return [frame.payload for frame in frames(taken.frames)]
+
+
 def opened(directory: Path, segment_size: int = 64 * 2**20, recheck: int = 2**28) -> OpenedLog:
     """Open a log with the key of these tests."""
     return open_log(directory, KEY, ORIGIN, segment_size=segment_size, recheck=recheck)
 
 
-def fill(log: LogWriter, records: list[bytes], batch: int = 10, sign: bool = True) -> None:
+def fill(log: LogWriter, records: list[bytes], many: int = 10, sign: bool = True) -> None:
     """Append records in batches, and sign."""
     offset = 32
-    for start in range(0, len(records), batch):
-        part = records[start : start + batch]
+    for start in range(0, len(records), many):
+        part = batch(records[start : start + many])
         log.roll({SPOOL: offset})
         log.append(SPOOL, offset, part)
         log.commit()
-        offset += sum(4 + len(record) for record in part)
+        offset += part.taken
     if sign:
         log.checkpoint()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.recording.framing import SPOOL_HEADER_SIZE, spool_records
+from hoopgw.recording.batch import take
+from hoopgw.recording.framing import SPOOL_HEADER_SIZE
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import Intake
 from hoopgw.recording.log import LogWriter
@@ -68,6 +70,17 @@ class IntakeTestCase(SynchronousTestCase):
 
 class TurnTests(IntakeTestCase):
     """Turns."""
+
+    def test_a_segment_in_a_folder_that_had_settled(self) -> None:
+        """The folder is not read again while it is as old as it was; a new file makes it new."""
+        for number in range(3):
+            os.utime(self.spool, (number, number))
+            self.turns()
+            worker = self.worker()
+            worker.append(spool_frames([b"%d" % number]))
+            self.turns()
+            self.assertEqual(len(self.kept()), number + 1)
+            worker.close()
 
     def test_records_arrive_in_order(self) -> None:
         worker = self.worker()
@@ -183,13 +196,13 @@ class CrashTests(IntakeTestCase):
         if len(self.spools()) != 1 or position is None:
             return  # records of an earlier segment come first
         path = self.spool / self.spools()[0]
-        records = spool_records(path.read_bytes()[position:]).records
-        if records:
-            self.log.append(worker.identity, position, records)
+        batch = take(path.read_bytes()[position:])
+        if batch.count:
+            self.log.append(worker.identity, position, batch)
         segment = segments(self.directory)[-1].path
         wire = segment.read_bytes()
         self.stop()
-        segment.write_bytes(wire[:-1] if records else wire)
+        segment.write_bytes(wire[:-1] if batch.count else wire)
         self.start()
 
     def test_a_full_disk(self) -> None:

@@ -16,7 +16,7 @@ from hoopgw.recording.notes import open_checkpoint
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.recovery import EvidenceError, OpenedLog
 from hoopgw.recording.segments import segments
-from tests.recording.samples import SPOOL, VERIFIER, fill, opened
+from tests.recording.samples import SPOOL, VERIFIER, batch, fill, opened
 
 RECORDS = [f"record {number} ".encode() * 3 for number in range(100)]
 
@@ -74,9 +74,9 @@ class WritingTests(LogTestCase):
     def test_rollback_forgets(self) -> None:
         log = opened(self.directory).writer
         fill(log, RECORDS[:10])
-        log.append(SPOOL, 9999, RECORDS[10:30])
+        log.append(SPOOL, 9999, batch(RECORDS[10:30]))
         log.rollback()
-        log.append(SPOOL, 32, RECORDS[10:12])
+        log.append(SPOOL, 32, batch(RECORDS[10:12]))
         log.commit()
         log.close()
         self.assertEqual(self.contents(), RECORDS[:12])
@@ -84,7 +84,7 @@ class WritingTests(LogTestCase):
 
     def test_closing_forgets_what_was_not_committed(self) -> None:
         log = opened(self.directory).writer
-        log.append(SPOOL, 32, RECORDS[:3])
+        log.append(SPOOL, 32, batch(RECORDS[:3]))
         log.close()
         self.assertEqual(self.contents(), [])
 
@@ -109,7 +109,7 @@ class WritingTests(LogTestCase):
         limit = self.last_segment().stat().st_size + 50
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         for _ in range(2):
-            self.assertRaises(OSError, log.append, SPOOL, 32, RECORDS[10:50])
+            self.assertRaises(OSError, log.append, SPOOL, 32, batch(RECORDS[10:50]))
             log.rollback()
         self.assertEqual(self.contents(), RECORDS[:10])
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -124,8 +124,8 @@ class RecoveryTests(LogTestCase):
 
     def test_positions_are_known_after_a_restart(self) -> None:
         log = opened(self.directory).writer
-        log.append(SPOOL, 32, RECORDS[:2])
-        log.append(b"another spool 16", 500, RECORDS[2:3])
+        log.append(SPOOL, 32, batch(RECORDS[:2]))
+        log.append(b"another spool 16", 500, batch(RECORDS[2:3]))
         log.commit()
         log.close()
         taken = sum(4 + len(record) for record in RECORDS[:2])
@@ -151,7 +151,7 @@ class RecoveryTests(LogTestCase):
         self.written(RECORDS[:10])
         signed = self.last_segment().stat().st_size
         log = opened(self.directory).writer
-        log.append(SPOOL, 32, RECORDS[10:14])
+        log.append(SPOOL, 32, batch(RECORDS[10:14]))
         log.commit()
         log.close()
         wire = self.last_segment().read_bytes()
@@ -164,7 +164,7 @@ class RecoveryTests(LogTestCase):
         taken = sum(4 + len(record) for record in RECORDS[10 : 10 + whole])
         if whole:
             self.assertEqual(again.positions[SPOOL], 32 + taken)
-        again.writer.append(SPOOL, 32 + taken, RECORDS[10 + whole :])
+        again.writer.append(SPOOL, 32 + taken, batch(RECORDS[10 + whole :]))
         again.writer.commit()
         again.writer.checkpoint()
         self.assertEqual(self.contents(), RECORDS)

@@ -17,6 +17,10 @@ from hoopgw.recording.merkle import (
     consistency_proof,
     inclusion_proof,
     leaf_hash,
+    leaf_hashes,
+    node_hash,
+    parents,
+    plain_parents,
     root_of,
     verify_consistency,
     verify_inclusion,
@@ -124,11 +128,19 @@ class TreeTests(SynchronousTestCase):
         """Leaves that are added together make the same tree, and give all its new nodes."""
         tree = Frontier.at(before, NODES)
         upto = min(before + more, SIZE)
-        made = tree.extend([leaf_hash(leaf) for leaf in LEAVES[before:upto]])
+        made = tree.extend(b"".join(leaf_hashes(LEAVES[before:upto])))
         self.assertEqual(tree, Frontier.at(upto, NODES))
         for level in range(10):
             new = [NODES(level, index) for index in range(before >> level, upto >> level)]
-            self.assertEqual(made[level] if level < len(made) else [], new)
+            self.assertEqual(made[level] if level < len(made) else b"", b"".join(new))
+
+    @given(st.integers(0, 40))
+    def test_parents(self, many: int) -> None:
+        """Compiled or not, and with or without a last one that is alone."""
+        row = ROOTS[:many]
+        expected = [node_hash(*pair) for pair in zip(row[::2], row[1::2], strict=False)]
+        for way in (plain_parents, parents):
+            self.assertEqual(way(b"".join(row)), b"".join(expected))
 
     def test_a_copy_grows_alone(self) -> None:
         tree = Frontier()
@@ -230,7 +242,7 @@ class HashFilesTests(SynchronousTestCase):
         middle = (tree.size + upto) // 2
         for number in range(tree.size, middle):
             growth.add(leaf_hash(LEAVES[number]))
-        growth.extend([leaf_hash(leaf) for leaf in LEAVES[middle:upto]])
+        growth.extend(b"".join(leaf_hashes(LEAVES[middle:upto])))
         self.files.append(tree.size, growth.rows)
         return growth.frontier
 
@@ -260,7 +272,7 @@ class HashFilesTests(SynchronousTestCase):
         for _ in range(65_600):
             growth.add(leaf_hash(b"x"))
         self.files.append(0, growth.rows)
-        self.assertEqual([len(row) for row in growth.rows], [65_600, 256, 1])
+        self.assertEqual([len(row) // 32 for row in growth.rows], [65_600, 256, 1])
         root = growth.frontier.root()
         self.assertEqual(root_of(65_600, self.files.node), root)
         proof = inclusion_proof(65_599, 65_600, self.files.node)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.recording.framing import SPOOL_HEADER_SIZE, DamagedError
 from hoopgw.recording.spool import READ_SIZE, SpoolTail, SpoolWriteError, SpoolWriter, parse_name
-from tests.recording.samples import spool_frames
+from tests.recording.samples import records_of, spool_frames
 
 
 class SpoolTestCase(SynchronousTestCase):
@@ -37,11 +37,11 @@ class WriterTests(SpoolTestCase):
 
     def test_what_is_written_is_read(self) -> None:
         tail = self.tail()
-        self.assertEqual(tail.read().records, [])
+        self.assertEqual(records_of(tail.read()), [])
         self.writer.append(spool_frames([b"one", b"two"]))
-        self.assertEqual(tail.read().records, [b"one", b"two"])
+        self.assertEqual(records_of(tail.read()), [b"one", b"two"])
         self.writer.append(spool_frames([b"three"]))
-        self.assertEqual(tail.read().records, [b"three"])
+        self.assertEqual(records_of(tail.read()), [b"three"])
         self.assertEqual(tail.offset, self.writer.offset)
         self.assertEqual(tail.identity, self.writer.identity)
 
@@ -98,7 +98,7 @@ class FullDiskTests(SpoolTestCase):
         )
         self.assertEqual(error.kept, 14)
         self.assertEqual(self.size(), SPOOL_HEADER_SIZE + 14)
-        self.assertEqual(self.tail().read().records, [b"x" * 10])
+        self.assertEqual(records_of(self.tail().read()), [b"x" * 10])
 
     def test_a_refused_write_leaves_nothing(self) -> None:
         self.writer.append(spool_frames([b"x" * 10]))
@@ -111,7 +111,7 @@ class FullDiskTests(SpoolTestCase):
         self.assertRaises(SpoolWriteError, self.writer.append, spool_frames([b"x" * 100]))
         self.limit(10_000)
         self.writer.append(spool_frames([b"later"]))
-        self.assertEqual(self.tail().read().records, [b"later"])
+        self.assertEqual(records_of(self.tail().read()), [b"later"])
 
     def test_the_probe(self) -> None:
         self.writer.probe()
@@ -126,7 +126,7 @@ class FullDiskTests(SpoolTestCase):
         self.assertEqual(self.names(), ["w1-1.spool"])
         self.limit(10_000)
         self.writer.append(spool_frames([b"still here"]))
-        self.assertEqual(self.tail().read().records, [b"still here"])
+        self.assertEqual(records_of(self.tail().read()), [b"still here"])
 
 
 class TailTests(SpoolTestCase):
@@ -138,23 +138,23 @@ class TailTests(SpoolTestCase):
         tail.read()
         tail.commit()
         self.writer.append(spool_frames([b"two"]))
-        self.assertEqual(tail.read().records, [b"two"])
+        self.assertEqual(records_of(tail.read()), [b"two"])
         tail.rollback()
-        self.assertEqual(tail.read().records, [b"two"])
+        self.assertEqual(records_of(tail.read()), [b"two"])
 
     def test_a_record_longer_than_a_read(self) -> None:
         tail, long = self.tail(), os.urandom(READ_SIZE + 5)
         self.writer.append(spool_frames([b"a", long, b"b"]))
         got: list[bytes] = []
         for _ in range(4):
-            got += tail.read().records
+            got += records_of(tail.read())
         self.assertEqual(got, [b"a", long, b"b"])
 
     def test_an_incomplete_frame_waits(self) -> None:
         tail, wire = self.tail(), spool_frames([b"one"])
         with (self.directory / "w1-1.spool").open("ab") as file:
             file.write(wire[:5])
-        self.assertEqual(tail.read().records, [])
+        self.assertEqual(records_of(tail.read()), [])
         self.assertEqual(tail.rest(), 5)
 
     def test_no_spool(self) -> None:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.ipc import Body, Peer, RemoteError
 from hoopgw.recording import service
 from hoopgw.recording.framing import SPOOL_HEADER_SIZE
+from hoopgw.recording.intake import Intake
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.service import RecorderService
 from hoopgw.recording.spool import SpoolWriter
@@ -127,6 +128,16 @@ class TurnsTestCase(SynchronousTestCase):
         self.assertTrue(self.told[-1]["idle"])
 
 
+class SlowIntake:
+    """An intake with a turn of the test's."""
+
+    def __init__(self, intake: Intake, turn: Any) -> None:
+        self.intake, self.turn = intake, turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.intake, name)
+
+
 class TurnTests(TurnsTestCase):
     """Busy and idle."""
 
@@ -135,13 +146,50 @@ class TurnTests(TurnsTestCase):
         wanted = {"spool": self.writer.identity, "offset": SPOOL_HEADER_SIZE}
         self.assertEqual(self.told[-1] | wanted, self.told[-1])
 
-    def test_busy_turns_come_every_30_ms(self) -> None:
+    def test_a_busy_turn_ends_45_ms_after_the_last_one_began(self) -> None:
         for number in range(5):
             self.write(b"%d" % number)
-            self.advance(0.03)
+            self.advance(0.042)
+            self.assertEqual(len(self.kept()), number)
+            self.advance(0.004)
             self.assertEqual(len(self.kept()), number + 1)
-            self.assertEqual(self.told[-1]["offset"], self.writer.offset)
             self.assertFalse(self.told[-1]["idle"])
+
+    def test_a_turn_that_takes_long_makes_the_next_one_earlier(self) -> None:
+        """Judged by how long the last one took: 10 ms, then for ever."""
+        for took, pause in ((0.01, 0.025), (1.0, 0.005)):
+            self.write(b"slow")
+            self.take(took)
+            self.advance(0.05)
+            before = len(self.kept())
+            self.write(b"next")
+            self.advance(pause - 0.002)
+            self.assertEqual(len(self.kept()), before)
+            self.advance(0.004)
+            self.assertEqual(len(self.kept()), before + 1)
+
+    def take(self, seconds: float) -> None:
+        """Let the next turn take so long."""
+        intake = self.service._intake
+        turn = intake.turn
+
+        def slow(over: Any) -> Any:
+            self.service._intake = intake
+            found = turn(over)
+            self.reactor.rightNow += seconds  # as a disk would that is slow to sync
+            return found
+
+        self.service._intake = SlowIntake(intake, slow)  # type: ignore[assignment]  # as one
+
+    def test_progress_is_told_five_times_a_second(self) -> None:
+        self.advance(0.2)
+        before = len(self.told)
+        for number in range(40):
+            self.write(b"%d" % number)
+            self.advance(0.05)
+        self.assertIn(len(self.told) - before, (9, 10, 11))
+        self.advance(0.2)
+        self.assertEqual(self.told[-1]["offset"], self.writer.offset)
 
     def test_idle_is_told_once(self) -> None:
         self.fall_asleep()
@@ -176,10 +224,10 @@ class TurnTests(TurnsTestCase):
 
     def test_sync_waits_for_what_is_not_written_yet(self) -> None:
         done = self.call("sync", spool=self.writer.identity, offset=SPOOL_HEADER_SIZE + 5)
-        self.advance(0.02, 0.02)
+        self.advance(0.05, 0.05)
         self.assertNoResult(done)
         self.write(b"1")
-        self.advance(0.02)
+        self.advance(0.05)
         self.successResultOf(done)
 
     def test_sync_of_a_removed_spool(self) -> None:
@@ -202,12 +250,12 @@ class TurnTests(TurnsTestCase):
     def test_a_damaged_spool_is_objected_to_until_the_worker_is_new(self) -> None:
         self.write(b"1")
         self.writer.append(b"\xff" * 10)
-        self.advance(0.02, 0.02)
+        self.advance(0.05, 0.05)
         self.assertIn("damaged", self.told[-1]["objection"])
         self.theirs.connectionLost()
         self.writer.open_next()
         self.joined("w1")
-        self.advance(0.02)
+        self.advance(0.05)
         self.assertEqual(self.told[-1]["objection"], "")
 
 
@@ -294,7 +342,7 @@ class FaultTests(TurnsTestCase):
         self.write(b"1")
         intake = self.service._intake
         self.service._intake = None  # type: ignore[assignment]  # what only a bug would do
-        self.advance(0.03)
+        self.advance(0.05)
         self.service._intake = intake
         self.assertEqual(self.given_up, ["given up"])
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
