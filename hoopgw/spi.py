@@ -230,6 +230,49 @@ class CallerCertificate:
 
 
 @frozen(kw_only=True)
+class GivenToken:
+    """What the token endpoint gave, or why it did not."""
+
+    token: str = field(default="", repr=False)
+    """Empty if it was refused."""
+    expires_in: int = 0
+    """Seconds."""
+    error: str = ""
+    """As OAuth 2 has it: ``invalid_grant`` ..."""
+    description: str = ""
+
+
+class Tokens(Protocol):
+    """Where clients get tokens that can ask only as their own cloud's log-in has them ask."""
+
+    def give(
+        self, proof: str, targets: Sequence[str], account: str, address: str
+    ) -> Deferred[GivenToken]:
+        """Give a token for targets.
+
+        Args:
+            proof: an issuer's token, a gateway token, or a chain with its pop.
+            targets: that it is for.
+            account: on the target; empty for none in particular.
+            address: the client's.
+
+        Fails with `UnavailableError` if control cannot be asked.
+
+        """
+        ...
+
+
+class NoTokens:
+    """Where none are given. Implements `Tokens`."""
+
+    def give(
+        self, proof: str, targets: Sequence[str], account: str, address: str
+    ) -> Deferred[GivenToken]:
+        """Refuse."""
+        return succeed(GivenToken(error="unsupported_grant_type", description="not served here"))
+
+
+@frozen(kw_only=True)
 class SessionPassword:
     """A stored SCRAM-SHA-256 verifier (RFC 5803), and whom it logs in."""
 
@@ -361,6 +404,7 @@ class GatewayContext:
     logins: Logins
     sessions: Sessions
     grants: Grants = field(factory=NoGrants)
+    tokens: Tokens = field(factory=NoTokens)
     mask_key: Callable[[], bytes] = field(repr=False)
     """Gives 32 bytes, for masks that make joinable tokens: a session's are those of its start."""
     new_session: Callable[[], str]

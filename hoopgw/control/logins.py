@@ -6,10 +6,10 @@ to know, and is asked of control, which takes note of the delegations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from attrs import define, field
+from attrs import define, field, frozen
 from cryptography import x509
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -23,7 +23,7 @@ from hoopgw.identity.caller_certificates import certificate_node, verify_caller
 from hoopgw.identity.chains import ShownChain, read_chain
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
-from hoopgw.spi import Bearer, CallerCertificate, SessionPassword
+from hoopgw.spi import Bearer, CallerCertificate, GivenToken, SessionPassword
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
 
@@ -120,6 +120,28 @@ class ControlLogins:
                 raise AuthenticationError(str(error)) from error
             self._verifier, self._made_of = made, keys
         return self._verifier
+
+
+@frozen
+class ControlTokens:
+    """Implements `hoopgw.spi.Tokens`."""
+
+    _control: ControlClient
+
+    def give(
+        self, proof: str, targets: Sequence[str], account: str, address: str
+    ) -> Deferred[GivenToken]:
+        """Let control give a token."""
+        answer = self._control.call(
+            "target_token", proof=proof, targets=list(targets), account=account, address=address
+        )
+        return answer.addCallback(_given)
+
+
+def _given(answer: Body) -> GivenToken:
+    if "error" in answer:
+        return GivenToken(error=str(answer["error"]), description=str(answer["description"]))
+    return GivenToken(token=str(answer["token"]), expires_in=int(answer["expires_in"]))
 
 
 def _password(answer: Body) -> SessionPassword:

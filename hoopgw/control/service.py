@@ -35,12 +35,15 @@ from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.recorder_watch import RecorderWatch
-from hoopgw.control.site import SiteParts, build_site
+from hoopgw.control.site import SiteParts, build_site, make_exchange
 from hoopgw.control.switchboard import Switchboard
+from hoopgw.control.target_tokens import TargetTokens
 from hoopgw.control.tls import ListenerTls
 from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
+from hoopgw.identity.exchange import Exchange
+from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.key_kinds import KINDS
 from hoopgw.identity.keybook import KeyBook, utc
 from hoopgw.identity.keyfiles import (
@@ -115,6 +118,9 @@ class ControlService:
     """The HTTPS listener, once started."""
     keys: KeyKeeper = field(init=False)
     _tls: ListenerTls = field(init=False)
+    _exchange: Exchange = field(init=False)
+    _limits: FormLimits = field(factory=FormLimits, init=False)
+    """Of what is given at the token endpoint and through workers, together."""
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _reading: ReadingRoom = field(init=False)
@@ -185,6 +191,7 @@ class ControlService:
 
         """
         self.board.take_up()
+        self._exchange = make_exchange(self._parts())
         self._reading.start()
         self._listen_socket()
         self._listen_https()
@@ -283,6 +290,7 @@ class ControlService:
             self._tls.look,
             KeyCalls(self.keys, self.recorder, LogReader(self.config.paths.log)),
         ).handlers()
+        tokens = TargetTokens(self._exchange, self._limits, self._now).handlers()
 
         def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
             calls = self.board.make_calls()
@@ -295,32 +303,33 @@ class ControlService:
                 lost(peer)
                 self.board.gone(calls)
 
-            return Peer({**calls.handlers(), **local}, self._reactor, connected, gone)
+            return Peer({**calls.handlers(), **local, **tokens}, self._reactor, connected, gone)
 
         path = self.config.paths.control_socket
         self._socket_port = listen_own(self._reactor, path, OwnPeers(make))
 
-    def _listen_https(self) -> None:
-        site = build_site(
-            SiteParts(
-                config=self.config,
-                store=self.store,
-                docket=self.board.docket,
-                delegations=self.board.delegations,
-                granting=self.board.granting,
-                files=self.files,
-                fleet=self.fleet,
-                signer=self.signer,
-                verifier=self.token_keys.verifier,
-                enrolment=self.enrolment,
-                keys=self.keys,
-                health=self.health,
-                protocols=self._protocols,
-                reading=self._reading,
-                now=self._now,
-                reactor=self._reactor,
-            )
+    def _parts(self) -> SiteParts:
+        return SiteParts(
+            config=self.config,
+            store=self.store,
+            docket=self.board.docket,
+            delegations=self.board.delegations,
+            granting=self.board.granting,
+            files=self.files,
+            fleet=self.fleet,
+            signer=self.signer,
+            verifier=self.token_keys.verifier,
+            enrolment=self.enrolment,
+            keys=self.keys,
+            health=self.health,
+            protocols=self._protocols,
+            reading=self._reading,
+            now=self._now,
+            reactor=self._reactor,
         )
+
+    def _listen_https(self) -> None:
+        site = build_site(self._parts(), self._exchange, self._limits)
         address = self.config.control.listen
         if address.path:
             raise ConfigError("control.listen: expected host:port, as agents and callers dial it")

@@ -83,10 +83,9 @@ class SiteParts:
     reactor: Any
 
 
-def build_site(parts: SiteParts) -> ControlSite:
+def build_site(parts: SiteParts, exchange: Exchange, limits: FormLimits) -> ControlSite:
     """Return the site."""
-    callers, limits, url = _callers(parts), FormLimits(), parts.signer.issuer
-    exchange = _exchange(parts)
+    callers, url = _callers(parts), parts.signer.issuer
     root = token_resource(exchange, url, limits=limits)
     add_token_calls(root, TokenCalls(exchange.parts, callers, _agents(parts)), url, limits)
     root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
@@ -225,7 +224,8 @@ def _explain(error: Exception) -> ApiError | None:
     return explain_refusal(error) or explain_grant(error) or explain_reading(error)
 
 
-def _exchange(parts: SiteParts) -> Exchange:
+def make_exchange(parts: SiteParts) -> Exchange:
+    """Return what decides at the token endpoint."""
     issuers = make_issuers(parts.config.identity.issuers, parts.reactor, parts.now)
     names = {target.name for target in parts.config.targets}
 

@@ -79,6 +79,19 @@ class Decider:
     """Seconds that a client is let wait for people before it is told to come again."""
     _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
 
+    def needs_all(self, plan: Plan) -> bool:
+        """Say whether all of a request must be here before it can be decided.
+
+        What is approved, or granted for one call, is exactly what is sent.
+        """
+        match self._judge(plan.operation).decision:
+            case Review():
+                return True
+            case Deny(uses=uses):
+                return any(use.digest is not None for use in uses)
+            case Allow():
+                return False
+
     async def decide(self, plan: Plan, patience: float | None = None) -> Permission:
         """Return the permission to pass a request on, after its intent was kept.
 

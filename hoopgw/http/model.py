@@ -67,20 +67,26 @@ class RefusedError(Exception):
 class Transform(Protocol):
     """Changes a body as it streams. One for each answer."""
 
-    masked: int
-    """Values that were masked so far."""
+    @property
+    def masked(self) -> int:
+        """Values that were masked so far."""
+        ...
 
-    def feed(self, data: bytes) -> bytes:
-        """Take a piece, and return what can be shown by now; a call takes at most some 10 ms.
+    def receive_data(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        ...
+
+    def receive_end(self) -> None:
+        """Take note that the body is whole."""
+        ...
+
+    def next_piece(self) -> bytes | None:
+        """Give what can be shown by now, or None; a call takes at most some 10 ms.
 
         Raises:
             RefusedError: the body cannot be shown; what was shown before is cut short.
 
         """
-        ...
-
-    def finish(self) -> bytes:
-        """Return what is left, at the body's end; raises as `feed` does."""
         ...
 
 

@@ -4,7 +4,8 @@
 subject token                asked for                      given
 ===========================  =============================  ========================================
 of a configured issuer       nothing, or `GATEWAY`          a gateway token: a log-in begins
-gateway token, or chain      audience of a target           a token for it, at most 5 minutes
+gateway token, or chain      audience of a target, or       a token for it, at most 5 minutes
+                             several with spaces between
 gateway token, or chain      session password + account     user name and password for that account
 gateway token, or chain      what a child is to be          the child's gateway token: see
                                                             `hoopgw.identity.delegation`
@@ -47,7 +48,7 @@ from hoopgw.identity.oidc import TokenUse
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.subjects import read_subject
 from hoopgw.identity.token_parts import TokenParts
-from hoopgw.identity.tokens import GATEWAY, TARGET_LIFETIME, target_audience
+from hoopgw.identity.tokens import AUDIENCES_LIMIT, GATEWAY, TARGET_LIFETIME, target_audience
 from hoopgw.identity.urns import (
     ACCESS_TOKEN,
     GRANT,
@@ -163,21 +164,33 @@ class Exchange:
 
     def _narrow(self, parent: Principal, form: Mapping[str, str]) -> dict[str, Any]:
         """Give something for one target, that ends with the session."""
-        audience = form.get("audience", "")
-        target = audience.removeprefix(target_audience(""))
+        audience, *also = form.get("audience", "").split(" ")
         account = form.get("account")
-        known = bool(target) and target_audience(target) == audience
-        if not known or not self.parts.is_target(target, account):
-            raise ExchangeError("invalid_target", "no such target or account")
+        targets = [self._target(each, account) for each in (audience, *also)]
+        if len(targets) > AUDIENCES_LIMIT:
+            raise ExchangeError("invalid_target", f"at most {AUDIENCES_LIMIT} targets")
         giving = Issuing(self.parts)
         match form.get("requested_token_type", ACCESS_TOKEN):
             case wanted if wanted == SESSION_PASSWORD:
                 if account is None:
                     raise ExchangeError("invalid_request", "account is missing")
-                return giving.password(parent, target, account)
+                if also:
+                    raise ExchangeError("invalid_target", "a password is for one target")
+                return giving.password(parent, targets[0], account)
             case wanted if wanted in (ACCESS_TOKEN, JWT):
-                return giving.token(parent, audience, self.parts.now() + TARGET_LIFETIME, None)
+                until = self.parts.now() + TARGET_LIFETIME
+                return giving.token(
+                    parent, audience, until, None, account=account or "", also=tuple(also)
+                )
         raise ExchangeError("invalid_request", "requested_token_type is none that is given here")
+
+    def _target(self, audience: str, account: str | None) -> str:
+        """Return the target of an audience, if there is one with such an account."""
+        target = audience.removeprefix(target_audience(""))
+        known = bool(target) and target_audience(target) == audience
+        if not known or not self.parts.is_target(target, account):
+            raise ExchangeError("invalid_target", "no such target or account")
+        return target
 
 
 def _only(form: Mapping[str, str], known: frozenset[str]) -> None:

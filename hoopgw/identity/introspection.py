@@ -56,6 +56,8 @@ def read_any(parts: TokenParts, token: str) -> GatewayToken:
 
     """
     audience = parse(token).claims.get("aud")
+    if isinstance(audience, list) and audience:
+        audience = audience[0]  # the verifier looks at all of them
     if not isinstance(audience, str) or not (
         audience == GATEWAY or audience.startswith(target_audience(""))
     ):

@@ -31,6 +31,8 @@ class Issuing:
         expires: float,
         confirmation: Mapping[str, Any] | None,
         nest: int | None = None,
+        account: str = "",
+        also: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Give a token.
 
@@ -40,6 +42,8 @@ class Issuing:
             expires: until when it may be shown; never beyond the principal's own end.
             confirmation: ``cnf``: what it is bound to.
             nest: how many hops may follow, if that is not as usual.
+            account: on a target, that the caller wants.
+            also: further targets that it is for.
 
         Raises:
             ExchangeError: nothing is left of its lifetime.
@@ -57,6 +61,8 @@ class Issuing:
                 expires=expires,
                 confirmation=confirmation,
                 nest=nest,
+                account=account,
+                also=also,
                 tenant="" if audience == GATEWAY else self._tenant(principal),
             )
         )

@@ -41,6 +41,8 @@ TARGET_LIFETIME: Final = 300.0
 CHAIN_LIMIT: Final = 6
 NEST: Final = 3
 """Hops that may follow a log-in that does not say otherwise."""
+AUDIENCES_LIMIT: Final = 50
+"""Targets that one token may be for."""
 _TYPE: Final = "at+jwt"
 _TOKEN: Final = "token:"  # noqa: S105  # a prefix
 _ALGORITHM: Final = "EdDSA"
@@ -59,6 +61,8 @@ class GatewayToken:
     principal: Principal
     """Its ``expires`` is when sessions end, which may be after ``expires`` of the token."""
     audience: str
+    also: tuple[str, ...] = ()
+    """Further targets that it is for: a cloud's client asks for one token for all of a service."""
     issued: float
     expires: float
     """Until when the token may be shown."""
@@ -141,7 +145,7 @@ class TokenSigner:
         root, *others = principal.chain
         claims: dict[str, Any] = {
             "iss": self.issuer,
-            "aud": token.audience,
+            "aud": [token.audience, *token.also] if token.also else token.audience,
             **_hop_claims(root),
             "sid": principal.session,
             "iat": int(token.issued),
@@ -255,12 +259,25 @@ class TokenVerifier:
         claims = parsed.claims
         if claims.get("iss") != self.issuer:
             raise AuthenticationError("iss is another gateway")
-        if claims.get("aud") != audience:
+        also = _also(claims.get("aud"), audience)
+        if also is None:
             raise AuthenticationError("the token is for something else")
-        return _read(claims, audience, now)
+        return _read(claims, audience, also, now)
 
 
-def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
+def _also(said: object, audience: str) -> tuple[str, ...] | None:
+    """Return what else a token is for; None if it is not for this audience."""
+    if said == audience:
+        return ()
+    if not isinstance(said, list) or audience not in said or len(said) > AUDIENCES_LIMIT:
+        return None
+    others = tuple(each for each in said if each != audience)
+    # What opens one target may open another; nothing opens the gateway itself besides.
+    good = all(isinstance(each, str) and each.startswith(target_audience("")) for each in said)
+    return others if good else None
+
+
+def _read(claims: Claims, audience: str, also: tuple[str, ...], now: float) -> GatewayToken:
     issued, expires = moment(claims, "iat"), moment(claims, "exp")
     ends = moment(claims, "session_exp") if "session_exp" in claims else expires
     if expires <= now:  # no leeway: the clock that said it is ours
@@ -277,6 +294,7 @@ def _read(claims: Claims, audience: str, now: float) -> GatewayToken:
     return GatewayToken(
         principal=_principal(claims, ends),
         audience=audience,
+        also=also,
         issued=issued,
         expires=expires,
         id=text(claims, "jti"),

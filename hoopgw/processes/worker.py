@@ -33,7 +33,7 @@ from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
 from hoopgw.control.granted import WorkerGrants
 from hoopgw.control.live import SessionRegistry
-from hoopgw.control.logins import ControlLogins
+from hoopgw.control.logins import ControlLogins, ControlTokens
 from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
 from hoopgw.grants.view import GrantView
@@ -247,6 +247,7 @@ class Worker:
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,
             grants=self.granted,
+            tokens=ControlTokens(self.control),
             mask_key=lambda: self._mask_key,
             new_session=new_session,
         )

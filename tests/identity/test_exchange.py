@@ -225,6 +225,22 @@ class NarrowTests(ExchangeTestCase):
         self.assertEqual(stored.principal.root.id, "corp|alice-1")
         self.assertNotIn(given["password"], str(self.passwords.kept))
 
+    def test_several_targets(self) -> None:
+        """One token for all; each must be there, and a password is for one."""
+        self.with_parts(is_target=lambda target, _account: target in ("orders", "ledger"))
+        subject, both = self.log_in(), f"{ORDERS} hoopgw:target:ledger"
+        given = self.ask(subject, audience=both, account="reader")["access_token"]
+        for audience in both.split(" "):
+            read = self.verifier.read(given, audience, NOW)
+            self.assertEqual(read.account, "reader")
+        for bad in (f"{ORDERS} other", f"{ORDERS}  {ORDERS}", f"{ORDERS} {GATEWAY}", f" {ORDERS}"):
+            with self.subTest(bad=bad):
+                self.assert_refused("invalid_target", subject, audience=bad)
+        many = " ".join([ORDERS] * 51)
+        self.assert_refused("invalid_target", subject, audience=many)
+        asked: dict[str, Any] = {"requested_token_type": SESSION_PASSWORD, "account": "reader"}
+        self.assert_refused("invalid_target", subject, audience=both, **asked)
+
     def test_taken_handle(self) -> None:
         """Another is tried, but not for ever."""
         asked: dict[str, Any] = {

@@ -157,13 +157,40 @@ class RefusalTests(TokensTestCase):
     """What is not good."""
 
     def test_audience(self) -> None:
-        """A token is for exactly one: no prefix, no list, no other target."""
+        """A token is for exactly what it says: no prefix, no other target."""
         text = self.signer.sign(self.token(audience=target_audience("orders")))
         for other in (GATEWAY, target_audience("orders2"), target_audience("order")):
             self.assert_refused(text, "something else", other)
         listed = self.forged(aud=[GATEWAY, target_audience("orders")])
         self.assert_refused(listed, "something else")
         self.assert_refused(self.forged(aud=None), "something else")
+
+    def test_several_targets(self) -> None:
+        """For each of them, and for nothing else; never for the gateway besides."""
+        names = ["vault-a", "vault-b"]
+        first, second = map(target_audience, names)
+        text = self.signer.sign(self.token(audience=first, also=(second,)))
+        for audience, other in ((first, second), (second, first)):
+            self.assertEqual(self.verifier.read(text, audience, NOW).also, (other,))
+        for audience in (GATEWAY, target_audience("vault-c"), target_audience("vault")):
+            self.assert_refused(text, "something else", audience)
+        for said in (
+            [first, GATEWAY],
+            [first, "other"],
+            [first, 7],
+            [first, [first]],
+            [target_audience(f"t{number}") for number in range(50)] + [first],
+        ):
+            with self.subTest(said=said):
+                self.assert_refused(self.forged(aud=said), "something else", first)
+
+    def test_account(self) -> None:
+        text = self.signer.sign(self.token(account="deployer"))
+        self.assertEqual(self.verifier.read(text, GATEWAY, NOW).account, "deployer")
+        self.assertEqual(self.verifier.read(self.forged(), GATEWAY, NOW).account, "")
+        for bad in (7, "", ["a"]):
+            with self.subTest(bad=bad):
+                self.assert_refused(self.forged(account=bad))
 
     def test_times(self) -> None:
         """There is no leeway at the end: the clock that said it is ours."""

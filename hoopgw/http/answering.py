@@ -1,0 +1,204 @@
+"""Pass one decided request on, and show its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from typing import Any, Final
+
+from attrs import define, evolve, field
+from twisted.internet.task import deferLater
+
+from hoopgw.http.client import Call
+from hoopgw.http.errors import UnansweredError
+from hoopgw.http.exchange import Exchange
+from hoopgw.http.journal import OUTPUT_LIMIT, Answered
+from hoopgw.http.messages import REASONS, ResponseHead
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown, Transform
+from hoopgw.http.sessions import HttpSession
+from hoopgw.http.streams import Outgoing, relay
+from hoopgw.http.wire import Buffer, encode_response
+from hoopgw.policy.decision import Sights
+
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+"""Methods that may be sent again if a connection ended without an answer (RFC 9110, 9.2.2)."""
+_TURN: Final = 0.005
+"""Seconds of masking after which others have their turn."""
+_KEPT: Final = frozenset(
+    {b"content-type", b"location", b"azure-asyncoperation", b"retry-after", b"x-ms-request-id"}
+)
+"""Fields of an answer that the recording keeps."""
+
+
+@define(eq=False)
+class Untouched:
+    """Changes nothing. Implements `hoopgw.http.model.Transform`."""
+
+    masked: int = 0
+    _pieces: deque[bytes] = field(factory=deque, init=False)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take a piece."""
+        self._pieces.append(data)
+
+    def receive_end(self) -> None:
+        """Take note of the end."""
+
+    def next_piece(self) -> bytes | None:
+        """Give it."""
+        return self._pieces.popleft() if self._pieces else None
+
+
+@define(eq=False)
+class Answering:
+    """One request on its way."""
+
+    _session: HttpSession
+    _exchange: Exchange
+    _plan: Plan
+    _sights: Sights
+    _caller: Caller
+    _body: bytes | None = field(repr=False)
+    """All of the request's, if it was collected."""
+    outcome: str = field(default="", init=False)
+    _kept: bytearray = field(factory=bytearray, init=False, repr=False)
+    _sent: int = field(default=0, init=False)
+    _shown: Shown | None = field(default=None, init=False)
+    _received: int = field(default=0, init=False)
+    _hash: Any = field(factory=hashlib.sha256, init=False, repr=False)
+
+    async def run(self) -> None:
+        """Send it, and give its answer to the client.
+
+        Raises:
+            RefusedError: the answer may not be shown; it may have begun.
+            LinkError, UnavailableError: the target cannot be reached, or breaks off.
+
+        """
+        call, is_first = await self._begin()
+        try:
+            head = await self._answer(call)
+        except UnansweredError:
+            call.close()
+            if is_first or not self._may_repeat():
+                raise
+            # It was kept open since an earlier request, and closed just then.
+            call, _ = await self._begin()
+            head = await self._answer(call)
+        try:
+            await self._show(call, head)
+        finally:
+            call.close()
+
+    def answered(self) -> Answered:
+        """Return how it came out."""
+        transform = None if self._shown is None else self._shown.transform
+        return Answered(
+            outcome=self.outcome,
+            masked=0 if transform is None else transform.masked,
+            sent=self._sent,
+            output=bytes(self._kept),
+            received=self._received,
+            received_digest=self._hash.digest() if self._received else b"",
+        )
+
+    async def _begin(self) -> tuple[Call, bool]:
+        """Send the head, and the body if all of it is here; say if on a new connection."""
+        send = self._plan.send
+        if b"host" not in send.headers:  # the agent puts the target's own in its place
+            headers = send.headers.added((b"Host", self._session.site.target.name.encode()))
+            send = evolve(send, headers=headers)
+        upstream = await self._session.connect()
+        call = upstream.begin(send, self._whole())
+        return call, upstream.calls == 1
+
+    def _may_repeat(self) -> bool:
+        streamed = self._plan.body is None and self._body is None and self._received > 0
+        return self._plan.send.method in _REPEATABLE and not streamed
+
+    def _whole(self) -> bytes | int | None:
+        """Return the body, or how long it will be."""
+        if self._plan.body is not None:
+            return self._plan.body
+        if self._body is not None:
+            return self._body
+        ended = self._exchange.body.ended and not self._exchange.body.size
+        return b"" if ended else self._exchange.head.content_length
+
+    async def _answer(self, call: Call) -> ResponseHead:
+        if not call.outgoing.done:
+            await relay(self._exchange.body, call.outgoing, self._count)
+            call.outgoing.finish()
+        return await call.answer()
+
+    def _count(self, data: Buffer) -> Buffer:
+        self._received += len(data)
+        self._hash.update(data)
+        return data
+
+    async def _show(self, call: Call, head: ResponseHead) -> None:
+        session = self._session
+        self.outcome = f"{head.status} {REASONS.get(head.status, b'').decode()}".strip()
+        shown = session.site.model.show(self._plan, head, self._sights, self._caller)
+        self._shown = shown
+        self._keep_head(shown.head)
+        length = call.length if shown.transform is None else None
+        outgoing = self._exchange.start(shown.head, length)
+        if outgoing.done:
+            return
+        metered = session.purse is not None and session.purse.room("bytes") is not None
+        if shown.transform is None and not metered:
+            await relay(call.body, outgoing, self._note)
+        else:
+            await self._through(call, outgoing, shown.transform or Untouched())
+        outgoing.finish()
+
+    async def _through(self, call: Call, outgoing: Outgoing, transform: Transform) -> None:
+        """Relay what a transform makes of the answer, in turns that keep nobody waiting."""
+        since = time.monotonic()
+        ended = False
+        while not ended:
+            data = await call.body.read()
+            if data is None:
+                transform.receive_end()
+                ended = True
+            else:
+                transform.receive_data(data)
+            while (piece := transform.next_piece()) is not None:
+                await self._charge(len(piece))
+                outgoing.write(self._note(piece))
+                await outgoing.drained()
+                if time.monotonic() - since > _TURN:
+                    await deferLater(self._session.clock, 0)
+                    since = time.monotonic()
+
+    async def _charge(self, size: int) -> None:
+        """Show no more than a budget of bytes has: a piece is charged before it is shown.
+
+        Raises:
+            RefusedError: the budget is used up.
+
+        """
+        purse = self._session.purse
+        if purse is None:
+            return
+        room = purse.room("bytes")
+        if room is not None and size > room:
+            used_up = await purse.more({"bytes": size})
+            if used_up:
+                self.outcome = f"CUT: {used_up}"
+                raise RefusedError(Refusal(kind="denied", text=used_up, status=429))
+        purse.used({"bytes": size})
+
+    def _note(self, piece: Buffer) -> Buffer:
+        """Count what is shown, and keep its beginning for the recording."""
+        self._sent += len(piece)
+        left = OUTPUT_LIMIT - len(self._kept)
+        if left > 0:
+            self._kept += piece[:left]
+        return piece
+
+    def _keep_head(self, head: ResponseHead) -> None:
+        fields = (pair for pair in head.headers if pair[0].lower() in _KEPT)
+        self._kept += encode_response(head.status, fields, head.reason)

@@ -1,0 +1,267 @@
+"""The client leg of every protocol on HTTPS: from a request to its answer.
+
+A protocol gives `Sites`: which target, or which page of the gateway's own, a host name is. The rest
+is the same for all: who asks, is it allowed, is it recorded, then to the target and back through
+what masks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import time
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias, cast
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import LinkError, RecorderError, UnavailableError
+from hoopgw.http.answering import Answering
+from hoopgw.http.callers import Callers, LoggedIn
+from hoopgw.http.errors import MessageError, UpstreamError
+from hoopgw.http.exchange import Exchange
+from hoopgw.http.messages import Limits, Request, RequestHead, Response
+from hoopgw.http.model import Caller, Refusal, RefusedError
+from hoopgw.http.pool import Pool
+from hoopgw.http.server import ServerConnection
+from hoopgw.http.sessions import HttpSession, HttpSessions, Site
+from hoopgw.http.timing import Timeouts
+from hoopgw.spi import GatewayContext
+
+log = Logger()
+
+Page: TypeAlias = Callable[[Request, str], Awaitable[Response]]
+"""Answers in the gateway's own name: request, and the client's address."""
+
+PATIENCE: Final = 55.0
+"""Seconds that a client is let wait for people; load balancers and clients give up at 60."""
+WAIT: Final = b"x-hoopgw-wait"
+"""Seconds that a client itself wants to wait; 0 for programs that come again."""
+PAGE_LIMIT: Final = 262_144
+"""Bytes of a request to a page of the gateway's own."""
+HELD_LIMIT: Final = 16 * 2**20
+"""Bytes of a body that is read whole because its request is to be held."""
+
+
+class Sites(typing.Protocol):
+    """What a listener serves."""
+
+    def find(self, head: RequestHead) -> Site | Page | None:
+        """Return what a request is for: by its host, and pages of our own by their path."""
+        ...
+
+    def refuse(self, head: RequestHead | None, refusal: Refusal) -> Response:
+        """Say a refusal where no target is known."""
+        ...
+
+
+class Connection(ServerConnection):
+    """One client's connection."""
+
+    own: HttpsFactory
+
+    def connectionMade(self) -> None:
+        """Speak TLS: there is nothing outside it."""
+        super().connectionMade()
+        self.sessions: dict[LoggedIn, HttpSession] = {}
+        self.callers = Callers(self.own.context, self.data_transport)
+        self.address = str(getattr(self.data_transport.getPeer(), "host", "local"))
+        self.data_transport.startTLS(self.own.context.tls, server_side=True)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave its sessions."""
+        if reason.check(ssl.SSLError):
+            log.info("a handshake failed: {why}", why=reason.value, address=self.address)
+        sessions, self.sessions = self.sessions, {}
+        for session in sessions.values():
+            session.leave(self)
+        super().connectionLost(reason)
+
+    def cut(self, reason: str) -> None:
+        """End it: a session that it uses is over."""
+        if self.is_idle:
+            self.stop()
+        else:
+            self.data_transport.abortConnection()
+
+    def lives(self, login: LoggedIn) -> bool:
+        """Say whether a log-in that it has shown has its session still."""
+        session = self.sessions.get(login)
+        return session is not None and not session.over
+
+
+class HttpsFactory(Factory):
+    """Accepts HTTPS clients.
+
+    Args:
+        context: of the gateway.
+        sites: of the protocol.
+
+    """
+
+    def __init__(self, context: GatewayContext, sites: Sites) -> None:
+        self.context = context
+        self.connections: set[ServerConnection] = set()
+        self.sites = sites
+        patience = float(context.listener.get("patience", PATIENCE))
+        self.pool = Pool(clock=context.clock)
+        self.live = HttpSessions(context, patience, self.pool)
+        self._limits, self._timeouts = Limits(), Timeouts()
+        cast("ssl.SSLContext", context.tls).set_alpn_protocols(["http/1.1"])
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Make a connection's protocol."""
+        connection = Connection(
+            self._handle,
+            self.context.clock,
+            self._limits,
+            self._timeouts,
+            self._refuse_malformed,
+            self.connections.discard,
+        )
+        connection.own = self
+        self.connections.add(connection)
+        return connection
+
+    def doStop(self) -> None:
+        """Close every connection to targets."""
+        self.pool.stop()
+
+    async def _handle(self, exchange: Exchange) -> None:
+        connection = cast("Connection", exchange.connection)
+        site = self.sites.find(exchange.head)
+        if site is None:
+            refusal = Refusal(
+                kind="malformed", text="this host name is none of the gateway's", status=421
+            )
+            exchange.respond(self.sites.refuse(exchange.head, refusal))
+        elif isinstance(site, Site):
+            await self._serve(site, exchange, connection)
+        else:
+            request = await exchange.collect(PAGE_LIMIT)
+            exchange.respond(await site(request, connection.address))
+
+    async def _serve(self, site: Site, exchange: Exchange, connection: Connection) -> None:
+        """Do what is asked of a target, or say why not."""
+        try:
+            session = await self._session(site, exchange.head, connection)
+            serving = Serving(self.context, session, exchange, connection)
+            await serving.run()
+        except RefusedError as error:
+            self._respond(site, exchange, error.refusal)
+        except (LinkError, UnavailableError) as error:
+            status = error.status if isinstance(error, UpstreamError) else 0
+            refusal = Refusal(kind="unavailable", text=str(error), status=status, retry_after=5)
+            self._respond(site, exchange, refusal)
+        except RecorderError as error:
+            refusal = Refusal(kind="unavailable", text=f"it cannot be recorded: {error}")
+            self._respond(site, exchange, refusal)
+
+    async def _session(self, site: Site, head: RequestHead, connection: Connection) -> HttpSession:
+        login = await connection.callers.identify(
+            head, site.target.name, site.account, connection.lives
+        )
+        session = connection.sessions.get(login)
+        if session is None or session.over:
+            session = await self.live.get(site, login, connection.address)
+            connection.sessions[login] = session
+            session.join(connection)
+        return session
+
+    def _respond(self, site: Site, exchange: Exchange, refusal: Refusal) -> None:
+        if exchange.started:
+            exchange.abort()
+        else:
+            exchange.respond(site.model.refuse(exchange.head, refusal))
+
+    def _refuse_malformed(self, head: RequestHead | None, status: int, text: str) -> Response:
+        refusal = Refusal(kind="malformed", text=text, status=status)
+        site = None if head is None else self.sites.find(head)
+        if isinstance(site, Site):
+            return site.model.refuse(head, refusal)
+        return self.sites.refuse(head, refusal)
+
+
+@define(eq=False)
+class Serving:
+    """One request to a target."""
+
+    _context: GatewayContext
+    _session: HttpSession
+    _exchange: Exchange
+    _connection: Connection
+    _body: bytes | None = field(default=None, init=False)
+
+    async def run(self) -> None:
+        """Decide, pass on, and answer.
+
+        Raises:
+            RefusedError: it is refused.
+            LinkError, UnavailableError: the target cannot be reached, or not now.
+            MessageError: the client's body is not as it should be.
+
+        """
+        session, exchange = self._session, self._exchange
+        model, caller = session.site.model, self._caller()
+        limit = model.collects(exchange.head)
+        if limit:
+            self._body = await exchange.body.collect(limit)
+        plan = model.plan(exchange.head, self._body, caller)
+        if self._body is None and not exchange.body.ended and session.decider.needs_all(plan):
+            # An approval covers all that is sent, so all of it must be here.
+            self._body = await exchange.body.collect(HELD_LIMIT)
+            plan = model.plan(exchange.head, self._body, caller)
+        permission = await session.decider.decide(plan, _patience(exchange.head))
+        fields = plan.fields
+        sights = self._context.policy.sights(session.principal, fields, session.id)
+        if fields:
+            see = fields[0].type.partition("::")[0] + "::see"
+            session.journal.shown(
+                see, {each: sights[each.id] for each in fields}, permission.verdict
+            )
+        session.running[permission.intent] = plan, self._connection
+        answering = Answering(session, exchange, plan, sights, caller, self._body)
+        started = time.time_ns()
+        try:
+            await answering.run()
+        except (CancelledError, MessageError):
+            answering.outcome = answering.outcome or "LOST: the client left"
+            raise
+        except (LinkError, UnavailableError, RefusedError) as error:
+            answering.outcome = answering.outcome or f"FAILED: {error}"
+            raise
+        finally:
+            session.running.pop(permission.intent, None)
+            session.journal.finished(permission.intent, started, answering.answered())
+
+    def _caller(self) -> Caller:
+        session, head = self._session, self._exchange.head
+        key = self._context.mask_key()
+        about = "\0".join((session.site.target.name, session.login.account, *_who(session)))
+        return Caller(
+            account=session.login.account,
+            session=session.id,
+            authority=head.host,
+            seal=hashlib.blake2b(about.encode(), key=key, digest_size=32).digest(),
+        )
+
+
+def _who(session: HttpSession) -> tuple[str, ...]:
+    return tuple(hop.id for hop in session.principal.chain)
+
+
+def _patience(head: RequestHead) -> float | None:
+    """Return how long the client itself wants to wait for people."""
+    values = head.headers.all(WAIT)
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 6:
+        text = "X-Hoopgw-Wait is a number of seconds"
+        raise RefusedError(Refusal(kind="malformed", text=text))
+    return float(values[0])

@@ -1,0 +1,304 @@
+"""Sessions over HTTP: one principal with one account on one target, over any number of connections.
+
+A session begins with a principal's first request and ends a while after its last connection, or
+when it is cut. Connections to the target belong to one session and are never another's
+(``docs/threat-model.md``, mixing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from hoopgw.errors import RecorderError, UnavailableError
+from hoopgw.events import Operation, Principal
+from hoopgw.http.callers import LoggedIn
+from hoopgw.http.client import UpstreamConnection
+from hoopgw.http.deciding import Decider
+from hoopgw.http.journal import HttpJournal, Opening
+from hoopgw.http.model import Model, Plan, Refusal, RefusedError
+from hoopgw.http.pool import Key as PoolKey
+from hoopgw.http.pool import Pool
+from hoopgw.policy.cures import Cure
+from hoopgw.policy.decision import Allow, Deny, Review, Verdict
+from hoopgw.recording.inputs import InputBook
+from hoopgw.sessions.purses import Purse
+from hoopgw.spi import GatewayContext, TargetSettings
+from hoopgw.transport import DataTransport
+
+log = Logger()
+
+IDLE: Final = 60.0
+"""Seconds for which a session waits for another connection."""
+GRANT_OVER: Final = "the access that was granted for a while is over"
+
+
+@frozen(kw_only=True)
+class Site:
+    """One target, as the gateway leg needs it."""
+
+    target: TargetSettings
+    model: Model
+    protocol: str
+    account: str
+    """That is meant where a caller names none."""
+    connecting: Callable[[str], Operation]
+    """The operation that using the target at all is, for an account."""
+
+
+class Client(Protocol):
+    """A client's connection, as its sessions see it."""
+
+    def cut(self, reason: str) -> None:
+        """End it: a session that it uses is over."""
+        ...
+
+
+@define(eq=False)
+class HttpSession:
+    """One session."""
+
+    id: str
+    site: Site
+    login: LoggedIn
+    journal: HttpJournal
+    decider: Decider
+    purse: Purse | None
+    _context: GatewayContext
+    _pool: Pool
+    _on_over: Callable[[HttpSession], None]
+    over: str = field(default="", init=False)
+    """Why it has ended, once it has."""
+    running: dict[int, tuple[Plan, Client]] = field(factory=dict, init=False)
+    """Requests that the target has not answered whole, by the sequence of their intent."""
+    _clients: set[Client] = field(factory=set, init=False)
+    _idle: IDelayedCall | None = field(default=None, init=False)
+
+    @property
+    def principal(self) -> Principal:
+        """Whose it is."""
+        return self.login.principal
+
+    @property
+    def clock(self) -> IReactorTime:
+        """Of the worker."""
+        return self._context.clock
+
+    def join(self, client: Client) -> None:
+        """Count a connection that uses it."""
+        self._clients.add(client)
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def leave(self, client: Client) -> None:
+        """Take note that a connection is gone; with the last one the session ends soon."""
+        self._clients.discard(client)
+        if not self._clients and not self.over and self._idle is None:
+            self._idle = self._context.clock.callLater(IDLE, self._rested)
+
+    def cut(self, reason: str) -> None:
+        """End it, with all that is under way."""
+        if self.over:
+            return
+        self.over = reason
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        self._idle = None
+        clients, self._clients = self._clients, set()
+        for client in clients:
+            client.cut(reason)
+        self.decider.close()
+        self._pool.drop(self._pooled.__eq__)
+        if self.purse is not None:
+            self.purse.close()
+        try:
+            self.journal.ended(reason)
+        except RecorderError as error:
+            log.error("the end of a session could not be recorded: {error}", error=error)
+        self._context.sessions.closed(self.id, reason)
+        self._on_over(self)
+
+    async def connect(self) -> UpstreamConnection:
+        """Return a connection to the target, for one request.
+
+        Raises:
+            LinkError, UnavailableError: there is none to be had.
+
+        """
+        return await self._pool.take(self._pooled, self._open)
+
+    async def _open(self) -> DataTransport:
+        site, principal = self.site, self.principal
+        opened = await self._context.link.open(
+            principal, self.id, site.target.name, self.login.account, {}
+        )
+        leg: DataTransport = opened.leg
+        return leg
+
+    @property
+    def _pooled(self) -> PoolKey:
+        return PoolKey(self.site.target.name, self.login.account, self.id)
+
+    def reconsider(self) -> str | None:
+        """Say why it must end by what its principal is granted now, or None.
+
+        What is under way and would not be allowed now is cut by itself.
+        """
+        if self.over:
+            return None
+        connect = self.site.connecting(self.login.account)
+        if not isinstance(self._judge(connect).decision, Allow):
+            return GRANT_OVER
+        for plan, client in list(self.running.values()):
+            if isinstance(self._judge(plan.operation).decision, Deny):
+                client.cut(GRANT_OVER)
+        return None
+
+    def _judge(self, operation: Operation) -> Verdict:
+        return self._context.policy.decide(self.principal, operation, self.id)
+
+    def _rested(self) -> None:
+        self._idle = None
+        self.cut("it was not used any more")
+
+
+Key: TypeAlias = tuple[str, LoggedIn]
+
+
+@define(eq=False)
+class HttpSessions:
+    """The live sessions of one listener."""
+
+    _context: GatewayContext
+    _patience: float
+    """Seconds that a client is let wait for people."""
+    _pool: Pool
+    _inputs: InputBook = field(factory=InputBook, init=False)
+    _live: dict[Key, HttpSession] = field(factory=dict, init=False)
+    _opening: dict[Key, DeferredLock] = field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def find(self, site: Site, login: LoggedIn) -> HttpSession | None:
+        """Return the session of a log-in on a target, if it has one."""
+        return self._live.get((site.target.name, login))
+
+    async def get(self, site: Site, login: LoggedIn, address: str) -> HttpSession:
+        """Return the session of a log-in on a target; one is opened if it has none.
+
+        Args:
+            site: the target.
+            login: who asks, and for which account.
+            address: the client's.
+
+        Raises:
+            RefusedError: it may not use the target.
+
+        """
+        key = site.target.name, login
+        if (found := self._live.get(key)) is not None:
+            return found
+        lock = self._opening.setdefault(key, DeferredLock())
+        acquired: Deferred[DeferredLock] = lock.acquire()
+        await acquired
+        try:
+            return self._live.get(key) or await self._open(key, site, login, address)
+        finally:
+            lock.release()
+            if not lock.locked and not lock.waiting:
+                self._opening.pop(key, None)
+
+    async def _open(self, key: Key, site: Site, login: LoggedIn, address: str) -> HttpSession:
+        context, principal = self._context, login.principal
+        session = self._make(site, login, address)
+        try:
+            context.sessions.opened(
+                session.id,
+                principal,
+                site.target.name,
+                session.cut,
+                login.account,
+                address,
+                session.reconsider,
+                login.credential,
+            )
+        except UnavailableError as error:
+            refusal = Refusal(kind="unavailable", text=str(error), retry_after=5)
+            raise RefusedError(refusal) from error
+        try:
+            operation = site.connecting(login.account)
+            verdict = await self._admit(session, operation)
+            if session.over:
+                raise RefusedError(Refusal(kind="unauthenticated", text=session.over))
+            session.journal.started()
+            session.journal.connected(operation.accesses, operation.context, verdict)
+        except RecorderError as error:
+            context.sessions.closed(session.id)
+            text = f"the session cannot be recorded: {error}"
+            raise RefusedError(Refusal(kind="unavailable", text=text)) from error
+        except BaseException:
+            context.sessions.closed(session.id)
+            raise
+        session.purse = session.decider.purse = context.budgets.open(principal)
+        self._live[key] = session
+        return session
+
+    def _make(self, site: Site, login: LoggedIn, address: str) -> HttpSession:
+        context, target = self._context, site.target
+        session = context.new_session()
+        opening = Opening(
+            session=session,
+            protocol=site.protocol,
+            target=target.name,
+            account=login.account,
+            principal=login.principal,
+            method=login.method,
+            address=address,
+            agent=target.agent,
+        )
+        journal = HttpJournal(context.recorder, opening, self._inputs)
+        decider = Decider(
+            context=context,
+            principal=login.principal,
+            session=session,
+            journal=journal,
+            purse=None,
+            strict=target.durability == "strict",
+            patience=self._patience,
+        )
+        return HttpSession(
+            session, site, login, journal, decider, None, context, self._pool, self._forget
+        )
+
+    async def _admit(self, session: HttpSession, operation: Operation) -> Verdict:
+        """Return the verdict that lets a session begin; a grant for one is claimed by it."""
+        context, principal = self._context, session.principal
+        verdict = context.policy.decide(principal, operation, session.id)
+        uses = verdict.decision.uses if isinstance(verdict.decision, Deny) else ()
+        for use in uses:
+            if use.digest is None and await context.grants.use(use, session.id, operation.digest):
+                verdict = context.policy.decide(principal, operation, session.id)
+                break
+        match verdict.decision:
+            case Deny(reason=reason):
+                cure = Cure.of(verdict, operation.target, context.grants.url)
+                hint, detail = (cure.hint, cure.told) if cure else ("", {})
+                raise RefusedError(Refusal(kind="denied", text=reason, hint=hint, detail=detail))
+            case Review():
+                text = "nobody can be asked to approve the use of a target as a whole"
+                raise RefusedError(Refusal(kind="denied", text=text))
+            case Allow():
+                pass
+        if verdict.grants:
+            context.grants.used(verdict.grants, session.id)
+        return verdict
+
+    def _forget(self, session: HttpSession) -> None:
+        self._live.pop((session.site.target.name, session.login), None)
