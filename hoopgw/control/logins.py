@@ -21,15 +21,20 @@ from hoopgw.errors import AuthenticationError, ConfigError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.caller_certificates import certificate_node, verify_caller
 from hoopgw.identity.chains import ShownChain, read_chain
+from hoopgw.identity.shown import (
+    Bearer,
+    CallerCertificate,
+    GivenToken,
+    SessionPassword,
+)
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
-from hoopgw.spi import Bearer, CallerCertificate, GivenToken, SessionPassword
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
 
 @define(eq=False)
 class ControlLogins:
-    """Implements `hoopgw.spi.Logins`."""
+    """Implements `hoopgw.identity.shown.Logins`."""
 
     _control: ControlClient
     _clock: IReactorTime
@@ -124,7 +129,7 @@ class ControlLogins:
 
 @frozen
 class ControlTokens:
-    """Implements `hoopgw.spi.Tokens`."""
+    """Implements `hoopgw.identity.shown.Tokens`."""
 
     _control: ControlClient
 

@@ -41,12 +41,17 @@ from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.shares import SharedRate, generation_of, shares
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
-from hoopgw.spi import ProtocolSpec, SessionPassword
+from hoopgw.spi import (
+    ProtocolSpec,
+)
 from hoopgw.store.rows import PasswordRow, Store
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")

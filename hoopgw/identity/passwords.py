@@ -16,7 +16,9 @@ from typing import Final
 from attrs import field, frozen
 
 from hoopgw.events import Principal
-from hoopgw.spi import SessionPassword
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
 
 ITERATIONS: Final = 4096
 """What RFC 7677 asks for at least, and what every client takes."""

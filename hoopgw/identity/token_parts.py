@@ -12,8 +12,10 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.identity.issuers import Issuers
 from hoopgw.identity.shares import SharedRate
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
 from hoopgw.identity.tokens import GatewayToken, TokenSigner, TokenVerifier
-from hoopgw.spi import SessionPassword
 from hoopgw.store.rows import LoginStore
 
 _BURST: Final = 300.0

@@ -23,7 +23,12 @@ from hoopgw.errors import AuthenticationError, ProtocolViolationError, Unavailab
 from hoopgw.events import Principal
 from hoopgw.identity.hops import is_chain
 from hoopgw.identity.passwords import ITERATIONS
-from hoopgw.spi import GatewayContext, SessionPassword
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
+from hoopgw.spi import (
+    GatewayContext,
+)
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.scram import PLAIN, PLUS, ScramError, ScramServer

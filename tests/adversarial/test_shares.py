@@ -24,8 +24,10 @@ from hoopgw.grants.calls import KEPT_ROOT, RefusedCall, RefusedCalls
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.shares import SharedRate, generation_of, shares
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
 from hoopgw.reviews import docket
-from hoopgw.spi import SessionPassword
 from hoopgw.store.rows import CertificateRow
 from tests.control.world import WorldCase
 from tests.store.values import ALICE, DBA, ask

@@ -15,7 +15,13 @@ from twisted.internet.task import Clock
 
 from hoopgw.errors import AuthenticationError
 from hoopgw.events import Principal
-from hoopgw.spi import GatewayContext, SessionPassword, TargetSettings
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
+from hoopgw.spi import (
+    GatewayContext,
+    TargetSettings,
+)
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.login import LoggedIn, Login

@@ -15,7 +15,13 @@ from hoopgw.events import Hop, Principal
 from hoopgw.http.callers import AGAIN, Callers, LoggedIn
 from hoopgw.http.messages import Headers, RequestHead
 from hoopgw.http.model import Refusal, RefusedError
-from hoopgw.spi import Bearer, CallerCertificate, GatewayContext
+from hoopgw.identity.shown import (
+    Bearer,
+    CallerCertificate,
+)
+from hoopgw.spi import (
+    GatewayContext,
+)
 
 ALICE = Principal(
     chain=(Hop(id="corp|alice", name="alice", kind="person"),), session="login-1", expires=9000.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from hoopgw.spi import SessionPassword
+from hoopgw.identity.shown import (
+    SessionPassword,
+)
 from hoopgw.store.rows import LoginRow
 
 

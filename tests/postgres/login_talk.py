@@ -13,7 +13,15 @@ from twisted.internet.task import Clock
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Hop, Node, Principal
 from hoopgw.identity.passwords import make_password
-from hoopgw.spi import Bearer, CallerCertificate, GatewayContext, SessionPassword, TargetSettings
+from hoopgw.identity.shown import (
+    Bearer,
+    CallerCertificate,
+    SessionPassword,
+)
+from hoopgw.spi import (
+    GatewayContext,
+    TargetSettings,
+)
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import wire
 from hoopgw_postgres.login import LoggedIn, Login

@@ -1,0 +1,131 @@
+"""How callers prove to a client leg who they are, and what they get. A part of `hoopgw.spi`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, succeed
+
+from hoopgw.events import Principal
+
+
+class Logins(Protocol):
+    """How callers prove who they are, shared by all protocols."""
+
+    def token(self, token: str, target: str) -> Principal:
+        """Verify a gateway token for a target, with cached public keys. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good; the text is for the log.
+
+        """
+        ...
+
+    def bearer(self, token: str, target: str) -> Bearer:
+        """Verify a gateway token for a target, as `token` does, and return all that it says."""
+        ...
+
+    def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:
+        """Verify a chain of delegation (`hoopgw.identity.hops.is_chain`) for a target.
+
+        Args:
+            chain: as it was shown: ``root ~ hop ~ ... [~ pop]``.
+            target: that it is shown for.
+            holder: RFC 7638 thumbprint of the key that the transport has proved, if it has; then
+                no pop is needed.
+
+        Fails with `AuthenticationError` if it is not good, and with `UnavailableError` if that
+        cannot be known now.
+
+        """
+        ...
+
+    def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
+        """Verify a caller's certificate (X.509), whose key TLS has proved. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good for this; the text may be shown to the caller.
+
+        """
+        ...
+
+    def session_password(self, handle: str) -> Deferred[SessionPassword]:
+        """Look a session password up. Fails with `AuthenticationError` if there is none."""
+        ...
+
+
+@frozen(kw_only=True)
+class Bearer:
+    """What a token for a target says, where each request shows one."""
+
+    principal: Principal
+    account: str
+    """That the caller asked it for; empty if for none in particular."""
+    expires: float
+    """Seconds since the epoch; until then it may be shown."""
+
+
+@frozen
+class CallerCertificate:
+    """Whom a certificate stands for, and what revokes it besides the principal's lineage."""
+
+    principal: Principal
+    node: str
+
+
+@frozen(kw_only=True)
+class GivenToken:
+    """What the token endpoint gave, or why it did not."""
+
+    token: str = field(default="", repr=False)
+    """Empty if it was refused."""
+    expires_in: int = 0
+    """Seconds."""
+    error: str = ""
+    """As OAuth 2 has it: ``invalid_grant`` ..."""
+    description: str = ""
+
+
+class Tokens(Protocol):
+    """Where clients get tokens that can ask only as their own cloud's log-in has them ask."""
+
+    def give(
+        self, proof: str, targets: Sequence[str], account: str, address: str
+    ) -> Deferred[GivenToken]:
+        """Give a token for targets.
+
+        Args:
+            proof: an issuer's token, a gateway token, or a chain with its pop.
+            targets: that it is for.
+            account: on the target; empty for none in particular.
+            address: the client's.
+
+        Fails with `UnavailableError` if control cannot be asked.
+
+        """
+        ...
+
+
+class NoTokens:
+    """Where none are given. Implements `Tokens`."""
+
+    def give(
+        self, proof: str, targets: Sequence[str], account: str, address: str
+    ) -> Deferred[GivenToken]:
+        """Refuse."""
+        return succeed(GivenToken(error="unsupported_grant_type", description="not served here"))
+
+
+@frozen(kw_only=True)
+class SessionPassword:
+    """A stored SCRAM-SHA-256 verifier (RFC 5803), and whom it logs in."""
+
+    target: str
+    account: str
+    principal: Principal
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
