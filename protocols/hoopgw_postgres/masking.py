@@ -14,6 +14,7 @@ import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from textwrap import indent
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
@@ -254,37 +255,19 @@ _CONSTANT: Final = """
     add(buffer[kept:row])
     return mask0.join(out), rows, len(out) - 1, row
 """
-_TAIL: Final = """
+_FOUND: Final = """
         row += 1 + length
         if size >= 0:
             stop = at + 4 + size
-            if size > {short} and data[at + 4 : stop].isascii():
-                put(buffer, row - length, length + {grown} - size)
-                add(buffer[kept:at])
-                add({head!r})
-                kept = stop - {shown}
-            else:
-                new = mask0(data[at + 4 : stop])
-                put(buffer, row - length, length + len(new) - 4 - size)
-                add(buffer[kept:at])
-                add(new)
-                kept = stop
-            masked += 1
-        if kept > row or at + 4 > row:
-            raise ValueError
-        rows += 1
-    add(buffer[kept:row])
-    return b"".join(out), rows, masked, row
 """
-_SINGLE: Final = """
-        row += 1 + length
-        if size >= 0:
-            stop = at + 4 + size
+_REPLACE: Final = """\
             new = mask0(data[at + 4 : stop])
             put(buffer, row - length, length + len(new) - 4 - size)
             add(buffer[kept:at])
             add(new)
             kept = stop
+"""
+_MASKED: Final = """\
             masked += 1
         if kept > row or at + 4 > row:
             raise ValueError
@@ -292,6 +275,15 @@ _SINGLE: Final = """
     add(buffer[kept:row])
     return b"".join(out), rows, masked, row
 """
+_TAIL: Final = f"""{_FOUND}\
+            if size > {{short}} and data[at + 4 : stop].isascii():
+                put(buffer, row - length, length + {{grown}} - size)
+                add(buffer[kept:at])
+                add({{head!r}})
+                kept = stop - {{shown}}
+            else:
+{indent(_REPLACE, "    ")}{_MASKED}"""
+_SINGLE: Final = _FOUND + _REPLACE + _MASKED
 _VALUE: Final = """
         if size >= 0:
             new{n} = mask{n}(data[at + 4 : at + 4 + size])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -58,6 +59,21 @@ def rig() -> Iterator[GatewayRig]:
     )
     yield running
     running.stop()
+
+
+@contextmanager
+def own_gateway() -> Iterator[GatewayRig]:
+    """Start a gateway for a module alone, with ``orders`` and ``strict``: its processes suffer."""
+    server = postgres.shared.get(18)
+    running = gateway.start(
+        RigTarget.make("orders", server, *TABLES),
+        RigTarget.make("strict", server, *TABLES, durability="strict"),
+        policy=POLICY,
+    )
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(params=["pg15", "pg18"])

@@ -103,17 +103,15 @@ def hops_of(token: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def alice(rig: GatewayRig) -> Iterator[Person]:
     """Log alice in."""
-    with tempfile.TemporaryDirectory(prefix="hg-alice-") as home:
-        yield Person.log_in(rig, Path(home))
+    with Person.logged_in(rig) as person:
+        yield person
 
 
 @pytest.fixture
 def processes() -> Iterator[Processes]:
     """Give a place for processes, and stop them."""
-    with tempfile.TemporaryDirectory(prefix="hg-p-") as folder:
-        made = Processes(Path(folder))
+    with Processes.for_a_while() as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture

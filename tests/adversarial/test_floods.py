@@ -19,8 +19,7 @@ import pytest
 import requests
 
 from hoopgw.identity.urns import GRANT, JWT
-from tests.adversarial.test_holds import process_of
-from tests.support.gateway import GatewayRig
+from tests.support.gateway import GatewayRig, process_of
 from tests.support.processes import PATIENCE, SOON, wait_until
 from tests.support.raw_postgres import (
     COPY_DONE,

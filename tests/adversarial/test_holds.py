@@ -17,10 +17,9 @@ from contextlib import suppress
 import pytest
 import requests
 
-from tests.adversarial.conftest import POLICY, TABLES
-from tests.support import gateway, postgres
-from tests.support.gateway import GatewayRig, RigTarget
-from tests.support.processes import children_of, wait_until
+from tests.adversarial.conftest import POLICY, own_gateway
+from tests.support.gateway import GatewayRig, process_of
+from tests.support.processes import wait_until
 from tests.support.raw_postgres import (
     FLUSH,
     SYNC,
@@ -44,13 +43,8 @@ ONE = "DELETE FROM t WHERE a = 1"
 @pytest.fixture(scope="module")
 def rig() -> Iterator[GatewayRig]:
     """Start a gateway of this module's own: its processes are killed."""
-    running = gateway.start(
-        RigTarget.make("orders", postgres.shared.get(18), *TABLES),
-        RigTarget.make("strict", postgres.shared.get(18), *TABLES, durability="strict"),
-        policy=POLICY,
-    )
-    yield running
-    running.stop()
+    with own_gateway() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -111,15 +105,6 @@ def cannot_be_approved(rig: GatewayRig, request: str) -> None:
 def kill(rig: GatewayRig, role: str) -> None:
     """Kill one of the gateway's processes."""
     os.kill(process_of(rig, role), signal.SIGKILL)
-
-
-def process_of(rig: GatewayRig, role: str) -> int:
-    """Return the id of one of the gateway's processes."""
-    for pid in children_of(rig.gateway.pid):
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as words:
-            if f"hoopgw.processes.{role}".encode() in words.read():
-                return pid
-    raise AssertionError(f"there is no {role}")
 
 
 def works(rig: GatewayRig) -> bool:

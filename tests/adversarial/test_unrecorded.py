@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.adversarial.conftest import POLICY, TABLES
-from tests.adversarial.test_holds import process_of, works
-from tests.support import gateway, postgres
-from tests.support.gateway import GatewayRig, RigTarget
+from tests.adversarial.conftest import own_gateway
+from tests.adversarial.test_holds import works
+from tests.support.gateway import GatewayRig, process_of
 from tests.support.processes import wait_until
 from tests.support.raw_postgres import (
     COPY_DONE,
@@ -37,13 +36,8 @@ STRICT_ENDS = ("orders", "strict")
 @pytest.fixture(scope="module")
 def rig() -> Iterator[GatewayRig]:
     """Start a gateway of this module's own: its recorder suffers."""
-    running = gateway.start(
-        RigTarget.make("orders", postgres.shared.get(18), *TABLES),
-        RigTarget.make("strict", postgres.shared.get(18), *TABLES, durability="strict"),
-        policy=POLICY,
-    )
-    yield running
-    running.stop()
+    with own_gateway() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -11,70 +11,19 @@ import json
 from typing import Final
 
 from joserfc import jws
-from joserfc.jwk import OKPKey
 
 from hoopgw.errors import AuthenticationError
-from hoopgw.events import Cap, Hop, Principal
-from hoopgw.identity.chains import read_chain
-from hoopgw.identity.hops import (
-    ALGORITHM,
-    HOP_TYPE,
-    NAME,
-    HopClaims,
-    mint_hop,
-    part_hash,
-    prove,
-    public_jwk,
-)
-from hoopgw.identity.tokens import (
-    GATEWAY,
-    GatewayToken,
-    TokenSigner,
-    TokenVerifier,
-    target_audience,
-)
+from hoopgw.events import Cap
+from hoopgw.identity.hops import ALGORITHM, HOP_TYPE, NAME
+from tests.identity.lineage import Family, key
 
-NOW: Final = 1_800_000_000.0
-_ORDERS: Final = target_audience("orders")
-_GATEWAY, _ALICE, _PLANNER = (OKPKey.generate_key("Ed25519") for _ in range(3))
-_SIGNER: Final = TokenSigner(_GATEWAY, "https://gw.example")
-_VERIFIER: Final = TokenVerifier(_SIGNER.jwks, "https://gw.example")
-_ROOT: Final = _SIGNER.sign(
-    GatewayToken(
-        principal=Principal(
-            chain=(Hop(id="corp|1", name="alice", kind="person"),), session="s", expires=NOW + 600
-        ),
-        audience=GATEWAY,
-        issued=NOW,
-        expires=NOW + 300,
-        confirmation={"jkt": _ALICE.thumbprint(), "jwk": public_jwk(_ALICE)},
-    )
-)
-_GOOD: Final = prove(
-    mint_hop(
-        _ROOT,
-        _ALICE,
-        _PLANNER,
-        HopClaims(
-            name="planner",
-            expires=NOW + 300,
-            caps=(Cap(target="orders", actions=frozenset({"Postgres::read"})),),
-        ),
-        NOW,
-    ),
-    _PLANNER,
-    _ORDERS,
-    NOW,
-)
+_FAMILY: Final = Family()
+_ROOT: Final = _FAMILY.root()
+_READ: Final = (Cap(target="orders", actions=frozenset({"Postgres::read"})),)
+_GOOD: Final = _FAMILY.shown(_FAMILY.hop(_ROOT, "alice", "planner", caps=_READ), "planner")
 _CLAIMS: Final = json.dumps(
     {
-        "prv": part_hash(_ROOT),
-        "iat": 1800000000,
-        "exp": 1800000300,
-        "jti": "j",
-        "cnf": {"jwk": public_jwk(_PLANNER)},
-        "kind": "agent",
-        "name": "planner",
+        **_FAMILY.claims(_ROOT, "planner"),
         "caps": [{"target": "orders", "actions": ["Postgres::read"]}],
         "nest": 1,
         "budget": {"rows": 9},
@@ -92,16 +41,16 @@ def fuzz(data: bytes) -> None:
     holder = None
     if data[0] % 2:
         header = {"typ": HOP_TYPE, "alg": ALGORITHM}
-        token = f"{_ROOT}~{jws.serialize_compact(header, data[1:], _ALICE, ['EdDSA'])}"
-        holder = _PLANNER.thumbprint()
+        token = f"{_ROOT}~{jws.serialize_compact(header, data[1:], key('alice'), ['EdDSA'])}"
+        holder = key("planner").thumbprint()
     else:
         token = data[1:].decode("latin-1")
     try:
-        shown = read_chain(token, _ORDERS, NOW, _VERIFIER, holder=holder)
+        shown = _FAMILY.read(token, holder=holder)
     except AuthenticationError:
         return
     principal = shown.principal
-    assert NOW < principal.expires <= NOW + 600
+    assert _FAMILY.now < principal.expires <= _FAMILY.now + 3600
     assert principal.proved
     assert len(principal.chain) <= 2
     assert 0 <= shown.hops_left <= 3

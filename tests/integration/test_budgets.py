@@ -19,9 +19,9 @@ from psycopg import errors
 
 from hoopgw.events import Budget
 from tests.integration.test_delegation import Story
-from tests.integration.test_failures import process_of, works
+from tests.integration.test_failures import works
 from tests.support import gateway, postgres
-from tests.support.gateway import PSQL_15, WRITER, GatewayRig, RigTarget
+from tests.support.gateway import PSQL_15, WRITER, GatewayRig, RigTarget, process_of
 from tests.support.processes import wait_until
 
 ROWS = 50_000

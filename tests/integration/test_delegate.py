@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,17 +30,15 @@ AS_READER = ("--to", "planner", "--allow", "pg15:*", "--allow", "pg18:*", "--acc
 @pytest.fixture(scope="module")
 def alice(rig: GatewayRig) -> Iterator[Person]:
     """Log alice in."""
-    with tempfile.TemporaryDirectory(prefix="hg-alice-") as home:
-        yield Person.log_in(rig, Path(home))
+    with Person.logged_in(rig) as person:
+        yield person
 
 
 @pytest.fixture
 def processes() -> Iterator[Processes]:
     """Give a place for processes, and stop them."""
-    with tempfile.TemporaryDirectory(prefix="hg-p-") as folder:
-        made = Processes(Path(folder))
+    with Processes.for_a_while() as made:
         yield made
-        made.stop()
 
 
 def python(code: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from psycopg import errors
 
 from tests.support import gateway, postgres
-from tests.support.gateway import GatewayRig, RigTarget
+from tests.support.gateway import GatewayRig, RigTarget, process_of
 from tests.support.processes import PATIENCE, SOON, children_of, wait_until
 
 TABLE = "CREATE TABLE t (a int)"
@@ -60,15 +60,6 @@ def assert_rests(rig: GatewayRig, target: str = "orders") -> None:
     """Nothing that was begun runs on at the target."""
     place = rig.targets[target]
     wait_until("the target rests", lambda: not place.server.is_asleep(place.database))
-
-
-def process_of(rig: GatewayRig, role: str) -> int:
-    """Return the process id of one of the gateway's processes."""
-    for pid in children_of(rig.gateway.pid):
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as words:
-            if f"hoopgw.processes.{role}".encode() in words.read():
-                return pid
-    raise AssertionError(f"there is no {role}")
 
 
 def rest(rig: GatewayRig) -> None:

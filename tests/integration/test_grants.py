@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Self
 
 import psycopg
@@ -340,9 +338,8 @@ def test_agents(rig: GatewayRig) -> None:
 
 def test_a_program_asks(rig: GatewayRig) -> None:
     """An agent asks by `hoopgw.client`, for its own chain; a person approves; then it is let in."""
-    with tempfile.TemporaryDirectory(prefix="hg-alice-") as home:
-        Person.log_in(rig, Path(home), groups=("staff",))
-        agent = Identity.from_environment({"HOOPGW_HOME": home}).delegate("asker")
+    with Person.logged_in(rig, groups=("staff",)) as alice:
+        agent = Identity.from_environment({"HOOPGW_HOME": str(alice.home)}).delegate("asker")
         with pytest.raises(Refused) as refused:
             agent.request("orders", grant="nothing-of-the-kind", seconds=60, reason="ticket 7")
         assert refused.value.code not in ("unreachable", "not_logged_in"), refused.value

@@ -18,9 +18,9 @@ import requests
 from psycopg import errors
 
 from hoopgw.identity.keyfiles import renew_gateway_certificate, renew_link_certificate
-from tests.integration.test_failures import process_of, works
+from tests.integration.test_failures import works
 from tests.support import gateway, postgres
-from tests.support.gateway import GatewayRig, RigTarget
+from tests.support.gateway import GatewayRig, RigTarget, process_of
 from tests.support.processes import children_of, wait_until
 
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")

@@ -6,9 +6,12 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from joserfc.jwk import OKPKey
@@ -74,6 +77,13 @@ class Person:
             )
         )
         return cls(rig=rig, home=home, session=session)
+
+    @classmethod
+    @contextmanager
+    def logged_in(cls, rig: GatewayRig, **who: Any) -> Iterator[Person]:
+        """Log somebody in for as long as the block; ``who`` as for `log_in`."""
+        with tempfile.TemporaryDirectory(prefix="hg-login-") as home:
+            yield cls.log_in(rig, Path(home), **who)
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return what makes the command this person's."""

@@ -33,7 +33,13 @@ from hoopgw.identity.keyfiles import create_state, load_signing_key
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
 from hoopgw.link.enrolment_api import JoinToken
 from tests.support.postgres import Server
-from tests.support.processes import Processes, Running, free_port, python_environment
+from tests.support.processes import (
+    Processes,
+    Running,
+    children_of,
+    free_port,
+    python_environment,
+)
 
 AGENT: Final = "local"
 READER: Final = "app_reader"
@@ -317,6 +323,15 @@ def start(
         rig.stop()
         raise
     return rig
+
+
+def process_of(rig: GatewayRig, role: str) -> int:
+    """Return the id of one of the gateway's processes."""
+    for pid in children_of(rig.gateway.pid):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as words:
+            if f"hoopgw.processes.{role}".encode() in words.read():
+                return pid
+    raise AssertionError(f"there is no {role}")
 
 
 def twistd(service: str, path: Path) -> list[str]:

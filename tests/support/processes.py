@@ -14,9 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -152,6 +153,17 @@ class Processes:
     folder: Path
     """Where the logs go."""
     _started: list[Running] = field(factory=list, init=False)
+
+    @classmethod
+    @contextlib.contextmanager
+    def for_a_while(cls) -> Iterator[Processes]:
+        """Give a place for processes, and stop them behind the block."""
+        with tempfile.TemporaryDirectory(prefix="hg-p-") as folder:
+            made = cls(Path(folder))
+            try:
+                yield made
+            finally:
+                made.stop()
 
     def start(
         self,
