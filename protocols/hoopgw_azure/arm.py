@@ -10,6 +10,7 @@ Pure.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Final
 
 from attrs import frozen
@@ -73,7 +74,7 @@ class Reading:
     known: bool
     poll: bool
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """All its operations in lower case, with what the rule alone would say."""
         return tuple(

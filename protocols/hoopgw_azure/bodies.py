@@ -8,7 +8,7 @@ these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from attrs import evolve
@@ -20,20 +20,13 @@ from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call, Verb
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.expressions import UNKNOWN, Environment
+from hoopgw_azure.findings import RESOURCES_LIMIT, Findings
 from hoopgw_azure.ids import Scope
+from hoopgw_azure.placing import located_at
 from hoopgw_azure.resources import Place
 from hoopgw_azure.roles import is_assignment
 from hoopgw_azure.strict_json import SIZE_LIMIT, Document, Json, decode, has_member, member
-from hoopgw_azure.templates import (
-    RESOURCES_LIMIT,
-    Findings,
-    Walk,
-    deployment,
-    environment_of,
-    identities,
-    located_at,
-    within,
-)
+from hoopgw_azure.templates import Walk, deployment, environment_of, identities, within
 
 Look: TypeAlias = Callable[[Findings, Reading, Json], None]
 
@@ -119,18 +112,19 @@ def _read(asked: Asked, *, must: bool) -> Document | None:
 
 
 def _written(findings: Findings, reading: Reading, body: Json) -> None:
-    identities(findings, body, Environment(reading.path.scope))
+    scope = reading.path.scope
+    identities(findings, body, Environment(scope), scope)
     within(findings, arm.type_of(reading.path), body, arm.resource_of(reading, findings.place))
 
 
 def _deployment(findings: Findings, reading: Reading, body: Json) -> None:
     properties = member(body, "properties")
     scope = reading.path.scope
-    walk = Walk(findings, environment_of(properties, None, scope))
+    walk = Walk(findings, environment_of(properties, None, scope), scope)
     if len(reading.path.parts) > 1:
         findings.hide("scope", walk.here)
     deployment(walk, properties)
-    identities(findings, body, Environment(scope))
+    identities(findings, body, Environment(scope), scope)
 
 
 def _stack(findings: Findings, reading: Reading, body: Json) -> None:
@@ -140,17 +134,21 @@ def _stack(findings: Findings, reading: Reading, body: Json) -> None:
         written = member(properties, "deploymentScope")
         located = located_at(written, scope) if isinstance(written, str) else None
         scope = located.scope if located is not None and not located.parts else None
-    walk = Walk(findings, environment_of(properties, None, scope))
+    walk = Walk(findings, environment_of(properties, None, scope), scope)
     if scope is None:
         findings.hide("scope", walk.here)
-    removed = member(properties, "actionOnUnmanage")
-    if isinstance(removed, Mapping) and findings.verb == "write":
-        kept = all(str(each).lower() == "detach" for each in removed.values())
-        if not kept:
-            operation = "microsoft.resources/subscriptions/resourcegroups/delete"
-            findings.touch("delete", walk.here, operation)
-            findings.notes.append("the stack deletes what its template does not name any more")
     deployment(walk, properties)
+
+
+def _stored(findings: Findings, reading: Reading, template: Json) -> None:
+    """Look into a template that is only kept."""
+    scope = reading.path.scope
+    Walk(findings, Environment.of(template, {}, scope), scope).template(template)
+
+
+def _nothing(findings: Findings, reading: Reading) -> Walk:
+    """Return what goes through no template, for what stands beside one."""
+    return Walk(findings, Environment(reading.path.scope), reading.path.scope)
 
 
 def _template_spec(findings: Findings, reading: Reading, body: Json) -> None:
@@ -161,19 +159,18 @@ def _template_spec(findings: Findings, reading: Reading, body: Json) -> None:
         templates += [member(each, "template") for each in linked]
     for template in templates:
         if template is not None:
-            Walk(findings, Environment.of(template, {}, reading.path.scope)).template(template)
+            _stored(findings, reading, template)
 
 
 def _definition(findings: Findings, reading: Reading, body: Json) -> None:
     """Look into the definition of a managed application."""
     properties = member(body, "properties")
-    walk = Walk(findings, Environment(reading.path.scope))
+    walk = _nothing(findings, reading)
     template = member(properties, "mainTemplate")
     if isinstance(template, str):
         template = decode(template.encode(), relaxed=True).value
     if template is not None:
-        environment = Environment.of(template, {}, reading.path.scope)
-        Walk(findings, environment).template(template)
+        _stored(findings, reading, template)
     if has_member(properties, "packageFileUri") or template is None:
         findings.hide("templateLink", walk.here)
     if member(properties, "authorizations"):
@@ -182,20 +179,18 @@ def _definition(findings: Findings, reading: Reading, body: Json) -> None:
 
 def _hidden(findings: Findings, reading: Reading, body: Json) -> None:
     """Say of what deploys something that is kept elsewhere that it cannot be seen."""
-    walk = Walk(findings, Environment(reading.path.scope))
+    walk = _nothing(findings, reading)
     findings.hide("templateLink", walk.here)
-    identities(findings, body, walk.environment)
+    identities(findings, body, walk.environment, walk.scope)
 
 
 def _artifact(findings: Findings, reading: Reading, body: Json) -> None:
     """Look into an artifact of a blueprint: a template, or role assignments."""
     properties = member(body, "properties")
     kind = str(member(body, "kind")).lower()
-    walk = Walk(findings, Environment(None))
+    walk = _nothing(findings, reading)
     if kind == "template":
-        template = member(properties, "template")
-        values = Environment.of(template, {}, reading.path.scope)
-        Walk(findings, values).template(template)
+        _stored(findings, reading, member(properties, "template"))
     elif kind == "roleassignment":
         people = member(properties, "principalIds")
         findings.assignments.add(

@@ -23,8 +23,8 @@ UNKNOWN: Final = "\0"
 EXPRESSION_LIMIT: Final = 24_576
 """Characters of one expression; Azure's own limit."""
 DEPTH_LIMIT: Final = 32
-STEPS_LIMIT: Final = 20_000
-"""Functions evaluated in one template."""
+STEPS_LIMIT: Final = 50_000
+"""Words and marks of expressions evaluated for one request."""
 TEXT_LIMIT: Final = 8192
 """Characters of a value that is made; what is longer is not known."""
 
@@ -58,7 +58,7 @@ def _without_texts(text: str) -> str:
 
 @define(eq=False)
 class Steps:
-    """How much was evaluated already."""
+    """How much may yet be evaluated."""
 
     left: int = STEPS_LIMIT
 
@@ -73,6 +73,8 @@ class Environment:
     """By name in lower case: given values, and defaults, which may be expressions."""
     variables: Mapping[str, Json] = field(factory=dict)
     steps: Steps = field(factory=Steps)
+    _found: dict[tuple[bool, str], Json] = field(factory=dict, init=False)
+    """Parameters (true) and variables that were evaluated."""
 
     @classmethod
     def of(cls, template: Json, given: Mapping[str, Json], scope: Scope | None) -> Environment:
@@ -101,14 +103,26 @@ class Environment:
             return value[1:] if value.startswith("[[") else value
         if len(value) > EXPRESSION_LIMIT or depth > DEPTH_LIMIT:
             return UNKNOWN
+        if self.steps.left <= 0:
+            return UNKNOWN
         tokens = _tokens(value.strip()[1:-1])
         if tokens is None:
             return UNKNOWN
+        self.steps.left -= len(tokens)
         reader = _Reader(self, tokens)
         found = reader.expression(depth + 1)
         if reader.at != len(tokens):
             return UNKNOWN
         return UNKNOWN if isinstance(found, str) and len(found) > TEXT_LIMIT else found
+
+    def named(self, name: str, level: int, *, parameter: bool) -> Json:
+        """Evaluate a parameter or a variable, once."""
+        values = self.parameters if parameter else self.variables
+        key = parameter, name.lower()
+        if key not in self._found:
+            self._found[key] = UNKNOWN  # as long as it is being evaluated
+            self._found[key] = self.value(values.get(key[1], UNKNOWN), level)
+        return self._found[key]
 
 
 def given(parameters: Json, outer: Environment | None) -> dict[str, Json]:
@@ -223,15 +237,11 @@ class _Reader:
         return self.environment.value(value[key], level) if 0 <= key < len(value) else UNKNOWN
 
     def _call(self, name: str, arguments: list[Json], level: int) -> Json:
-        steps = self.environment.steps
-        steps.left -= 1
-        if steps.left < 0:
-            return UNKNOWN
         match name, arguments:
             case "parameters", [str(key)]:
-                return self._named(self.environment.parameters, key, level)
+                return self.environment.named(key, level, parameter=True)
             case "variables", [str(key)]:
-                return self._named(self.environment.variables, key, level)
+                return self.environment.named(key, level, parameter=False)
             case "concat", [*parts]:
                 return "".join(map(_part, parts))[: TEXT_LIMIT + 1]
             case "format", [str(form), *parts]:
@@ -244,11 +254,6 @@ class _Reader:
                 return _part(only)
             case _:
                 return _placed(name, arguments, self.environment.scope)
-
-    def _named(self, values: Mapping[str, Json], key: str, level: int) -> Json:
-        if key.lower() not in values:
-            return UNKNOWN
-        return self.environment.value(values[key.lower()], level)
 
 
 def _part(value: Json) -> str:

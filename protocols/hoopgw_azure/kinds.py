@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Literal, TypeAlias
+
+_REMEMBERED: Final = 4096
+"""Operations whose kinds are kept."""
 
 Kind: TypeAlias = Literal["mint", "execute", "grant"]
 
@@ -178,6 +181,7 @@ def _matchers() -> tuple[tuple[Kind, re.Pattern[str]], ...]:
     )
 
 
+@lru_cache(_REMEMBERED)
 def kinds_of(operations: tuple[str, ...]) -> frozenset[Kind]:
     """Return what applies to any of the operations, given in lower case."""
     found: set[Kind] = set()

@@ -51,18 +51,23 @@ class Operations:
     spelling: Mapping[str, str] = field(repr=False)
     """Each operation in lower case to how it is written."""
     exceptions: Mapping[tuple[str, int, str], tuple[Template, ...]] = field(repr=False)
-    """By method, length and last segment of the path."""
+    """By method, length, and namespace of the last provider in the path."""
 
     def exception(self, method: str, segments: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the operations of a path (lower case) for which the rule is wrong."""
-        if not segments:
-            return None
-        wanted = segments[-1]
-        keys = ((method, len(segments), last) for last in (wanted, "{}"))
-        for template in (each for key in keys for each in self.exceptions.get(key, ())):
-            if template.matches(segments):
-                return template.operations
+        for namespace in (_namespace(segments), "{}"):
+            for template in self.exceptions.get((method, len(segments), namespace), ()):
+                if template.matches(segments):
+                    return template.operations
         return None
+
+
+def _namespace(segments: tuple[str, ...]) -> str:
+    """Return the segment behind the last ``providers``; nothing if there is none."""
+    for at in range(len(segments) - 2, -1, -1):
+        if segments[at] == "providers":
+            return segments[at + 1]
+    return ""
 
 
 def templates() -> Iterator[Template]:
@@ -85,8 +90,7 @@ def operations() -> Operations:
         for name in template.operations:
             spelling.setdefault(name.lower(), name)
         if not template.agrees and not _is_for_any_type(template):
-            last = template.segments[-1]
-            key = template.method, len(template.segments), "{}" if "{}" in last else last
+            key = template.method, len(template.segments), _namespace(template.segments)
             exceptions.setdefault(key, []).append(template)
     for row in _rows("operations_extra.tsv.gz"):
         for name in _extra(row["operation"], row["source"]):

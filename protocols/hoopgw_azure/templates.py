@@ -13,26 +13,36 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from hoopgw.events import Resource
-from hoopgw_azure.calls import Touch, Verb
+from hoopgw_azure.calls import Verb
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.expressions import UNKNOWN, Environment, functions, given
-from hoopgw_azure.ids import ArmPath, Part, Scope, parse
+from hoopgw_azure.findings import Findings
+from hoopgw_azure.ids import Part, Scope
 from hoopgw_azure.kinds import Kind, kinds_of
 from hoopgw_azure.known import operations
+from hoopgw_azure.placing import located_at, parts_of
 from hoopgw_azure.resources import UNKNOWN_NAME, Place
-from hoopgw_azure.roles import Assignments, is_assignment
+from hoopgw_azure.roles import is_assignment
 from hoopgw_azure.strict_json import Json, has_member, member
 
-RESOURCES_LIMIT: Final = 800
-"""Resources in one request, nested templates included; Azure's limit for one template."""
 NESTING_LIMIT: Final = 8
 """Templates in templates."""
 
 _ORDER: Final[tuple[Kind, ...]] = ("grant", "mint", "execute")
-_NESTED: Final = "microsoft.resources/deployments"
+_DELETES: Final = "microsoft.resources/subscriptions/resourcegroups/delete"
+_DEPLOYMENTS: Final = "microsoft.resources/deployments"
+_DEPLOYING: Final = frozenset({_DEPLOYMENTS, "microsoft.resources/deploymentstacks"})
+_ELSEWHERE: Final = frozenset(
+    {"microsoft.solutions/applications", "microsoft.blueprint/blueprintassignments"}
+)
+"""Types that deploy something that is kept elsewhere."""
+_ALIASES: Final = {
+    "microsoft.resources/resourcegroups": "microsoft.resources/subscriptions/resourcegroups",
+}
+"""Types that are named otherwise in operations."""
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)*(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 _VAULT: Final = re.compile(r"(?i).*/providers/microsoft\.keyvault/vaults/([^/]+)/?")
 
@@ -54,45 +64,6 @@ _WITHIN: Final[tuple[tuple[str, tuple[str, ...], Verb, str], ...]] = (
 
 
 @define(eq=False)
-class Findings:
-    """What was found in a body."""
-
-    place: Place
-    verb: Verb = "write"
-    """What is asked about resources: ``write``, or ``plan`` where nothing is written yet."""
-    touches: dict[Touch, None] = field(factory=dict)
-    opaque: set[str] = field(factory=set)
-    """What could not be seen: ``name``, ``scope``, ``type``, ``templateLink`` ..."""
-    functions: set[str] = field(factory=set)
-    """Functions that read: ``listkeys``, ``reference`` ..."""
-    outputs: bool = False
-    """Whether a template has outputs, which whoever reads the deployment sees."""
-    assignments: Assignments = field(factory=Assignments)
-    notes: list[str] = field(factory=list)
-    _count: int = 0
-
-    def touch(self, verb: Verb, resource: Resource, operation: str) -> None:
-        """Add what is done to a resource."""
-        self.touches[Touch(verb=verb, resource=resource, operation=operation)] = None
-
-    def hide(self, what: str, resource: Resource) -> None:
-        """Say that something about a resource could not be seen."""
-        self.opaque.add(what)
-        self.touch("unknown", resource, "unknown")
-
-    def one_more(self) -> None:
-        """Count a resource.
-
-        Raises:
-            UnclearRequestError: there are too many.
-
-        """
-        self._count += 1
-        if self._count > RESOURCES_LIMIT:
-            raise UnclearRequestError(f"more than {RESOURCES_LIMIT} resources in one request")
-
-
-@define(eq=False)
 class _Named:
     """A resource of a template, with its name and place resolved as far as they can be."""
 
@@ -111,20 +82,22 @@ class Walk:
 
     Args:
         findings: where to put what is found.
-        environment: what its expressions may name.
+        environment: what its expressions may name; its scope is where functions are evaluated.
+        scope: where what it says is written; None if that is not known.
         depth: how many templates it is inside of.
 
     """
 
     findings: Findings
     environment: Environment
+    scope: Scope | None
     depth: int = 0
 
     @property
     def here(self) -> Resource:
         """Where the deployment is, as a resource."""
-        scope = self.environment.scope
-        return self.findings.place.tenant if scope is None else self.findings.place.scope(scope)
+        place = self.findings.place
+        return place.tenant if self.scope is None else place.scope(self.scope)
 
     def template(self, template: Json) -> None:
         """Go through a template.
@@ -187,11 +160,13 @@ class Walk:
             self.findings.touch("read" if _known(operation) else "unknown", asked, operation)
             return
         self._written(resource, found, asked)
-        if found.type == _NESTED:
-            self._nested(resource)
+        if found.type in _DEPLOYING:
+            self._nested(resource, found.scope)
+        elif found.type in _ELSEWHERE:
+            self.findings.hide("templateLink", asked)
 
     def _written(self, resource: Json, found: _Named, asked: Resource) -> None:
-        operation = f"{found.type}/write"
+        operation = f"{_ALIASES.get(found.type, found.type)}/write"
         if not _known(operation):
             self.findings.opaque.add("type")
             self.findings.touch("unknown", asked, "unknown")
@@ -202,41 +177,46 @@ class Walk:
             self.findings.touch(verb, asked, operation)
         if is_assignment(found.type):
             self.findings.assignments.add(member(resource, "properties"), self.environment.text)
-        identities(self.findings, resource, self.environment)
+        identities(self.findings, resource, self.environment, self.scope)
         within(self.findings, found.type, resource, asked)
 
     def _place(self, resource: Json, kind: str, name: str) -> _Named | None:
         """Say where a resource is written; None if that is not known."""
-        scope, before = self.environment.scope, tuple[Part, ...]()
-        if has_member(resource, "scope"):
+        scope, before = self.scope, tuple[Part, ...]()
+        if kind.lower() in _DEPLOYING:
+            scope = self._nested_scope(resource, kind.lower())
+        elif has_member(resource, "scope"):
             located = located_at(self.environment.text(member(resource, "scope")), scope)
             if located is None:
                 return None
             scope, before = located.scope, located.parts
         if scope is None:
             return None
-        parts = _parts(kind, name)
+        parts = parts_of(kind, name)
         if parts is None:
             return None
         exact = UNKNOWN not in name
         return _Named(scope, (*before, *parts), exact)
 
-    def _nested(self, resource: Json) -> None:
+    def _nested(self, resource: Json, scope: Scope) -> None:
         """Go through the template of a nested deployment."""
         properties = member(resource, "properties")
-        scope = self._nested_scope(resource)
-        if scope is None:
-            self.findings.opaque.add("scope")
         options = member(properties, "expressionEvaluationOptions")
-        inner = str(member(options, "scope")).lower() == "inner"
-        environment = evolve(self.environment, scope=scope)
-        if inner:
-            environment = environment_of(properties, self.environment, scope)
-        walk = Walk(self.findings, environment, self.depth + 1)
-        deployment(walk, properties)
+        match str(member(options, "scope")).lower():
+            case "inner":
+                environment = environment_of(properties, self.environment, scope)
+            case "none" | "outer" | "notspecified":
+                environment = self.environment
+            case _:
+                environment = Environment(None, steps=self.environment.steps)
+        deployment(Walk(self.findings, environment, scope, self.depth + 1), properties)
 
-    def _nested_scope(self, resource: Json) -> Scope | None:
-        here = self.environment.scope
+    def _nested_scope(self, resource: Json, kind: str) -> Scope | None:
+        here = self.scope
+        written = member(member(resource, "properties"), "deploymentScope")
+        if written is not None and kind != _DEPLOYMENTS:
+            located = located_at(self.environment.text(written), here)
+            return located.scope if located is not None and not located.parts else None
         if has_member(resource, "scope"):
             located = located_at(self.environment.text(member(resource, "scope")), here)
             return located.scope if located is not None and not located.parts else None
@@ -285,10 +265,7 @@ def deployment(walk: Walk, properties: Json) -> None:
         findings.hide("templateLink", here)
     if has_member(properties, "parametersLink"):
         findings.hide("parametersLink", here)
-    if str(member(properties, "mode")).lower() == "complete" and findings.verb == "write":
-        # It deletes whatever is in the resource group and not in the template.
-        findings.touch("delete", here, "microsoft.resources/subscriptions/resourcegroups/delete")
-        findings.notes.append("mode Complete deletes what the template does not name")
+    _deletes(walk, properties)
     _vault_references(walk, member(properties, "parameters"))
     if has_member(properties, "template"):
         walk.template(member(properties, "template"))
@@ -296,7 +273,27 @@ def deployment(walk: Walk, properties: Json) -> None:
         findings.hide("template", here)
 
 
-def identities(findings: Findings, resource: Json, environment: Environment) -> None:
+def _deletes(walk: Walk, properties: Json) -> None:
+    """Ask for what a deployment deletes, or another that it starts when it fails."""
+    findings, here = walk.findings, walk.here
+    if has_member(properties, "onErrorDeployment"):
+        findings.hide("onErrorDeployment", here)
+    if findings.verb != "write":
+        return
+    mode = member(properties, "mode")
+    removed = member(properties, "actionOnUnmanage")
+    if mode is not None and walk.environment.text(mode).lower() != "incremental":
+        findings.touch("delete", here, _DELETES)
+        findings.notes.append("mode Complete deletes what the template does not name")
+    kept = removed.values() if isinstance(removed, Mapping) else [removed]
+    if removed is not None and any(str(each).lower() != "detach" for each in kept):
+        findings.touch("delete", here, _DELETES)
+        findings.notes.append("the stack deletes what its template does not name any more")
+
+
+def identities(
+    findings: Findings, resource: Json, environment: Environment, scope: Scope | None
+) -> None:
     """Ask for the identities that a resource is given: whoever runs code there acts as them."""
     assigned = member(member(resource, "identity"), "userAssignedIdentities")
     operation = "microsoft.managedidentity/userassignedidentities/assign/action"
@@ -304,9 +301,8 @@ def identities(findings: Findings, resource: Json, environment: Environment) -> 
     for name, value in names.items():
         if value is None and name != UNKNOWN and isinstance(assigned, Mapping):
             continue  # takes one away
-        located = located_at(environment.text(name), environment.scope)
+        located = located_at(environment.text(name), scope)
         if located is None or not located.parts:
-            scope = environment.scope
             where = findings.place.tenant if scope is None else findings.place.scope(scope)
             findings.opaque.add("identity")
             findings.touch("grant", where, operation)
@@ -323,60 +319,6 @@ def within(findings: Findings, kind: str, resource: Json, asked: Resource) -> No
                 value = member(value, name)
             if value:
                 findings.touch(verb, asked, operation)
-
-
-def located_at(text: str, here: Scope | None) -> ArmPath | None:
-    """Return what an id in a template means, absolute or below a scope; None if not known."""
-    if text == "/":
-        return ArmPath(Scope(), ())
-    absolute = text.startswith("/")
-    segments = tuple(text.strip("/").split("/"))
-    if not absolute:
-        segments = ("providers", *segments)
-    try:
-        path = parse(tuple(segment.replace(UNKNOWN, UNKNOWN_NAME) for segment in segments))
-    except UnclearRequestError:
-        return None
-    scope = path.scope if absolute else here
-    if scope is None or path.plain or any(part.is_open for part in path.parts):
-        return None
-    certain = (scope.path, *(part.type for part in path.parts))
-    if any(UNKNOWN_NAME in each for each in certain):
-        return None
-    if path.parts and path.parts[-1].type.lower() == "microsoft.management/managementgroups":
-        group = path.parts[-1].names[0].lower()
-        return None if UNKNOWN_NAME in group else ArmPath(Scope(management_group=group), ())
-    return ArmPath(scope, path.parts)
-
-
-def _parts(kind: str, name: str) -> tuple[Part, ...] | None:
-    """Return a type and a name as parts; a name that is not known whole gets ``*``.
-
-    The old form of extensions has them in one: ``Microsoft.Sql/servers/providers/locks`` with the
-    name ``server/Microsoft.Authorization/lock``.
-    """
-    namespace, *types = kind.split("/")
-    names = [UNKNOWN_NAME if UNKNOWN in each else each for each in name.split("/")]
-    if "providers" not in [each.lower() for each in types]:
-        if len(names) != len(types):
-            if UNKNOWN not in name:
-                return None
-            names = [UNKNOWN_NAME] * len(types)
-        return (Part(namespace, tuple(types), tuple(each or UNKNOWN_NAME for each in names)),)
-    if len(names) != len(types):
-        return None
-    found: list[Part] = []
-    kinds, own = list[str](), list[str]()
-    for each, called in zip(types, names, strict=True):
-        if each.lower() == "providers":
-            if called == UNKNOWN_NAME or not kinds:
-                return None
-            found.append(Part(namespace, tuple(kinds), tuple(own)))
-            namespace, kinds, own = called, [], []
-        else:
-            kinds.append(each)
-            own.append(called or UNKNOWN_NAME)
-    return (*found, Part(namespace, tuple(kinds), tuple(own))) if kinds else None
 
 
 def _vault_references(walk: Walk, parameters: Json) -> None:

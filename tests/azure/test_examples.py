@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from attrs import evolve
@@ -13,6 +14,8 @@ from hoopgw.policy.cases import run_cases, untested
 from hoopgw.policy.check import check
 from hoopgw.policy.decision import Allow, Deny, Review, Verdict
 from hoopgw.policy.explain import explain
+from hoopgw.policy.prove import Prover
+from hoopgw.policy.queries import read_queries
 from hoopgw.policy.sets import PolicySet
 from hoopgw_azure.operations import Service
 from tests.azure.world import asked, target, template
@@ -59,6 +62,25 @@ class ExampleTests(SynchronousTestCase):
         results = run_cases(policies(), DIRECTORY)
         self.assertEqual([(r.name, r.problems) for r in results if not r.is_passed], [])
         self.assertEqual(untested(policies(), results), ())
+
+
+class QueriesTests(SynchronousTestCase):
+    """What is proved of the files, whatever is asked."""
+
+    def test_all_are_proved(self) -> None:
+        """By the solver, over types of resources that may be in one another at any depth."""
+        prover = Prover(policies())
+        asked_of = read_queries(DIRECTORY / "queries.yaml", policies().schema)
+        self.assertGreater(len(asked_of), 4)
+        proofs = [prover.prove(query) for query in asked_of]
+        self.assertEqual([p.query.name for p in proofs if not p.is_proved], [])
+
+    def test_what_does_not_hold_is_found(self) -> None:
+        """With a request that the engine confirms."""
+        place = Path(self.mktemp())
+        place.write_text("queries: [{name: nobody reads, action: [Azure::read]}]")
+        (query,) = read_queries(place, policies().schema)
+        self.assertEqual(Prover(policies()).prove(query).result, "refuted")
 
 
 class RequestTests(SynchronousTestCase):

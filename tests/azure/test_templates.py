@@ -7,7 +7,8 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw_azure.errors import UnclearRequestError
-from hoopgw_azure.templates import NESTING_LIMIT, RESOURCES_LIMIT
+from hoopgw_azure.findings import RESOURCES_LIMIT
+from hoopgw_azure.templates import NESTING_LIMIT
 from tests.azure.world import (
     GROUP,
     SUBSCRIPTION,
@@ -277,6 +278,69 @@ class NestedTests(SynchronousTestCase):
         self.assertEqual(ids(found, "write")[1:], [account("*")])
         loop = deploy(template(storage("[variables('a')]"), variables={"a": "[variables('a')]"}))
         self.assertEqual(ids(loop, "write")[1:], [account("*")])
+
+
+class CarriedTests(SynchronousTestCase):
+    """What deploys, inside of a template."""
+
+    def test_stacks_and_what_is_elsewhere(self) -> None:
+        """A stack has a template and a scope of its own; an application is kept elsewhere."""
+        other = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/other"
+        stack = {
+            "type": "Microsoft.Resources/deploymentStacks",
+            "name": "s",
+            "properties": {
+                "template": template(storage()),
+                "deploymentScope": other,
+                "actionOnUnmanage": {"resources": "delete"},
+            },
+        }
+        found = deploy(template(stack))
+        self.assertIn(account("data", other.lower()), ids(found, "write"))
+        self.assertEqual(ids(found, "delete"), [f"{SUBSCRIPTION}/other"])
+        for kind in (
+            "Microsoft.Solutions/applications",
+            "Microsoft.Blueprint/blueprintAssignments",
+        ):
+            self.assertIn("unknown", verbs(deploy(template({"type": kind, "name": "a"}))), kind)
+
+    def test_the_scope_of_a_stack_is_none_of_a_deployment(self) -> None:
+        """Azure does not look at it there, and neither do we."""
+        ignored = {"deploymentScope": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/other"}
+        found = deploy(template(nested(template(storage()), properties=ignored)))
+        self.assertIn(account("data"), ids(found, "write"))
+
+    def test_functions_outside_are_evaluated_outside(self) -> None:
+        """In outer scope, resourceGroup() is the group of the template around it."""
+        inner = template(storage("[resourceGroup().name]"))
+        for options, expected in ((False, "shop"), (True, "other")):
+            found = deploy(template(nested(inner, inner_scope=options, resourceGroup="other")))
+            group = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/other"
+            self.assertIn(account(expected, group), ids(found, "write"))
+
+    def test_options_that_are_not_known(self) -> None:
+        """Then nothing inside is, either."""
+        inner = nested(template(storage("[parameters('p')]")))
+        properties = {**template(), "expressionEvaluationOptions": {"scope": "[parameters('x')]"}}
+        properties["template"] = template(storage("[parameters('p')]"))
+        found = deploy(template({**inner, "properties": properties}))
+        self.assertIn(account("*"), ids(found, "write"))
+
+    def test_modes_that_are_not_known(self) -> None:
+        """What is not plainly incremental may delete."""
+        for mode in ("complete", "[parameters('mode')]", "other"):
+            self.assertIn("delete", verbs(deploy(template(), mode=mode)), mode)
+        self.assertNotIn("delete", verbs(deploy(template(), mode="INCREMENTAL")))
+
+    def test_another_deployment_on_failure(self) -> None:
+        found = deploy(template(), onErrorDeployment={"type": "LastSuccessful"})
+        self.assertEqual(context(found)["opaque"], ("onErrorDeployment",))
+
+    def test_groups_by_template(self) -> None:
+        """Their type has another name in operations."""
+        group = {"type": "Microsoft.Resources/resourceGroups", "name": "g"}
+        found = deploy(template(group), group=f"/subscriptions/{SUBSCRIPTION}")
+        self.assertIn("microsoft.resources/subscriptions/resourcegroups/write", str(done(found)))
 
 
 class HiddenTests(SynchronousTestCase):
