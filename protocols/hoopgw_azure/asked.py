@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from hoopgw.http.messages import NO_HEADERS, Headers
+from hoopgw.http.path import LocatorError, locate
 from hoopgw_azure.calls import Query
 from hoopgw_azure.errors import UnclearRequestError
 
@@ -21,6 +22,27 @@ class Asked:
     query: Query = field(default=(), repr=False)
     headers: Headers = NO_HEADERS
     body: bytes = field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
+
+    @classmethod
+    def of(cls, method: str, target: str, headers: Headers, body: bytes = b"") -> Asked:
+        """Return a request whose target is as it was sent.
+
+        Raises:
+            UnclearRequestError: its path or query could be read in more than one way.
+
+        """
+        try:
+            found = locate(target)
+        except LocatorError as error:
+            raise UnclearRequestError(str(error)) from error
+        return cls(
+            method=method,
+            segments=found.segments,
+            slash=found.slash,
+            query=found.query,
+            headers=headers,
+            body=body,
+        )
 
     @property
     def media_type(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,10 +14,10 @@ from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import NO_SECRETS, Call, Secrets
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.strict_json import Json, decode, has_member, member, text_of
-from hoopgw_azure.urls import split
 
 REQUESTS_LIMIT: Final = 20
 """Azure's own limit."""
+_ABSOLUTE: Final = re.compile(r"https://([A-Za-z0-9.:-]+)(/.*)")
 _HEADERS: Final = frozenset({"commandname", "x-ms-client-request-id", "x-ms-command-name"})
 """What a request inside may bring of its own: names for logs only."""
 
@@ -62,22 +63,26 @@ def _inside(request: Json, hosts: frozenset[str]) -> Asked:
         names = {key.lower() for key in brought} if isinstance(brought, dict) else set[str]()
         if brought and (not names or not names <= _HEADERS):
             raise UnclearRequestError("a request of a batch brings headers of its own")
-    segments, slash, query = split(url, hosts)
-    if slash and segments:
-        raise UnclearRequestError("a request of a batch ends in a slash")
     body = member(request, "content" if has_member(request, "content") else "body")
     if has_member(request, "content") and has_member(request, "body"):
         raise UnclearRequestError("a request of a batch has two bodies")
-    found = Asked(
-        method=method.upper(),
-        segments=segments,
-        query=query,
-        headers=NO_HEADERS,
-        body=b"" if body is None else json.dumps(body).encode(),
-    )
+    sent = b"" if body is None else json.dumps(body).encode()
+    found = Asked.of(method.upper(), _target(url, hosts), NO_HEADERS, sent)
+    if found.slash:
+        raise UnclearRequestError("a request of a batch ends in a slash")
     if is_batch(found):
         raise UnclearRequestError("a batch inside of a batch is not taken")
     return found
+
+
+def _target(url: str, hosts: frozenset[str]) -> str:
+    """Return a URL without its host, if that is one of ours."""
+    if url.startswith("/") and not url.startswith("//"):
+        return url
+    match = _ABSOLUTE.fullmatch(url)
+    if match is None or match[1].lower() not in hosts:
+        raise UnclearRequestError("a request of a batch is for another host")
+    return match[2]
 
 
 def _together(calls: Sequence[Call], version: str) -> Call:

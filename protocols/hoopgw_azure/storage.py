@@ -10,12 +10,13 @@ Reference: Azure Blob Storage REST API; Azure RBAC, data actions of Microsoft.St
 
 from __future__ import annotations
 
+import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
 from hoopgw.events import Resource
+from hoopgw.http.path import LocatorError, read_path, read_query
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb
 from hoopgw_azure.errors import UnclearRequestError
@@ -29,6 +30,8 @@ BLOBS: Final = f"{CONTAINERS}/blobs"
 _SIGNED: Final = frozenset({"sharedkey", "sharedkeylite"})
 _SIGNATURES: Final = frozenset({"sig", "skoid", "sktid", "se", "sr"})
 """Parameters that only a shared access signature has. Others of its have innocent namesakes."""
+
+_URL: Final = re.compile(r"https://([A-Za-z0-9.:-]+)(/[^?#]*)\??([^#]*)")
 
 _Row = tuple[Verb, str]
 
@@ -195,19 +198,22 @@ def _source(asked: Asked, place: Place, account: Account) -> Touch | None:
         return None
     here = Resource(type="Azure::Account", id=account.name, parents=(place.target,))
     unknown = Touch(verb="unknown", resource=here, operation="unknown")
+    match = _URL.fullmatch(written)
+    query = match[3] if match is not None else written.partition("?")[2]
     try:
-        url = urlsplit(written)
-        query = tuple(parse_qsl(url.query, keep_blank_values=True, max_num_fields=32))
-    except ValueError as error:
-        raise UnclearRequestError("the source of the copy is no URL") from error
-    if _is_signed(query):
+        signed = _is_signed(read_query(query))
+    except LocatorError as error:
+        raise UnclearRequestError("the query of the copy's source is not clear") from error
+    if signed:
         raise UnclearRequestError("a copy whose source has a shared access signature is not taken")
-    plain = "%" not in url.path and "//" not in url.path and "\\" not in url.path
-    segments = tuple(url.path.split("/")[1:])
-    if url.netloc.lower() not in account.hosts or not plain or {".", "..", ""} & set(segments):
+    if match is None or match[1].lower() not in account.hosts or "+" in match[2]:
+        return unknown
+    try:
+        segments, slash = read_path(match[2])
+    except LocatorError:
         return unknown
     segments = segments[1:] if account.in_path and segments[:1] == (account.name,) else segments
     if len(segments) < 2:
         return unknown
-    resource = _resource(segments, False, place, account)
+    resource = _resource(segments, slash, place, account)
     return Touch(verb="readData", resource=resource, operation=f"{BLOBS}/read".lower())

@@ -88,9 +88,9 @@ class PathTests(SynchronousTestCase):
             sent("subscriptions", "s", "resourceGroups", slash=True)
 
     def test_encoded_twice(self) -> None:
-        """What is left encoded is a name with a percent sign, and no other resource."""
-        (touch,) = call("DELETE", f"{GROUP}%252fproviders").touches
-        self.assertEqual(touch.resource.id, f"{SUBSCRIPTION}/shop%2fproviders")
+        """Decoded once; what would then be left encoded is refused."""
+        with self.assertRaises(UnclearRequestError):
+            call("DELETE", f"{GROUP}%252fproviders")
 
     def test_actions_do_not_pass_for_resources(self) -> None:
         """An action's name in the place of a resource's, by another method, is no action."""

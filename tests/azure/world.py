@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hoopgw.events import Operation
 from hoopgw.http.messages import Headers
@@ -48,19 +47,9 @@ def asked(
     headers: Mapping[str, str] | None = None,
 ) -> Asked:
     """Return a request. A body that is no text is sent as JSON."""
-    parts = urlsplit(url)
     sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    words = parts.path.strip("/").split("/") if parts.path.strip("/") else []
-    return Asked(
-        method=method,
-        segments=tuple(unquote(word) for word in words),
-        slash=parts.path.endswith("/"),
-        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
-        headers=Headers.of(
-            (name.encode(), value.encode()) for name, value in (headers or {}).items()
-        ),
-        body=sent,
-    )
+    named = ((name.encode(), value.encode()) for name, value in (headers or {}).items())
+    return Asked.of(method, url, Headers.of(named), sent)
 
 
 def call(
