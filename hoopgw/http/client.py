@@ -89,6 +89,11 @@ class Call:
         """Give it up: if the exchange is not whole, its connection ends."""
         self._connection.give_up(self)
 
+    def fail(self, failure: Failure) -> None:
+        """Give it up because of the other side: the request did not come whole."""
+        if not self.outgoing.done or not self.body.ended:
+            self._connection.give_up(self, failure.value)
+
     def wake(self, error: Exception | None = None) -> None:
         """Take note that the head came, or will not come. For the connection."""
         self.error = error
@@ -115,6 +120,7 @@ class UpstreamConnection(Protocol):
         self._deadline = Deadline(clock, self._expired)
         self._call: Call | None = None
         self._patience = self._timeouts.answer
+        self._upgrade = False
         self._fresh = True  # nothing of this answer has come
         self._advancing = False
         self._reading = True
@@ -168,6 +174,7 @@ class UpstreamConnection(Protocol):
         data = encode_request(head.method, head.target, pairs)
         self._deadline.clear()
         self._reader.expect(head.method, upgrade=upgrade)
+        self._upgrade = upgrade
         call = Call(self, Outgoing(self._wire, self._flow, left, self._sent), Incoming(self))
         call.quiet = self._timeouts.quiet
         self._call = call
@@ -245,9 +252,13 @@ class UpstreamConnection(Protocol):
         if call is self._call and call.head is None and call.outgoing.done:
             self._deadline.set(self._patience)
 
-    def give_up(self, call: Call) -> None:
+    def give_up(self, call: Call, reason: BaseException | None = None) -> None:
         """End the connection if the call is not over."""
         if call is self._call:
+            if isinstance(reason, Exception):
+                self._call = None
+                call.wake(reason)
+                call.body.fail(reason)
             self.abort()
 
     # Inside
@@ -328,7 +339,8 @@ class UpstreamConnection(Protocol):
         if not call.outgoing.done:
             # The target has answered what it has not read: the rest of the request has no place.
             self.close()
-        elif self.is_usable:
+        elif self.is_usable and not self._upgrade:
+            # What was asked to change the protocol and did not may be half-way between.
             self._resume()
             self._on_idle(self)
         else:

@@ -289,13 +289,13 @@ class ServerConnection(Protocol):
         """Return an answer's body, and the bytes of its head."""
         if exchange.started:
             raise AssertionError("a request is answered once")
-        if bodyless:
+        if bodyless and head.status != 204:
             pairs = list(head.headers.end_to_end().pairs)
         else:
             pairs = list(head.headers.end_to_end(_LENGTH).pairs)
-            if framing >= 0:
+            if framing >= 0 and not bodyless:
                 pairs.append((b"Content-Length", b"%d" % framing))
-            elif framing == CHUNKED:
+            elif framing == CHUNKED and not bodyless:
                 pairs.append(_CHUNKS)
         if not self._keep or self._stopping:
             self._keep = False

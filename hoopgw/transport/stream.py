@@ -442,7 +442,7 @@ class DataTransport:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
         self._clear_deadline()
-        self._reading = self._writing = False
+        self._reading = self._writing = self._stalled = False
         self._queue.clear()
         self._queued = 0
         self._hold.clear()

@@ -147,6 +147,27 @@ class PlainTests(Pair):
         self.assertEqual(len(client.got), total)
         self.assertIn("resume", steps)
 
+    async def test_the_end_of_a_full_queue(self) -> None:
+        """A reactor that writes once more after the end does no harm."""
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                steps.append("pause")
+
+            def stopProducing(self) -> None:
+                steps.append("stop")
+
+        steps: list[str] = []
+        client, server = await self.make()
+        transport(client).pauseProducing()
+        leg = transport(server)
+        leg.registerProducer(Producer(), True)
+        while not steps:
+            leg.write(b"z" * 65_536)
+        leg.abortConnection()
+        leg.doWrite()
+        self.assertEqual(steps, ["pause", "stop"])
+
     async def test_pause_is_immediate(self) -> None:
         """Nothing is delivered while paused; all of it afterwards."""
         client, server = await self.make()
