@@ -157,8 +157,7 @@ class SlowReaderTests(ServedCase):
         size = 200_000_000
         with socket.create_connection(("127.0.0.1", self.proxy.port), timeout=PATIENCE) as sock:
             sock.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
-            server = await soon(lambda: next(iter(self.proxy.factory.connections), None))
-            near = server.data_transport
+            near = (await soon(lambda: list(self.proxy.factory.connections)))[0].data_transport
             await soon(lambda: near.queued > HIGH_WATER)
             for _ in range(20):
                 await deferLater(reactor, 0.01)
