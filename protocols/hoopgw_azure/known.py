@@ -16,8 +16,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-SCOPE: Final = "{}"
-"""First segment of a template that stands for any scope."""
+_VERBS: Final = ("read", "write", "delete")
 
 
 @frozen
@@ -97,7 +96,21 @@ def operations() -> Operations:
             spelling.setdefault(name.lower(), name)
     for name in _lines("operations_ours.txt"):
         spelling.setdefault(name.lower(), name)
+    _complete(spelling)
     return Operations(spelling, {key: tuple(each) for key, each in exceptions.items()})
+
+
+def _complete(spelling: dict[str, str]) -> None:
+    """Give a type of which it is known that it is read, written or deleted all three.
+
+    The tables have holes (``Microsoft.Web/sites/delete``), and what GET, PUT and DELETE of a known
+    type are leaves no doubt. Actions are never guessed.
+    """
+    for name in tuple(spelling.values()):
+        kind, _, verb = name.rpartition("/")
+        if verb.lower() in _VERBS:
+            for other in _VERBS:
+                spelling.setdefault(f"{kind}/{other}".lower(), f"{kind}/{other}")
 
 
 def _is_for_any_type(template: Template) -> bool:
@@ -110,7 +123,7 @@ def _is_for_any_type(template: Template) -> bool:
 
 def _extra(name: str, source: str) -> Iterable[str]:
     if source == "type":
-        return (f"{name.removesuffix('/*')}/{verb}" for verb in ("read", "write", "delete"))
+        return (f"{name.removesuffix('/*')}/{verb}" for verb in _VERBS)
     return (name,)
 
 

@@ -63,6 +63,14 @@ class RuleTests(SynchronousTestCase):
         ):
             self.assertFalse(returns_secrets(name), name)
 
+    def test_holes_in_the_tables_are_filled(self) -> None:
+        """A type that is known at all is read, written and deleted; actions are not guessed."""
+        names = known.operations().spelling
+        for name in ("web/sites/delete", "web/serverfarms/write", "network/privatednszones/a/read"):
+            self.assertIn(f"microsoft.{name}", names)
+        self.assertNotIn("microsoft.web/sites/explode/action", names)
+        self.assertNotIn("microsoft.web/nothings/read", names)
+
     def test_tables_are_there(self) -> None:
         """The sizes that the data had; a smaller one would deny what was known."""
         tables = known.operations()
