@@ -13,6 +13,7 @@ from attrs import define, field
 
 from hoopgw.errors import PolicyError
 from hoopgw.policy.caps import ActionGroups
+from hoopgw.policy.lower_case import LowerCase
 
 _PROBE: Final = """
 permit (principal, action, resource) when {
@@ -37,6 +38,8 @@ class Schema:
     """The entities of the actions. Without them `action in Group` matches nothing, silently."""
     attributes: frozenset[str]
     """All names that the schema gives to attributes of whatever."""
+    lower: LowerCase
+    """What a policy must write in lower case, or never match."""
     groups: ActionGroups
     """Each action to all groups that hold it."""
     _labelled: dict[str, bool] = field(factory=dict, init=False, repr=False)
@@ -62,6 +65,7 @@ class Schema:
             nothing=nothing,
             groups=_groups(json.loads(str(nothing))),
             attributes=frozenset(_ATTRIBUTE.findall(str(handle))),
+            lower=LowerCase.of(str(handle)),
         )
 
     def entity(

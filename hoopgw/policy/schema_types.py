@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from hoopgw.policy.schema import Schema
 
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|::|[A-Za-z_][A-Za-z0-9_]*|[<>{}\[\]():;,=?]')
+_ANNOTATION: Final = re.compile(r'@\w+(\("(?:\\.|[^"\\])*"\))?')
 _PRIMITIVES: Final = frozenset({"Bool", "Long", "String"})
 
 
@@ -92,7 +93,7 @@ class Declared:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    return (match.group() for match in _TOKEN.finditer(text))
+    return (match.group() for match in _TOKEN.finditer(_ANNOTATION.sub("", text)))
 
 
 @define(eq=False)

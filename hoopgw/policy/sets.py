@@ -31,6 +31,7 @@ from hoopgw.policy.lint import (
     reads_now,
     target_of,
 )
+from hoopgw.policy.lower_case import capitals
 from hoopgw.policy.offers import Offer, read_offer
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.text import (
@@ -292,6 +293,8 @@ class _Examination:
             self.report(rule.file, rule.line, problem)
         for level, text in lint(rule, policy, self.schema.attributes):
             self.report(rule.file, rule.line, text, level)
+        for problem in capitals(policy, self.schema.lower):
+            self.report(rule.file, rule.line, problem)
         self.rules[name] = rule
         self.policies.append(policy)
 
