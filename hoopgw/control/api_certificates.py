@@ -44,7 +44,8 @@ from hoopgw.identity.ssh_certificates import (
     issue_user,
     public_line,
 )
-from hoopgw.store.rows import CertificateKind, CertificateRow, Store
+from hoopgw.store.certificate_rows import CertificateKind, CertificateRow
+from hoopgw.store.rows import Store
 
 log = Logger()
 

@@ -131,10 +131,14 @@ class Enrolment:
         return self._issue(renewal.name, renewal.key, shown, self._log_key())
 
     def revoke(self, agent: str) -> bool:
-        """Put an agent out; say whether it was enrolled."""
+        """Put an agent out; say whether it was enrolled, or could have joined.
+
+        Nor does it come back with a join token from before.
+        """
+        dropped = self._store.drop_join_tokens(agent)
         row = self._store.agent(agent)
         if row is None:
-            return False
+            return dropped > 0
         if row.revoked is None:
             self._store.put_agent(evolve(row, revoked=self._now()))
         log.warn("agent {agent} was revoked", agent=agent)

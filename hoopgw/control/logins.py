@@ -43,14 +43,17 @@ class ControlLogins:
     _trusted: WorkerTrust | None = field(default=None, init=False, repr=False)
     _authorities: tuple[x509.Certificate, ...] = field(default=(), init=False, repr=False)
 
-    def token(self, token: str, target: str) -> Principal:
-        """Verify a gateway token for a target, with cached public keys. Never waits.
+    def token(self, token: str, target: str, account: str = "") -> Principal:
+        """Verify a gateway token for a target and account, with cached public keys. Never waits.
 
         Raises:
             AuthenticationError: it is not good; the text is for the log.
 
         """
-        return self.bearer(token, target).principal
+        shown = self.bearer(token, target)
+        if shown.account not in ("", account):
+            raise AuthenticationError(f"the token is for account {shown.account}")
+        return shown.principal
 
     def bearer(self, token: str, target: str) -> Bearer:
         """Verify a gateway token for a target, as `token` does, and return all that it says."""

@@ -23,7 +23,8 @@ from hoopgw.errors import ConfigError
 from hoopgw.identity.endpoint import Document
 from hoopgw.identity.private_files import read_private, replace_private
 from hoopgw.identity.revocation_lists import CRL_LIFETIME, make_crl, make_krl
-from hoopgw.store.rows import CertificateKind, Store
+from hoopgw.store.certificate_rows import CertificateKind
+from hoopgw.store.rows import Store
 from hoopgw.store.sqlite_certificates import REVOKED_LIMIT
 
 log = Logger()

@@ -41,7 +41,7 @@ class Introspection:
             read = read_any(self.parts, token)
         except AuthenticationError:
             return dict(INACTIVE)
-        if not may_know(read.audience) or self.parts.is_ended_token(read):
+        if not any(map(may_know, (read.audience, *read.also))) or self.parts.is_ended_token(read):
             return dict(INACTIVE)
         claims = dict(parse(token).claims)
         kind = "Bearer" if read.confirmation is None else "DPoP"

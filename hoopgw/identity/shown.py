@@ -14,8 +14,13 @@ from hoopgw.events import Principal
 class Logins(Protocol):
     """How callers prove who they are, shared by all protocols."""
 
-    def token(self, token: str, target: str) -> Principal:
+    def token(self, token: str, target: str, account: str = "") -> Principal:
         """Verify a gateway token for a target, with cached public keys. Never waits.
+
+        Args:
+            token: as it was shown.
+            target: that it is shown for.
+            account: that is asked for; a token for another is refused.
 
         Raises:
             AuthenticationError: it is not good; the text is for the log.
@@ -24,7 +29,10 @@ class Logins(Protocol):
         ...
 
     def bearer(self, token: str, target: str) -> Bearer:
-        """Verify a gateway token for a target, as `token` does, and return all that it says."""
+        """Verify a gateway token for a target, as `token` does, and return all that it says.
+
+        Which account it is for is the caller's to look at.
+        """
         ...
 
     def chain(self, chain: str, target: str, holder: str | None = None) -> Deferred[Principal]:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from hoopgw.events import ContextValue, HopKind, Node, Principal
 from hoopgw.policy.decision import Remedy
+from hoopgw.store.certificate_rows import CertificateStore
 from hoopgw.store.grant_rows import GrantStore
 
 LOGIN_LIMIT: Final = 7 * 86_400.0
@@ -242,46 +243,6 @@ class LoginStore(Protocol):
         ...
 
 
-CertificateKind: TypeAlias = Literal["x509", "ssh"]
-
-
-@frozen(kw_only=True)
-class CertificateRow:
-    """A certificate that was issued to a caller."""
-
-    serial: int
-    kind: CertificateKind
-    login: str
-    lineage: tuple[str, ...]
-    """What ends it when it is revoked: log-in, delegations, the certificate itself."""
-    issued: float
-    expires: float
-
-
-class CertificateStore(Protocol):
-    """Where they are kept. Each call raises `UnavailableError` if the store cannot be used."""
-
-    def keep(self, row: CertificateRow, limits: Sequence[int]) -> bool:
-        """Keep a new one; False, and nothing is kept, if its log-in has so many already.
-
-        ``limits`` are for each generation of its chain, the root's first: how many it may have
-        together with those below it.
-        """
-        ...
-
-    def find(self, serial: int) -> CertificateRow | None:
-        """Return one; None if there is none, or if its seal does not hold."""
-        ...
-
-    def of_login(self, login: str, now: float) -> Sequence[int]:
-        """Return the serial numbers of a log-in's, and of all that descends from it, in order."""
-        ...
-
-    def revoked(self, kind: CertificateKind, now: float) -> Sequence[int]:
-        """Return the serial numbers of those that were revoked and have not ended, in order."""
-        ...
-
-
 class Change(Protocol):
     """A transaction on requests and votes: what is read in it is locked until it ends."""
 
@@ -465,6 +426,10 @@ class Store(Protocol):
 
     def use_join_token(self, token_hash: bytes, agent: str, now: float) -> bool:
         """Use a join token up: true once, if it is for this agent and not too old."""
+        ...
+
+    def drop_join_tokens(self, agent: str) -> int:
+        """Drop an agent's join tokens; say how many could have been used."""
         ...
 
     def open_session(self, head: SessionHead) -> None:

@@ -294,6 +294,10 @@ class SqliteStore:
             used = "UPDATE join_tokens SET used = ? WHERE hash = ? AND used IS NULL"
             return self._db.write(used, now, token_hash) == 1
 
+    def drop_join_tokens(self, agent: str) -> int:
+        """Delete those that were not used."""
+        return self._db.write("DELETE FROM join_tokens WHERE agent = ? AND used IS NULL", agent)
+
     # Live sessions.
 
     def open_session(self, head: SessionHead) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import define
 
-from hoopgw.store.rows import CertificateKind, CertificateRow
+from hoopgw.store.certificate_rows import CertificateKind, CertificateRow
 from hoopgw.store.sealed import SealedDatabase
 from hoopgw.store.sqlite_rows import Column, Table
 

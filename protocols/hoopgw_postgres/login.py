@@ -290,7 +290,7 @@ class Login:
             if is_chain(shown):
                 self._ask_chain(shown)
                 return
-            principal = self._context.logins.token(shown, want.target)
+            principal = self._context.logins.token(shown, want.target, want.account)
         except (AuthenticationError, UnicodeDecodeError) as error:
             raise _failed(want, str(error)) from error
         except UnavailableError as error:

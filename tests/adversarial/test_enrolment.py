@@ -63,6 +63,17 @@ class EnrolmentCase(GatewayCase):
         self.assertEqual(answer.status, 200, answer.body)
         return answer.body["certificate"], key
 
+    async def test_a_join_token_from_before_it_was_put_out(self) -> None:
+        """Whoever kept one is not let in with it; one that was made since is good."""
+        await self.joined()
+        kept, of_nobody = await self.join_token(), await self.join_token("never-joined")
+        for name in ("local", "never-joined"):
+            put_out = await self.call("POST", f"/v1/agents/{name}/revoke", ROOT, {})
+            self.assertEqual(put_out.status, 200, put_out.body)
+        self.assertEqual((await self.enrol(kept)).status, 403)
+        self.assertEqual((await self.enrol(of_nobody, name="never-joined")).status, 403)
+        self.assertEqual((await self.enrol(await self.join_token())).status, 200)
+
     async def renew(
         self, certificate: str, key: Any, name: str = "local", at: float | None = None
     ) -> Reply:

@@ -28,7 +28,7 @@ from hoopgw.identity.shown import (
     SessionPassword,
 )
 from hoopgw.reviews import docket
-from hoopgw.store.rows import CertificateRow
+from hoopgw.store.certificate_rows import CertificateRow
 from tests.control.world import WorldCase
 from tests.store.values import ALICE, DBA, ask
 

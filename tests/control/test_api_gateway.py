@@ -376,7 +376,9 @@ class LocalTests(GatewayCase):
     async def test_an_agent_is_let_in_and_put_out(self) -> None:
         made = await self.local("local_join_token", agent="local")
         self.assertEqual(JoinToken.decode(made["token"]).name, "local")
-        self.assertEqual(await self.local("local_revoke_agent", agent="local"), {"revoked": False})
+        for could_join in (True, False):
+            put_out = await self.local("local_revoke_agent", agent="local")
+            self.assertEqual(put_out, {"revoked": could_join})
         self.assertEqual(await self.local("local_agents"), {"agents": []})
         self.assertFalse((await self.local("local_status"))["ready"])
         self.assertEqual(await self.local("local_reload"), {"workers": []})

@@ -134,6 +134,24 @@ class LoginTests(WorldCase):
         self.clock.advance(100.0)
         self.assertRaises(AuthenticationError, worker.logins.token, token, "orders")
 
+    def test_a_token_for_an_account(self) -> None:
+        """It opens no other; one for none in particular opens any."""
+        worker, now = self.worker(), 999.0
+        mine = GatewayToken(
+            principal=ALICE,
+            audience=target_audience("orders"),
+            issued=now,
+            expires=now + 100.0,
+            account="reader",
+        )
+        token, any_ = self.signer.sign(mine), self.signer.sign(evolve(mine, account=""))
+        for shown in (token, any_):
+            self.assertEqual(worker.logins.token(shown, "orders", "reader").root, ALICE.root)
+        for account in ("owner", ""):
+            with self.assertRaises(AuthenticationError):
+                worker.logins.token(token, "orders", account)
+            worker.logins.token(any_, "orders", account)
+
     def test_a_token_of_a_revoked_login_is_not_good(self) -> None:
         worker, token = self.worker(), self.token(self.signer, "orders")
         worker.client.revoke(ALICE.session, 5000.0)

@@ -6,7 +6,7 @@ from cryptography import x509
 
 from hoopgw.control.pki import REFRESH, Numbers, RevocationLists
 from hoopgw.errors import ConfigError
-from hoopgw.store.rows import CertificateKind, CertificateRow
+from hoopgw.store.certificate_rows import CertificateKind, CertificateRow
 from tests.control.test_keys import KeeperCase
 
 

@@ -8,7 +8,8 @@ from hoopgw.control.regrouping import Regrouping
 from hoopgw.errors import AuthenticationError
 from hoopgw.events import Principal
 from hoopgw.identity.caller_certificates import lineage_of
-from hoopgw.store.rows import CertificateRow, LoginRow, PasswordRow
+from hoopgw.store.certificate_rows import CertificateRow
+from hoopgw.store.rows import LoginRow, PasswordRow
 from tests.control.world import WorkerEnd, WorldCase
 from tests.store.values import ALICE, ALICES_AGENT, CAROL, LATER, hop
 

@@ -61,7 +61,7 @@ class Wire:
 class NoLogins:
     """Knows nobody."""
 
-    def token(self, _token: str, _target: str) -> Principal:
+    def token(self, _token: str, _target: str, _account: str = "") -> Principal:
         """Refuse."""
         raise AuthenticationError("no token is good")
 

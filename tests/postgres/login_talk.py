@@ -113,13 +113,13 @@ class Logins:
     slow: bool = False
     away: bool = False
 
-    def token(self, token: str, target: str) -> Principal:
-        if (token, target) != ("token", "orders"):
+    def token(self, token: str, target: str, account: str = "") -> Principal:
+        if (token, target) != ("token", "orders") or not account:
             raise AuthenticationError("the token is not good, says the log")
         return ALICE
 
     def bearer(self, token: str, target: str) -> Bearer:
-        return Bearer(principal=self.token(token, target), account="", expires=ALICE.expires)
+        return Bearer(principal=self.token(token, target, "app"), account="", expires=ALICE.expires)
 
     def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
         if (der, target, account) != (b"certificate", "orders", "app"):

@@ -9,8 +9,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
+from hoopgw.store.certificate_rows import CertificateRow
 from hoopgw.store.resealing import SEALED
-from hoopgw.store.rows import AgentRow, CertificateRow
+from hoopgw.store.rows import AgentRow
 from hoopgw.store.sqlite import SqliteStore
 from tests.store.values import KEY, open_store
 
