@@ -217,6 +217,7 @@ cdef class AtOnce:
             # The target forgets the unnamed statement before it parses another.
             flow.statements.known.pop(b"", None)
             work.prepared = Prepared(self.text, judged, self.parsed)
+        work.piece = piece
         flow.pending.append(work)
         write(self._target, piece)
         return True
@@ -393,6 +394,8 @@ cdef class AtOnce:
             flow.status = b"I"
             flow.copying_in = flow.tainted = flow.touched = False
         else:
+            if work.step is _RUN:
+                flow.ran_at_once(work.piece, answer[len(answer) - 1 :])
             flow.ready(answer[len(answer) - 1 :])
         write(self._client, answer)
         if flow._awaited is not None:

@@ -389,6 +389,9 @@ class Answers:
         self._credit(data, end)
         flow.pending.popleft()
         running = head.running
+        status = bytes(data[at + 5 : end])
+        if head.step is Step.RUN:
+            flow.ran_at_once(head.piece, status)
         if running is not None:
             if running.judged.names:
                 if running.outcome.startswith("ERROR"):
@@ -396,7 +399,7 @@ class Answers:
                 else:
                     flow.succeeded(running.judged, running.text)
             self._finish(running)
-        flow.ready(bytes(data[at + 5 : end]))
+        flow.ready(status)
         self._muted = False
         if self._meter is not None:
             self._meter.reset()

@@ -108,6 +108,7 @@ class AtOnce:
             # The target forgets the unnamed statement before it parses another.
             flow.statements.known.pop(b"", None)
             work.prepared = Prepared(text, judged, parsed)
+        work.piece = piece
         flow.pending.append(work)
         self._target.write(piece)
         return True
@@ -194,6 +195,8 @@ class AtOnce:
         running.outcome = tag.decode("utf-8", "replace")
         running.sent = len(answer)
         running.output.append(answer)
+        if work.step is Step.RUN:
+            flow.ran_at_once(work.piece, answer[-1:])
         flow.ready(answer[-1:])
         self._journal.finished(running)
         self._client.write(answer)

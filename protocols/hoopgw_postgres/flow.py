@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from hoopgw_postgres import wire
 from hoopgw_postgres.judge import Judged
 from hoopgw_postgres.names import Names
 from hoopgw_postgres.statements import Facts
@@ -192,6 +193,8 @@ class Work:
     """It closes a portal, not a statement."""
     refusal = b""
     """The error that the client gets instead of the target's."""
+    piece = b""
+    """What was sent, if it was all in one: it may be asked what was bound."""
 
     def __init__(self, step: Step, running: Running | None = None) -> None:
         self.step = step
@@ -309,6 +312,21 @@ class Flow:
             if statement.kind in ("deallocate", "discard", "close") and not name:
                 self.statements.known.clear()
                 self.portals.known.clear()
+
+    def ran_at_once(self, piece: bytes, status: bytes) -> None:
+        """Note what one piece has left behind: its portal, if it began a transaction."""
+        if status == b"I":
+            return
+        end = 1 + int.from_bytes(piece[1:5], "big")
+        begin = 0
+        if piece[:1] == b"P":
+            begin, end = end, end + 1 + int.from_bytes(piece[end + 1 : end + 5], "big")
+        frame = piece[begin:end]
+        bound = wire.parse_bind(frame[5:])
+        prepared = self.statements.known.get(bound.statement)
+        if prepared is not None:
+            names = len(bound.portal) + len(bound.statement) + 2
+            self.portals.known[bound.portal] = Portal(prepared, frame, frame[5 + names :])
 
     def ready(self, status: bytes) -> None:
         """Note a ReadyForQuery: its status. What it answers is no longer pending."""

@@ -54,9 +54,13 @@ def conversation(*, short: bool) -> Conversation:
 def told(records: list[Record]) -> list[Any]:
     """Return what records say, without times, and with texts instead of their numbers."""
     found: list[Any] = []
+    texts: dict[int, bytes] = {}
     for record in records:
-        if isinstance(record, Intent):
-            text = TEXT if isinstance(record.text, int) else record.text
+        if isinstance(record, TextDefined):
+            texts[record.number] = record.text
+        elif isinstance(record, Intent):
+            number = record.text
+            text = texts.get(number, TEXT) if isinstance(number, int) else number
             found.append((record.action, text, record.parameters, record.digest, record.decision))
         elif isinstance(record, Result):
             found.append(shown(record))
@@ -102,6 +106,11 @@ class BothWaysTestCase(SynchronousTestCase):
             self.assertEqual(getattr(flows[0], name), getattr(flows[1], name), name)
         self.assertEqual(len(flows[0].pending), len(flows[1].pending))
         self.assertEqual(set(flows[0].statements.known), set(flows[1].statements.known))
+        portals = [
+            {name: (portal.frame, portal.parameters) for name, portal in flow.portals.known.items()}
+            for flow in flows
+        ]
+        self.assertEqual(portals[0], portals[1])
         return short
 
 
@@ -157,6 +166,23 @@ class SameTests(BothWaysTestCase):
             (wire.message(b"E", bytes(5)) + SYNC, [complete("SELECT 0")]),
         )
         self.assertEqual(len(talk.recorder.of(Intent)), 3)
+
+    def test_a_portal_that_began_a_transaction(self) -> None:
+        """It lives on at the target, so a later Execute of it is judged and passed."""
+        began = complete("BEGIN") + wire.message(b"Z", b"T")
+        again = wire.message(b"E", bytes(5)) + SYNC
+        failed = [error("55000") + wire.message(b"Z", b"E")]
+        ended = (wire.query(b"rollback"), [complete("ROLLBACK") + READY])
+        bound = wire.message(b"B", b"\0\0" + bytes(6))
+        piece = wire.message(b"P", b"\0begin\0\0\0") + bound + again
+        answers = wire.message(b"1") + wire.message(b"2") + began
+        self.both((piece, [answers]), ended, (piece, [answers]), (again, failed), ended)
+        cut = [answers[:7], answers[7:]]
+        self.both((piece, [answers]), ended, (piece, cut), (again, failed), ended)
+        prepare = (wire.message(b"P", b"b\0begin\0\0\0") + SYNC, [wire.message(b"1") + READY])
+        named = wire.message(b"B", b"\0b\0" + bytes(6)) + again
+        answers = wire.message(b"2") + began
+        self.both(prepare, (named, [answers]), ended, (named, [answers]), (again, failed), ended)
 
     def test_refusals(self) -> None:
         """What is not allowed does not go the short way."""
