@@ -208,11 +208,24 @@ class Dispatch:
 
     async def _copy_begins(self, running: Running) -> None:
         """Wait until the target takes COPY data, or does not; what follows means either."""
-        flow = self._flow
+        flow, pending = self._flow, self._flow.pending
         self.flush()
-        if flow.pending[-1].step is Step.EXECUTE:
+        if pending and pending[-1].step is Step.EXECUTE:
             self._target.write(wire.message(b"H"))
-        await flow.until(lambda: flow.copying_in or bool(running.outcome))
+
+        def begun() -> bool:
+            return flow.copying_in or all(work.running is not running for work in pending)
+
+        if not begun():
+            await flow.until(begun)
+
+    def copy_ended(self) -> None:
+        """Note the end of COPY data; of more in the same text it is waited until they are taken."""
+        running, self.copying = self.copying, None
+        if running is not None and running.copies > 1:
+            running.copies -= 1
+            self.copying = running
+            self._wait(self._copy_begins(running))
 
     def _wait(self, coroutine: Any) -> None:
         waiting = Deferred.fromCoroutine(coroutine)
@@ -361,6 +374,8 @@ class Dispatch:
         if judged.names:
             self._note_names(judged)
         if judged.copies_in and not flow.failed:
+            copies = (each.copy for each in judged.facts.statements)
+            running.copies = sum(copy is not None and copy.into for copy in copies)
             running.copied = hashlib.sha256()
             self.copying = running
             self._wait(self._copy_begins(running))

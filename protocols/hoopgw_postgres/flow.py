@@ -97,6 +97,8 @@ class Running:
     """Whether a masker was looked for: the target has said what comes."""
     portal: Portal | None = None
     """What it fetches from; its rows count there, too."""
+    copies = 0
+    """How many COPY FROM STDIN of its text have not ended."""
     received = 0
     """Bytes of COPY data that went to the target for it."""
     copied: Any = None

@@ -333,8 +333,8 @@ class Session:
     def _copy_end(self, frame: memoryview) -> None:
         flow = self._flow
         flow.copying_in = flow.sync_in_copy = False
-        self._dispatch.copying = None
         self._dispatch.out.append(frame)
+        self._dispatch.copy_ended()
 
     def _terminate(self, frame: memoryview) -> None:
         # What was sent before still runs; then the target closes, or the client does.
