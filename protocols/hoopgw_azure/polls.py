@@ -14,9 +14,11 @@ from typing import Final
 from hoopgw_azure.ids import ArmPath
 
 _STATES: Final = re.compile(
-    r"\w*(operation(s|status|statuses|result|results)?|operationsstatus|asyncoperations?)"
+    r"\w*(operation(status|statuses|result|results)|operationsstatus|asyncoperations?)|\w+operations"
 )
-_STORED: Final = frozenset({"microsoft.resources/deployments/operations"})
+_LOCATED: Final = "operations"
+"""A question only below ``locations``: APIs have operations, too."""
+_STORED: Final = frozenset({"microsoft.edge/disconnectedoperations"})
 """Types of that form that are resources of their own."""
 
 
@@ -30,7 +32,11 @@ def is_poll(method: str, path: ArmPath) -> bool:
     part = path.parts[-1]
     if part.type.lower() in _STORED:
         return False
-    # `operations` without a name is a provider's list of what it can do.
-    return any(
-        _STATES.fullmatch(kind.lower()) for kind, _ in zip(part.types, part.names, strict=False)
-    )
+    # One without a name is a provider's list of what it can do.
+    before = ""
+    for kind, _ in zip(part.types, part.names, strict=False):
+        word = kind.lower()
+        if _STATES.fullmatch(word) or (word == _LOCATED and before == "locations"):
+            return True
+        before = word
+    return False

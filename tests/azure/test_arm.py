@@ -187,6 +187,8 @@ class KindTests(SynchronousTestCase):
             self.assertEqual(verbs(found), {"poll"})
         for url in (
             "/providers/Microsoft.Storage/operations",
+            f"{GROUP}/providers/Microsoft.ApiManagement/service/s/apis/a/operations/o",
+            f"{GROUP}/providers/Microsoft.Edge/disconnectedOperations/d",
             f"{GROUP}/providers/Microsoft.Resources/deployments/d/operations/1",
             f"{GROUP}/providers/Microsoft.Resources/deployments/d/operations",
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -81,6 +82,28 @@ class QueriesTests(SynchronousTestCase):
         place.write_text("queries: [{name: nobody reads, action: [Azure::read]}]")
         (query,) = read_queries(place, policies().schema)
         self.assertEqual(Prover(policies()).prove(query).result, "refuted")
+
+
+class DocumentTests(SynchronousTestCase):
+    """docs/azure.md names what there is."""
+
+    PAGE = (ROOT / "docs" / "azure.md").read_text("utf-8")
+
+    def test_it_names_all(self) -> None:
+        """Actions, entities, the context, and what may be opaque."""
+        schema = SCHEMAS["azure"].partition("namespace Rest")[0]
+        actions = re.findall(r"(?m)^  action ([\w, ]+?)(?: in .*)?(?: appliesTo .*)?[;{]$", schema)
+        entities = re.findall(r"(?m)^  entity (\w+)", schema)
+        context = schema.partition("type Request = {")[2].partition("};")[0]
+        ours = {"chain", "approvals", "breakglass", "now"}
+        attributes = set(re.findall(r"(?m)^ +(\w+): ", context)) - ours
+        self.assertGreater(len(actions) + len(attributes), 20)
+        words = {word.strip() for line in actions for word in line.split(",")}
+        for word in words | set(entities) | attributes:
+            self.assertRegex(self.PAGE, rf"\b{word}\b")
+        for rule in (ROOT / "protocols" / "hoopgw_azure").glob("*.py"):
+            for word in re.findall(r'\.hide\("(\w+)"', rule.read_text("utf-8")):
+                self.assertIn(f'"{word}"', schema, rule.name)
 
 
 class RequestTests(SynchronousTestCase):
