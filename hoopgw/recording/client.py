@@ -98,8 +98,11 @@ class SpoolRecorder:
     """Segment to the bytes in all segments before it."""
     _taken: int = field(default=0, init=False)
     """Bytes that the recorder has synced, over all segments."""
-    _moved: tuple[int, float] = field(default=(0, 0.0), init=False)
-    """What `_taken` was when it last changed (or nothing was to do), and when."""
+    _moved: int = field(default=0, init=False)
+    """How far the recorder was when it was last seen to move."""
+    _still: int = field(default=0, init=False)
+    """Looks since then that found it where it was. A worker that was itself too busy to look, or to
+    read what the recorder said, must not take that for the recorder's standstill."""
     _flush_call: IDelayedCall | None = field(default=None, init=False)
     _watch_call: IDelayedCall | None = field(default=None, init=False)
     _reconnect_call: IDelayedCall | None = field(default=None, init=False)
@@ -118,7 +121,6 @@ class SpoolRecorder:
 
         """
         self._roll()
-        self._moved = (0, self._clock.seconds())
         self._watch_call = self._clock.callLater(_WATCH_EVERY, self._watch)
         self._assess()
         self._dial()
@@ -347,15 +349,21 @@ class SpoolRecorder:
     def _watch(self) -> None:
         """Look whether the recorder makes progress, and whether a full disk has space again."""
         self._watch_call = self._clock.callLater(_WATCH_EVERY, self._watch)
-        now = self._clock.seconds()
-        if self._lag() == 0 or self._taken != self._moved[0]:
-            self._moved = (self._taken, now)
-        self._stalled = now - self._moved[1] >= STALL_LIMIT
+        self._still += 1
+        self._see_progress()
+        self._stalled = self._still * _WATCH_EVERY >= STALL_LIMIT
         if self._fault:
             self._mend()
         self._assess()
         if self._waiting and self._flush_call is None:
             self._flush()
+
+    def _see_progress(self) -> bool:
+        """Say whether the recorder has moved since the last look, or has nothing to do."""
+        moves = self._lag() == 0 or self._taken != self._moved
+        if moves:
+            self._moved, self._still = self._taken, 0
+        return moves
 
     def _mend(self) -> None:
         """Go on in a new segment, if there is space for more than its header."""
@@ -408,8 +416,8 @@ class SpoolRecorder:
             self._bases = {key: value for key, value in self._bases.items() if value >= base}
         self._objection = str(body["objection"])
         self._asleep = bool(body["idle"])
-        if self._lag() == 0 or self._taken != self._moved[0]:
-            self._moved, self._stalled = (self._taken, self._clock.seconds()), False
+        if self._see_progress():
+            self._stalled = False
         self._assess()
         if self._asleep and self._lag():
             self._wake()  # it fell asleep while we wrote

@@ -1,8 +1,10 @@
 """Ask parser processes for the facts of a text, from a Twisted process.
 
-A parser works on one text at a time and against a deadline; one that is late, dies or answers
-nonsense is killed and started anew, and its text is answered with `UnavailableError`, so that the
-operation is refused. Texts that wait are limited in number and in time.
+A parser works on one text at a time and may use so much of a processor for it; one that takes more,
+dies or answers nonsense is killed and started anew, and its text is answered with
+`UnavailableError`, so that the operation is refused. What counts is the processor's time: on a busy
+machine a parser waits through no fault of its text, and killing it would make all of that worse.
+Texts that wait are limited in number and in time.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -40,9 +43,13 @@ QUEUE_PATIENCE: Final = 5.0
 START_PATIENCE: Final = 15.0
 """Seconds that a new process may take until it is ready."""
 PATIENCE: Final = 0.25
-"""Seconds that a short text may take."""
+"""Seconds of a processor that a short text may take."""
 PATIENCE_PER_MIB: Final = 2.0
-"""Seconds that a text of a MiB may take besides: a bulk INSERT has as many nodes as bytes / 4."""
+"""Seconds of it that a MiB may take besides: a bulk INSERT has as many nodes as bytes / 4."""
+STARVED: Final = 20.0
+"""Times as long as that a text may take by the clock, whatever is the matter."""
+_PROCESS_CLOCK: Final = 2
+"""The kernel's clock of the processor time of a whole process (``CPUCLOCK_SCHED``)."""
 FIRST_BACKOFF: Final = 0.05
 LAST_BACKOFF: Final = 5.0
 """Seconds before a process that died is started again; each death doubles them."""
@@ -55,6 +62,11 @@ class _Request:
     text: bytes = field(repr=False)
     answer: Deferred[Facts]
     deadline: float
+    """When it is looked at again."""
+    used_up: float = 0.0
+    """What the processor time of its parser must not reach."""
+    last: float = 0.0
+    """When it is given up in any case."""
 
 
 class ParserPool:
@@ -213,16 +225,33 @@ class _Worker(ProcessProtocol):
         self._request = request
         size = len(request.text)
         allowed = PATIENCE + PATIENCE_PER_MIB * size / 2**20
-        request.deadline = self._pool.clock.seconds() + allowed
+        now = self._pool.clock.seconds()
+        request.deadline, request.last = now + allowed, now + STARVED * allowed
+        request.used_up = self._used() + allowed
         assert self._connection is not None
         self._connection.send(size.to_bytes(_LENGTH, "big") + request.text)
 
     def check(self, now: float) -> None:
         """Give up if a deadline has passed."""
-        if self._request is not None and self._request.deadline <= now:
-            self.give_up("the statement took too long to parse")
+        request = self._request
+        if request is not None and request.deadline <= now:
+            left = request.used_up - self._used()
+            if not left > 0 or request.last <= now:  # what is gone has used up too many
+                self.give_up("the statement took too long to parse")
+            else:
+                request.deadline = min(now + left, request.last)
         elif self._alive and not self._ready and self._start_deadline <= now:
             self.give_up("the parser did not start")
+
+    def _used(self) -> float:
+        """Return the seconds of a processor that the process has used; very many if it is gone."""
+        transport: Any = self.transport
+        if transport is None or transport.pid is None:
+            return float("inf")
+        try:
+            return time.clock_gettime(~transport.pid << 3 | _PROCESS_CLOCK)
+        except OSError:
+            return float("inf")
 
     def answered(self, data: bytes) -> None:
         """Take an answer from the process."""

@@ -19,7 +19,6 @@ from joserfc.jwk import OKPKey
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
 
 from hoopgw.events import Hop, Principal
 from hoopgw.link.agent import AgentLink
@@ -32,6 +31,7 @@ from hoopgw.link.tickets import TicketSigner, TicketVerifier, public_keys, read_
 from hoopgw.link.tls import agent_context, listener_context
 from hoopgw.spi import AgentTarget, Opened, OpenTarget
 from hoopgw.transport import Address, DataTransport, connect, listen
+from tests.support.waiting import eventually, is_quiet
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -310,5 +310,5 @@ class World:
         for port in self.ports:
             port.stopListening()
         self.echoes.stop()
-        await deferLater(self.reactor, 0.05)
+        await eventually(self.reactor, lambda: is_quiet(self.reactor))
         shutil.rmtree(self.folder)

@@ -15,7 +15,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from hoopgw.errors import UnavailableError
-from hoopgw_postgres.parser_client import QUEUE_LIMIT, QUEUE_PATIENCE, TEXT_LIMIT, ParserPool
+from hoopgw_postgres.parser_client import (
+    PATIENCE,
+    QUEUE_LIMIT,
+    QUEUE_PATIENCE,
+    STARVED,
+    TEXT_LIMIT,
+    ParserPool,
+)
 from hoopgw_postgres.statements import Facts
 from tests.support.processes import python_environment
 
@@ -154,10 +161,33 @@ s.recv(1)
 class LostTests(PoolTestCase):
     """Parsers that do not do what they should."""
 
-    async def test_one_that_is_late(self) -> None:
-        pool = self.make_pool(READY + "s.recv(100); s.recv(100)")
+    async def test_one_that_is_busy_for_too_long(self) -> None:
+        pool = self.make_pool(READY + "while True: pass")
         self.assertIn("too long", await self.fails(pool.classify(b"SELECT 1")))
         self.assertFalse(pool._workers[0].idle)
+
+    async def test_one_that_waits(self) -> None:
+        """It gets longer: others may have the processor. But not for ever."""
+        clock = Clock()
+        pool = self.make_pool(READY + "s.recv(100); s.recv(100)", clock=clock)
+        while not pool._workers[0].idle:
+            await soon()
+        answer = pool.classify(b"SELECT 1")
+        clock.pump([PATIENCE / 2] * int(2 * STARVED - 1))
+        self.assertNoResult(answer)
+        clock.pump([PATIENCE / 2] * 2)
+        self.assertIn("too long", self.failureResultOf(answer, UnavailableError).getErrorMessage())
+        self.assertFalse(pool._workers[0].idle)
+
+    async def test_an_answer_that_is_read_late(self) -> None:
+        """A gateway that was busy itself does not take that for the parser's fault."""
+        clock = Clock()
+        pool = self.make_pool(clock=clock)
+        while not pool._workers[0].idle:
+            await soon()
+        answer = pool.classify(b"SELECT 1")
+        clock.advance(PATIENCE * STARVED / 2)
+        self.assertEqual((await answer).statements[0].kind, "select")
 
     async def test_one_that_dies(self) -> None:
         pool = self.make_pool(READY + "sys.exit(1)")

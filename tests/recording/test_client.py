@@ -253,6 +253,16 @@ class RefusalTests(RecorderTestCase):
         self.say()
         self.recorder.write(intent("s", 2))
 
+    def test_a_worker_that_was_busy_itself(self) -> None:
+        """What the recorder said meanwhile is read only afterwards: that is not its standstill."""
+        self.say()
+        self.recorder.write(intent("s", 0))
+        self.clock.advance(0.5)
+        self.clock.advance(30)
+        self.recorder.write(intent("s", 1))
+        self.say()
+        self.assertTrue(self.recorder.ready)
+
     def test_the_recorder_is_behind(self) -> None:
         part = intent("s", 0, b"x" * 2**20)
         for _ in range(63):

@@ -7,9 +7,19 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
+from hoopgw.transport import DataTransport
 from tests.support.processes import PATIENCE
 
 _POLL: Final = 0.005
+
+
+def is_quiet(reactor: Any) -> bool:
+    """Say whether no transport of ours is open, and no deadline runs for one."""
+    watched = [*reactor.getReaders(), *reactor.getWriters()]
+    timed = [getattr(call.func, "__qualname__", "") for call in reactor.getDelayedCalls()]
+    return not any(isinstance(each, DataTransport) for each in watched) and not any(
+        name.startswith(("DataTransport.", "Deferred.addTimeout.")) for name in timed
+    )
 
 
 async def eventually(
