@@ -14,13 +14,11 @@ from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.shares import SharedCount, has_already
 from hoopgw.ipc import Body
+from hoopgw.sessions.ends import EXPIRED, REVOKED, SHUTDOWN
 from hoopgw.wire_values import principal_to_dict
 
 log = Logger()
 
-EXPIRED: Final = "the log-in has expired"
-SHUTDOWN: Final = "the gateway is shutting down"
-REVOKED: Final = "the log-in was revoked"
 OUTAGE_GRACE: Final = 60.0
 """Seconds without control after which live sessions are cut: they may have been revoked."""
 

@@ -23,7 +23,7 @@ from hoopgw.recording.records import SessionRefused
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
-from hoopgw_postgres import wire
+from hoopgw_postgres import refusals, wire
 from hoopgw_postgres.admission import ConnectRefusedError, admit
 from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
@@ -358,7 +358,7 @@ class ClientConnection(Protocol):
         if self._session is not None:
             self._session.cut(reason)
         elif self._opening is not None:
-            self._leg.write(wire.report(b"E", "FATAL", "57P01", f"terminating: {reason}"))
+            self._leg.write(refusals.session_ended(reason))
             self._leg.loseConnection()
             self._opening.cancel()
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
 from hoopgw.policy.decision import Deny, Review
+from hoopgw.sessions.ends import WHAT_TO_DO
 from hoopgw.spi import ReviewOutcome
 from hoopgw_postgres import wire
 from hoopgw_postgres.judge import Judged
@@ -102,6 +103,12 @@ def not_recorded(reason: Exception) -> bytes:
         f"not run, because it cannot be recorded: {reason}",
         hint="The operators must make room or start the recorder; then try again.",
     )
+
+
+def session_ended(reason: str) -> bytes:
+    """Encode the FATAL error that ends a session from outside, with what helps."""
+    text = f"terminating connection: {reason}"
+    return wire.report(b"E", "FATAL", "57P01", text, hint=WHAT_TO_DO.get(reason))
 
 
 def used_up(reason: str) -> bytes:

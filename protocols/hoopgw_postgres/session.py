@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from hoopgw.errors import ProtocolViolationError, RecorderError
+from hoopgw.sessions.ends import EXPIRED, LEEWAY
 from hoopgw.sessions.gates import Hold, ReadGate
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import OpenTarget
@@ -421,6 +422,8 @@ class Session:
         """End, and tell the client, unless the target has said why itself."""
         if self._leaving or self._answers.told_fatal:
             self._finish("the target ended the session")
+        elif self._judge.principal.expires - LEEWAY <= self._journal.now() / 1e9:
+            self.cut(EXPIRED)  # by the agent, which counts by itself
         else:
             self.end("08006", "the connection to the target was lost", "target lost")
 
@@ -435,9 +438,12 @@ class Session:
 
     def cut(self, reason: str) -> None:
         """End from outside (expiry, revocation, shutdown), with what the target is doing for it."""
-        if self._flow.pending and not self._flow.over:
+        if self._flow.over:
+            return
+        if self._flow.pending:
             self._cancel_target()
-        self.end("57P01", f"terminating connection: {reason}", reason)
+        self._answers.inject(refusals.session_ended(reason))
+        self._finish(reason)
 
     def end(self, code: str, text: str, reason: str) -> None:
         """End with a FATAL error to the client."""
