@@ -7,24 +7,32 @@ and uses none up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final, TypeVar
 
 from attrs import evolve
 
 from hoopgw.events import Operation, Principal
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Deny, Review, Sight, Use, Verdict
-from hoopgw.policy.judging import SightVerdict, judge, judge_sights
-from hoopgw.policy.links import grant_of, links_if_granted, links_of
+from hoopgw.policy.judging import SightVerdict, judge, judge_sights, permitting
+from hoopgw.policy.links import Link, grant_of, links_if_granted, links_of
 from hoopgw.policy.offers import Offer
 from hoopgw.policy.questions import Inquiry
 from hoopgw.policy.sets import PolicySet
 
+K = TypeVar("K", bound=Hashable)
+
 AS_IF: Final = "granted"
 """The id of grants that nobody has."""
 TRIED_LIMIT: Final = 20
-"""Offers that are tried, one by one, on a refused operation; and grants that could be used up."""
+"""Offers that a refusal names; and grants that could be used up, tried on an operation."""
+LINKED_LIMIT: Final = 100
+"""Offers that are looked at for it."""
+QUESTIONS_LIMIT: Final = 200
+"""Questions in an operation whose refusal says what to ask for. It takes as long again as the
+refusal itself, while the worker does nothing else, and who is refused may ask for anything."""
 
 
 def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, ...]) -> Verdict:
@@ -128,11 +136,9 @@ def _refused(
 def _uses(policies: PolicySet, inquiry: Inquiry, held: Iterable[HeldGrant]) -> Iterable[Use]:
     """Yield the grants that would do if they can be used."""
     waiting = [grant for grant in held if not grant.is_ready and not grant.breakglass]
-    for grant in waiting[:TRIED_LIMIT]:
-        links = links_of((grant,), policies.offers)
-        if not links:
-            continue
-        found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links)))
+    links = {grant: links_of((grant,), policies.offers) for grant in waiting[:TRIED_LIMIT]}
+    for grant in _helping(policies, inquiry, links):
+        found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links[grant])))
         if isinstance(found.decision, Allow):
             yield Use(
                 grant=grant.id,
@@ -148,19 +154,33 @@ def _cures(policies: PolicySet, inquiry: Inquiry, *, breaks: bool) -> tuple[str,
     if not offers or len(inquiry.targets) != 1:
         return ()
     (target,) = inquiry.targets
-    asked = evolve(inquiry, breakglass=breaks)
-    able = [offer for offer in offers if offer.refuses(inquiry.chain, target) is None]
-    # Grants only permit, so if all of them together do not help, none does.
-    if not able or not _helps(policies, asked, able, target):
+    able = (offer for offer in offers if offer.refuses(inquiry.chain, target) is None)
+    links = {
+        offer: links_if_granted(offer, inquiry.chain, target)
+        for offer in islice(able, LINKED_LIMIT)
+    }
+    helping = _helping(policies, evolve(inquiry, breakglass=breaks), links)
+    return tuple(offer.name for offer in helping[:TRIED_LIMIT])
+
+
+def _helping(
+    policies: PolicySet, inquiry: Inquiry, links: Mapping[K, tuple[Link, ...]]
+) -> Sequence[K]:
+    """Return whose links, alone, would turn a refusal into something else.
+
+    All are linked at once: a template only permits, so what is permitted with one of them is what
+    that one, or none of them, permits.
+    """
+    added = {link.rule: key for key, mine in links.items() for link in mine}
+    if not added or len(inquiry.accesses) * len(inquiry.chain) > QUESTIONS_LIMIT:
         return ()
-    helping = (o.name for o in able[:TRIED_LIMIT] if _helps(policies, asked, [o], target))
-    return tuple(helping)
-
-
-def _helps(policies: PolicySet, inquiry: Inquiry, offers: Iterable[Offer], target: str) -> bool:
-    links = (link for offer in offers for link in links_if_granted(offer, inquiry.chain, target))
-    found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links)))
-    return not isinstance(found.decision, Deny)
+    every = tuple(link for mine in links.values() for link in mine)
+    permits = permitting(policies, evolve(inquiry, links=(*inquiry.links, *every)))
+    if permits is None:
+        return ()
+    lacking = [found for found in permits if found <= added.keys()]
+    enough = [{added[rule] for rule in found} for found in lacking]
+    return [key for key, mine in links.items() if mine and all(key in each for each in enough)]
 
 
 def judge_sights_granted(

@@ -55,6 +55,28 @@ def judge(policies: PolicySet, inquiry: Inquiry) -> Verdict:
     return _verdict(policies, Deny(reason=_no_grant(without, inquiry)), ())
 
 
+def permitting(policies: PolicySet, inquiry: Inquiry) -> tuple[frozenset[str], ...] | None:
+    """Return the permits by which each question is allowed, or would be once it is approved.
+
+    In the order accesses, then hops; by the ``@id``, or `Link.rule`. None if one of them is refused
+    for good, or could not be judged: exactly where `judge` comes to `Deny`.
+    """
+    if uncovered(policies.schema.groups, inquiry.chain, inquiry.accesses) is not None:
+        return None
+    answers, errors = _ask(policies, policies.all, inquiry)
+    refused = [answer for answer in answers if not answer.is_allowed]
+    if errors or any(rule.remedy is None for rule in _rules(refused)):
+        return None
+    if refused:
+        # Where no permit holds, none will: that is seen without asking again.
+        if _first_without_grant(refused) is not None:
+            return None
+        answers, errors = _ask(policies, policies.standing, inquiry)
+        if errors or _first_refused(answers) is not None:
+            return None
+    return tuple(frozenset(rule.id for rule in answer.rules) for answer in answers)
+
+
 @frozen(kw_only=True)
 class SightVerdict:
     """How one field is shown, and what erred on the way."""
