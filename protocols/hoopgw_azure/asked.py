@@ -20,6 +20,8 @@ class Asked:
     slash: bool = False
     """Whether the path ended in ``/``; the root's own slash does not matter."""
     query: Query = field(default=(), repr=False)
+    target: str = field(default="", repr=False)
+    """What is sent: the path in its one encoding, and the query as it came."""
     headers: Headers = NO_HEADERS
     body: bytes = field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
 
@@ -40,6 +42,7 @@ class Asked:
             segments=found.segments,
             slash=found.slash,
             query=found.query,
+            target=found.target,
             headers=headers,
             body=body,
         )

@@ -40,8 +40,8 @@ class Secrets:
     everything: bool = False
     """Every string in it."""
     paths: tuple[str, ...] = ()
-    """JSON paths from the root of a resource; ``[]`` is each element, ``*`` each value. A list of
-    resources holds them under ``value.[]``."""
+    """As in `hoopgw.documents.paths`, from the root of a resource. A list of resources holds them
+    under ``value[*]``."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""

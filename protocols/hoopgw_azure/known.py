@@ -155,14 +155,19 @@ def secrets() -> SecretTables:
     """Return the tables of secrets; they are read the first time."""
     actions = {
         (row["resource_type"].lower(), row["action"].lower()): tuple(
-            path for path in row["secret_paths"].split(",") if path
+            _path(path) for path in row["secret_paths"].split(",") if path
         )
         for row in _rows("secret_actions.tsv")
     }
     found: dict[str, list[str]] = {}
     for row in _rows("secret_fields.tsv"):
-        found.setdefault(row["resource_type"].lower(), []).append(row["json_path"])
+        found.setdefault(row["resource_type"].lower(), []).append(_path(row["json_path"]))
     return SecretTables(actions, {kind: tuple(paths) for kind, paths in found.items()})
+
+
+def _path(written: str) -> str:
+    """Return a path as `hoopgw.documents.paths` has it."""
+    return written.replace(".[]", "[*]")
 
 
 @cache

@@ -290,13 +290,9 @@ def forwarded(headers: Headers) -> Headers:
 def request_parts(asked: Asked, call: Call) -> Iterable[tuple[str, bytes]]:
     """Yield all of a request that is sent, for its digest."""
     yield "method", asked.method.encode()
-    for segment in asked.segments:
-        yield "segment", segment.encode()
-    yield "slash", b"1" if asked.slash else b""
-    for name, value in asked.query:
-        yield "query", encode_part(name, value.encode())
-    for name_, value_ in forwarded(asked.headers):
-        yield "header", encode_part(name_.decode("latin-1").lower(), value_)
+    yield "target", asked.target.encode()
+    for name, value in forwarded(asked.headers):
+        yield "header", encode_part(name.decode("latin-1").lower(), value)
     sent = asked.body if call.body is None else call.body
     yield "body", hashlib.sha256(sent).digest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.documents.opening import MaskingOrder, open_document
+from hoopgw.documents.rules import Rules
+from hoopgw.errors import DocumentError
+from hoopgw.policy.decision import Sight
+from hoopgw_azure import masking
 from hoopgw_azure.calls import Call
 from hoopgw_azure.operations import Service
 from tests.azure.world import RECORDINGS, asked, done, target
@@ -22,17 +28,18 @@ VAULT = Service.of(target("keyvault", name="cli-test-kv-se-000002"))
 
 
 @cache
-def recording(path: Path) -> tuple[dict[str, Any], ...]:
-    """Return the requests of one conversation."""
+def interactions(path: Path) -> tuple[dict[str, Any], ...]:
+    """Return the requests of one conversation, with their answers."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found = yaml.load(path.read_text("utf-8"), Loader=loader)  # noqa: S506  # safe loaders both
-    return tuple(each["request"] for each in found["interactions"])
+    return tuple(found["interactions"])
 
 
 def calls(service: Service, host: str) -> Iterator[tuple[str, Call]]:
     """Yield what all requests to hosts of a kind are, with method and path."""
     for path in sorted(RECORDINGS.glob("*.yaml")):
-        for request in recording(path):
+        for each in interactions(path):
+            request = each["request"]
             uri = request["uri"]
             if re.match(f"https://{host}/", uri):
                 body = sent(request["body"] or "")
@@ -135,3 +142,60 @@ class RecordedTests(SynchronousTestCase):
     def all(self) -> list[tuple[str, Call]]:
         """Return all requests to Resource Manager."""
         return list(calls(ARM, "management\\.azure\\.com"))
+
+
+class MaskedTests(SynchronousTestCase):
+    """Secrets in what Azure really answered."""
+
+    def answers(self, service: Service, host: str) -> Iterator[tuple[str, str, str]]:
+        """Yield requests with the answer as it came and as it is shown."""
+        for path in sorted(RECORDINGS.glob("*.yaml")):
+            for each in interactions(path):
+                request, response = each["request"], each["response"]
+                text = response["body"]["string"]
+                if not re.match(f"https://{host}/", request["uri"]) or not text.startswith("{"):
+                    continue
+                one = asked(request["method"], request["uri"], sent(request["body"] or ""))
+                fields = service.fields(service.call(one))
+                rules = masking.rules(fields, {each.id: Sight(mask="redact") for each in fields})
+                yield f"{request['method']} {request['uri']}", text, shown(rules, text)
+
+    def test_keys_do_not_come_through(self) -> None:
+        """Of storage, of Service Bus, of a disk's poll; what clients need stays."""
+        found = list(self.answers(ARM, "management\\.azure\\.com"))
+        secret = re.compile(r"SharedAccessKey=|[A-Za-z0-9+/]{43}=|veryFaked|[?&]sig=")
+        self.assertGreater(sum(bool(secret.search(text)) for _, text, _ in found), 7)
+        for name, text, masked in found:
+            self.assertIsNone(secret.search(masked), name)
+            if "DiskOperations" in name and '"status"' in text:
+                self.assertIn('"status": "Succeeded"', masked.replace('":"', '": "'))
+
+    def test_values_of_secrets(self) -> None:
+        """Each value of the vault, and backups; ids and attributes stay."""
+        for name, text, masked in self.answers(VAULT, "[a-z0-9-]+\\.vault\\.azure\\.net"):
+            value = json.loads(text).get("value")
+            if isinstance(value, str):
+                self.assertEqual(json.loads(masked)["value"], "***", name)
+                self.assertEqual(json.loads(masked).get("id"), json.loads(text).get("id"))
+            else:
+                self.assertEqual(json.loads(masked), json.loads(text))
+
+    def test_without_a_word_of_policy_nothing_is_shown(self) -> None:
+        """A field that policy says nothing of breaks the answer off."""
+        call = VAULT.call(asked("GET", "/secrets/a"))
+        rules = masking.rules(VAULT.fields(call), {})
+        with self.assertRaises(DocumentError):
+            shown(rules, '{"value": "x"}')
+        self.assertIsNone(masking.rules(VAULT.fields(VAULT.call(asked("GET", "/secrets"))), {}))
+        (field,) = VAULT.fields(call)
+        self.assertIsNone(masking.rules([field], {field.id: Sight(mask=None)}))
+
+
+def shown(rules: Rules | None, text: str) -> str:
+    """Return an answer as it is shown."""
+    if rules is None:
+        return text
+    document = open_document(MaskingOrder(rules=rules), "application/json")
+    document.receive_data(text.encode())
+    document.receive_end()
+    return b"".join(iter(document.next_piece, None)).decode()

@@ -15,7 +15,7 @@ def main() -> None:
         raise SystemExit("usage: python -m tests.fuzz NAME [libFuzzer's arguments]")
     sys.path[:0] = [str(root) for root in ROOTS]
     atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["hoopgw", "hoopgw_postgres"]):
+    with atheris.instrument_imports(include=["hoopgw", "hoopgw_azure", "hoopgw_postgres"]):
         target = importlib.import_module(f"tests.fuzz.fuzz_{name}")
     atheris.Setup([sys.argv[0], *sys.argv[2:]], target.fuzz)
     atheris.Fuzz()
