@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
+
+UNEVEN: Final = 30.0
+"""Seconds that a clock may be set by without being doubted."""
 
 
 @define(eq=False)
@@ -37,6 +40,41 @@ class ForwardClock:
     def is_at_least(self, time: float) -> None:
         """Take it that a time has passed: something that is kept bears it."""
         self._seen = max(self(), time)
+
+
+@define(eq=False)
+class EvenClock:
+    """Tells whether the clock on the wall has run evenly for a while, so that it can be believed.
+
+    Args:
+        wall: seconds since the epoch, which somebody may set.
+        steady: seconds since whenever, which nobody can set.
+
+    """
+
+    _wall: Callable[[], float]
+    _steady: Callable[[], float]
+    _since: float = field(init=False)
+    _last: tuple[float, float] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._last = self._wall(), self._steady()
+        self._since = self._last[1]
+
+    def jump(self) -> float:
+        """Return by how much it was set, in seconds, since this was last asked; 0 if hardly."""
+        wall, at = self._wall(), self._steady()
+        jumped = (wall - self._last[0]) - (at - self._last[1])
+        self._last = wall, at
+        if abs(jumped) <= UNEVEN:
+            return 0.0
+        self._since = at
+        return jumped
+
+    @property
+    def seconds(self) -> float:
+        """Return for how long it has run evenly, as far as `jump` has seen."""
+        return self._last[1] - self._since
 
 
 def steady() -> float:

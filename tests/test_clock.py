@@ -8,7 +8,7 @@ import sys
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.clock import ForwardClock, go_forward
+from hoopgw.clock import EvenClock, ForwardClock, go_forward
 from tests.support.processes import TOP
 
 _PROGRAM = """
@@ -34,6 +34,32 @@ reactor.callLater(0.1, set_back)
 reactor.callLater(0.3, look)
 reactor.run()
 """
+
+
+class EvenTests(SynchronousTestCase):
+    """A clock that somebody sets is not believed for a while."""
+
+    def setUp(self) -> None:
+        self.time, self.wrong = 1000.0, 0.0
+        self.clock = EvenClock(lambda: self.time + self.wrong, lambda: self.time)
+
+    def after(self, seconds: float, wrong: float) -> tuple[float, float]:
+        """Let time pass, and the clock be wrong by that much; look."""
+        self.time, self.wrong = self.time + seconds, wrong
+        return self.clock.jump(), self.clock.seconds
+
+    def test_even(self) -> None:
+        """Small steps, as of a service that keeps the time, are none."""
+        self.assertEqual(self.after(60.0, 5.0), (0.0, 60.0))
+        self.assertEqual(self.after(60.0, -20.0), (0.0, 120.0))
+
+    def test_set(self) -> None:
+        """Forward, and back again."""
+        self.after(600.0, 0.0)
+        self.assertEqual(self.after(60.0, 3600.0), (3600.0, 0.0))
+        self.assertEqual(self.after(60.0, 3600.0), (0.0, 60.0))
+        self.assertEqual(self.after(60.0, 0.0), (-3600.0, 0.0))
+        self.assertEqual(self.after(700.0, 0.0), (0.0, 700.0))
 
 
 class ReactorTests(SynchronousTestCase):

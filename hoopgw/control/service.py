@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from hoopgw import registry
-from hoopgw.clock import ForwardClock, steady
+from hoopgw.clock import UNEVEN, EvenClock, ForwardClock, steady
 from hoopgw.config import GatewayConfig
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
@@ -71,8 +72,9 @@ TIDY_EVERY: Final = 3600.0
 """Seconds between two purges of the store, and two looks at the certificates."""
 NOTE_EVERY: Final = 60.0
 """Seconds between two times that are kept: after a restart it is not earlier."""
-BEHIND: Final = 30.0
-"""Seconds that the clock may be behind the time that was kept, before somebody should look."""
+SETTLED: Final = 600.0
+"""Seconds for which the clock must have run evenly before what it says is kept, and before what has
+ended by it is forgotten: what is kept stays, also if the clock was wrong for a moment."""
 KEEP_SETTLED: Final = 30 * 86_400.0
 """Seconds that settled requests stay in the store; the log keeps how they ended."""
 
@@ -106,6 +108,7 @@ class ControlService:
     store: SqliteStore = field(init=False)
     _clock: ForwardClock = field(init=False)
     """What all parts go by: it does not go back, nor behind what the store has seen."""
+    _even: EvenClock = field(factory=lambda: EvenClock(time.time, steady), init=False)
     signer: TokenSigner = field(init=False)
     token_keys: TokenKeys = field(init=False)
     board: Switchboard = field(init=False)
@@ -224,7 +227,8 @@ class ControlService:
     def tidy(self) -> None:
         """Drop what nobody needs, and renew the certificate in time."""
         now = self._now()
-        self.store.purge(now, now - KEEP_SETTLED)
+        if self._is_sure(now):
+            self.store.purge(now, now - KEEP_SETTLED)
         self._tls.look()
 
     def _look_at_policy(self) -> None:
@@ -249,8 +253,19 @@ class ControlService:
         return self._clock()
 
     def _note_time(self) -> None:
-        """Keep what time it is."""
-        self.store.note_time(self._now())
+        """Keep what time it is, if that is certain."""
+        if jumped := self._even.jump():
+            log.error(
+                "the clock was set by {seconds} s; what has ended stays so, and if the time before"
+                " was wrong, restart the gateway",
+                seconds=int(jumped),
+            )
+        if self._is_sure(now := self._now()):
+            self.store.note_time(now)
+
+    def _is_sure(self, now: float) -> bool:
+        """Whether the clock has run evenly, and our time has not run ahead of it."""
+        return self._even.seconds >= SETTLED and now - time.time() <= UNEVEN
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         """Call something again and again, whatever happens to it."""
@@ -345,7 +360,7 @@ class ControlService:
 def forward_from(wall: Callable[[], float], kept: float) -> ForwardClock:
     """Return a clock that is never behind the time that was kept."""
     clock = ForwardClock(wall, steady)
-    if (behind := kept - clock()) > BEHIND:
+    if (behind := kept - clock()) > UNEVEN:
         log.error(
             "the clock was set back: it is {seconds} s behind what it was when control last ran;"
             " until it has caught up, that is the time here; see 'hoopgw store accept'",

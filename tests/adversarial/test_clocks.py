@@ -7,8 +7,9 @@ import time
 
 from twisted.internet.task import Clock
 
+from hoopgw.clock import EvenClock
 from hoopgw.control.live import OUTAGE_GRACE
-from hoopgw.control.service import ControlService
+from hoopgw.control.service import SETTLED, ControlService
 from hoopgw.errors import ConfigError, UnavailableError
 from hoopgw.store.sqlite_revocations import FORGET_AFTER
 from tests.cli.support import run
@@ -103,9 +104,25 @@ class RestartTests(GatewayCase):
         self.assertEqual((await self.call("GET", "/v1/sessions", token)).status, 401)
 
     async def test_control_keeps_the_time(self) -> None:
-        """Without being asked, once a minute; here it is done at once."""
+        """Once it has run evenly for a while; not when it was wrong for a moment."""
+        passed, wrong = 0.0, 0.0
+        self.service._even = EvenClock(lambda: passed + wrong, lambda: passed)
+        passed = SETTLED - 1.0
+        self.service._note_time()
+        self.assertEqual(self.store.time, 0.0)
+        passed, wrong = 2 * SETTLED, 90_000.0
+        self.service._note_time()
+        self.service.tidy()
+        self.assertEqual(self.store.time, 0.0)
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        passed = 4 * SETTLED
         self.service._note_time()
         self.assertLess(abs(self.store.time - time.time()), 60.0)
+        kept = self.store.time
+        self.service._clock.is_at_least(time.time() + 3600.0)
+        self.service._note_time()
+        self.service.tidy()
+        self.assertEqual(self.store.time, kept)
 
     async def test_revocations_that_were_deleted(self) -> None:
         """Control does not start; what the operator accepts ends every log-in."""
