@@ -143,7 +143,12 @@ class UpstreamConnection(Protocol):
         )
 
     def begin(
-        self, head: RequestHead, body: bytes | int | None = b"", *, upgrade: bool = False
+        self,
+        head: RequestHead,
+        body: bytes | int | None = b"",
+        *,
+        upgrade: bool = False,
+        later: bool = False,
     ) -> Call:
         """Send a request.
 
@@ -153,6 +158,7 @@ class UpstreamConnection(Protocol):
             head: with ``Host``.
             body: the whole of it; or its length, or None if that is not known: then it is written
                 to `Call.outgoing`, and finished.
+            later: let the head wait for the first of the body, which follows soon: `relay` does.
             upgrade: pass on that the protocol is to be changed to what ``Upgrade`` names.
 
         Raises:
@@ -186,7 +192,9 @@ class UpstreamConnection(Protocol):
             call.outgoing.size = len(whole)
             call.outgoing.finish()
         else:
-            self._wire.write(data)
+            call.outgoing.hold(data)
+            if not later:
+                call.outgoing.flush()
         return call
 
     def wait_idle(self, seconds: float) -> None:
@@ -316,6 +324,7 @@ class UpstreamConnection(Protocol):
         event = self._reader.next_event()
         if event is None:
             self._resume()
+            call.body.ran_dry()
             return False
         if isinstance(event, End):
             self._deadline.clear()

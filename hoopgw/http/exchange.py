@@ -24,7 +24,7 @@ class Connection(Source, Protocol):
         """Write a whole answer."""
 
     def begin(self, exchange: Exchange, head: ResponseHead, length: int | None) -> Outgoing:
-        """Write an answer's head."""
+        """Begin an answer; its head waits in what is returned."""
         ...
 
     def change(self, exchange: Exchange, head: ResponseHead) -> Tunnel:
@@ -81,7 +81,9 @@ class Exchange:
         """
         self.connection.answer(self, response)
 
-    def start(self, head: ResponseHead, length: int | None = None) -> Outgoing:
+    def start(
+        self, head: ResponseHead, length: int | None = None, *, later: bool = False
+    ) -> Outgoing:
         """Begin an answer whose body is then written.
 
         Framing is added here, and what concerns one connection only is left out. An answer that
@@ -90,12 +92,16 @@ class Exchange:
         Args:
             head: of the answer.
             length: of the body; None: it is not known.
+            later: let the head wait for the first of the body, which follows soon: `relay` does.
 
         Raises:
             ValueError: a header field has more than one line.
 
         """
-        return self.connection.begin(self, head, length)
+        outgoing = self.connection.begin(self, head, length)
+        if not later:
+            outgoing.flush()
+        return outgoing
 
     def upgrade(self, head: ResponseHead) -> Tunnel:
         """Answer that the protocol changes (101, or 2xx to CONNECT); what follows is bytes.

@@ -91,7 +91,7 @@ async def forward(
     """
     upgrade = hooks is not None and bool(exchange.head.upgrade)
     length: bytes | int | None = body if body is not None else _length_of(exchange)
-    call = connection.begin(head, length, upgrade=upgrade)
+    call = connection.begin(head, length, upgrade=upgrade, later=True)
     if quiet is not None:
         call.quiet = quiet
     sending: Deferred[Any] | None = None
@@ -123,7 +123,7 @@ async def _send(exchange: Exchange, call: Call) -> None:
 
 async def _answer(exchange: Exchange, call: Call, passing: Passing) -> None:
     length = call.length if passing.change is None else None
-    out: Outgoing = exchange.start(passing.head, length)
+    out: Outgoing = exchange.start(passing.head, length, later=True)
     if out.done:  # to HEAD, or 204, or 304
         await call.body.pipe(lambda data: None)
         return

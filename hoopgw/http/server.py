@@ -153,6 +153,7 @@ class ServerConnection(Protocol):
         head, body = response.head, response.body
         if response.trailers:
             outgoing = self.begin(exchange, head, None)
+            outgoing.cork(True)
             if not outgoing.done:
                 outgoing.write(body)
                 outgoing.finish(response.trailers)
@@ -165,7 +166,7 @@ class ServerConnection(Protocol):
         outgoing.finish()
 
     def begin(self, exchange: Exchange, head: ResponseHead, length: int | None) -> Outgoing:
-        """Write an answer's head."""
+        """Begin an answer; its head waits in what is returned."""
         framing = CHUNKED if length is None else length
         if length is None and exchange.head.version != "1.1":
             framing = RAW
@@ -173,7 +174,7 @@ class ServerConnection(Protocol):
         bodyless = _has_no_body(exchange.head, head)
         left = 0 if bodyless else framing
         outgoing, data = self._begin_answer(exchange, head, framing, left, bodyless)
-        self._wire.write(data)
+        outgoing.hold(data)
         if bodyless:
             outgoing.finish()
         return outgoing
@@ -260,6 +261,7 @@ class ServerConnection(Protocol):
         event = reader.next_event()
         if event is None:
             self._resume()
+            exchange.body.ran_dry()
             return False
         if isinstance(event, End):
             exchange.body.finish(event)
@@ -351,6 +353,8 @@ class ServerConnection(Protocol):
             status, text = 503, "the gateway gave the request up"
         if self._closed:
             return
+        if exchange.outgoing is not None and exchange.outgoing.retract():
+            exchange.outgoing = None
         if not exchange.started:
             self._respond_last(exchange, status, text)
         elif not exchange.done or self._tunnel:

@@ -25,6 +25,11 @@ from hoopgw.http.timing import Deadline, Timeouts
 from hoopgw.http.wire import Buffer, encode_chunk, encode_last_chunk
 from hoopgw.transport import DataTransport
 
+SMALL: Final = 16_384
+"""Bytes of a piece that may wait for more; each is a system call, and with TLS a record."""
+PIECES: Final = 16
+"""Pieces that wait at most."""
+
 RAW: Final = UNTIL_CLOSE
 """Framing of what goes out: none; its end is that of the connection."""
 
@@ -55,6 +60,8 @@ class Incoming:
     """Whether anybody has wanted it."""
     size: int = field(default=0, init=False)
     """Bytes that came so far."""
+    on_dry: Callable[[], None] | None = field(default=None, init=False)
+    """Called when all that is here was delivered, and more is awaited."""
     _write: Callable[[Buffer], object] | None = field(default=None, init=False)
     _held: bool = field(default=False, init=False)
     _error: Exception | None = field(default=None, init=False)
@@ -157,6 +164,11 @@ class Incoming:
         except Exception as error:  # a mask's, a limit's: for who awaits the pipe
             self.fail(error)
 
+    def ran_dry(self) -> None:
+        """Say that all that is here was delivered."""
+        if self.on_dry is not None:
+            self.on_dry()
+
     def finish(self, end: End = END) -> None:
         """Say that all of it came."""
         self.ended, self.trailers = True, end.trailers
@@ -170,7 +182,8 @@ class Incoming:
             self._wake()
 
     async def _until_woken(self) -> None:
-        self._waiting = waiting = Deferred[None]()
+        waiting: Deferred[None] = Deferred()
+        self._waiting = waiting
         self._source.demand()
         if not waiting.called:
             await waiting
@@ -261,6 +274,12 @@ class Outgoing:
     """The length that is left, `CHUNKED`, or `RAW`."""
     _finished: Callable[[], None] | None = None
     """Called once it is whole."""
+    _pending: list[Buffer] = field(factory=list)
+    """What waits for more, to be sent with it."""
+    _corked: bool = False
+    """Whether small pieces wait."""
+    _unsent: bool = False
+    """Whether the head still waits."""
     done: bool = field(default=False, init=False)
     """Whether it is whole."""
     size: int = field(default=0, init=False)
@@ -287,9 +306,44 @@ class Outgoing:
         self.size += size
         if framing >= 0:
             self._framing = framing - size
-            self._transport.write(data)
+        elif framing == CHUNKED:
+            data = encode_chunk(data)
+        if self._corked and size < SMALL:
+            self._pending.append(bytes(data))
+            if len(self._pending) >= PIECES:
+                self.flush()
+        elif self._pending:
+            self._pending.append(data)
+            self.flush()
         else:
-            self._transport.write(encode_chunk(data) if framing == CHUNKED else data)
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what waits for more."""
+        pending = self._pending
+        if pending:
+            data = pending[0] if len(pending) == 1 else b"".join(pending)
+            pending.clear()
+            self._unsent = False
+            self._transport.write(data)
+
+    def hold(self, data: Buffer) -> None:
+        """Let a head wait for the body."""
+        self._pending.append(data)
+        self._unsent = True
+
+    def retract(self) -> bool:
+        """Take back what waits, if nothing was sent; say whether that is so."""
+        if self._unsent:
+            self._pending.clear()
+            self.done = True
+        return self._unsent
+
+    def cork(self, corked: bool) -> None:
+        """Let small pieces wait for more, until `flush` or the end; false: no more."""
+        self._corked = corked
+        if not corked:
+            self.flush()
 
     async def drained(self) -> None:
         """Wait until the peer takes more, or is gone."""
@@ -308,7 +362,8 @@ class Outgoing:
             raise AssertionError("a body is shorter than was said")
         self.done = True
         if self._framing == CHUNKED:
-            self._transport.write(encode_last_chunk(trailers))
+            self._pending.append(encode_last_chunk(trailers))
+        self.flush()
         if self._finished is not None:
             self._finished()
 
@@ -327,7 +382,8 @@ async def relay(
 ) -> Headers:
     """Send all that comes to where it goes, with back-pressure; return the trailers.
 
-    The end is not sent: who relays has it to say, with `Outgoing.finish`.
+    The end is not sent: who relays has it to say, with `Outgoing.finish`. Small pieces that came
+    together are sent together, also with what waits in ``sink``, and with the end if it is here.
 
     Args:
         source: read as fast as ``sink`` takes.
@@ -339,12 +395,15 @@ async def relay(
 
     """
     sink.throttle(source)
+    sink.cork(True)
+    source.on_dry = sink.flush
     try:
         if transform is None:
             return await source.pipe(sink.write)
         change: Any = transform
         return await source.pipe(lambda data: sink.write(change(data)))
     finally:
+        source.on_dry = None
         sink.throttle(None)
 
 
