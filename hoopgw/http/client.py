@@ -317,7 +317,9 @@ class UpstreamConnection(Protocol):
             call.quiet = None
         else:
             call.length = reader.framing if reader.framing >= 0 else None
+        self._advancing = False  # what is woken may want the body at once, and that is here
         call.wake()
+        self._advancing = True
         return True
 
     def _next_of_body(self, call: Call) -> bool:

@@ -136,6 +136,7 @@ def parse_fields(block: bytes, start: int, limits: Limits) -> Headers:
 
     """
     pairs: list[Pair] = []
+    keys: list[bytes] = []
     by_name: dict[bytes, tuple[bytes, ...]] = {}
     for line in _lines(block, start, limits):
         name, colon, value = line.partition(b":")
@@ -147,9 +148,10 @@ def parse_fields(block: bytes, start: int, limits: Limits) -> Headers:
         if not colon:
             raise MalformedError("a header line is malformed")
         value = value.strip(b" \t")
+        keys.append(key)
         pairs.append((name, value))
         by_name[key] = (*by_name[key], value) if key in by_name else (value,)
-    headers = Headers(tuple(pairs), by_name)
+    headers = Headers(tuple(pairs), by_name, tuple(keys))
     if len(by_name) != len(pairs):
         for name in SINGLE:
             if len(by_name.get(name, ())) > 1:

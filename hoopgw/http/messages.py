@@ -77,7 +77,9 @@ class Headers:
     pairs: tuple[Pair, ...] = field(default=(), repr=_names)
     """Values stay out of ``repr``: they hold tokens."""
     _by_name: dict[bytes, tuple[bytes, ...]] | None = field(default=None, eq=False, repr=False)
-    """Who has read the pairs gives it, if it has it."""
+    """Who has read the pairs gives it."""
+    _keys: tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
+    """And the names in lower case, in order."""
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> Headers:
@@ -131,7 +133,11 @@ class Headers:
 
     def changed(self, without: Collection[bytes], *added: Pair) -> Headers:
         """Leave fields out, named in lower case, and add others at the end, in one step."""
-        kept = [pair for pair in self.pairs if pair[0].lower() not in without]
+        keys = self._keys
+        if keys is None:
+            kept = [pair for pair in self.pairs if pair[0].lower() not in without]
+        else:
+            kept = [pair for key, pair in zip(keys, self.pairs, strict=True) if key not in without]
         return Headers((*kept, *added))
 
     def end_to_end(self, without: AbstractSet[bytes] = frozenset(), *added: Pair) -> Headers:

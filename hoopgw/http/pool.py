@@ -115,7 +115,9 @@ class Pool:
         """
         if self._stopped:
             raise UpstreamBusyError("the gateway stops")
-        place = self._places.setdefault(key, _Place())
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = _Place()
         place.taking += 1
         try:
             while not place.dropped:

@@ -22,6 +22,7 @@ class FakeTransport:
     protocol: Any = None
     connected: bool = True
     written: bytearray = field(factory=bytearray)
+    writes: list[bytes] = field(factory=list)
     reading: bool = True
     ended: str = ""
     """``closed`` or ``aborted``, by us."""
@@ -34,6 +35,7 @@ class FakeTransport:
         """Keep it."""
         if self.connected and not self.ended:
             self.written += data
+            self.writes.append(bytes(data))
             if self.stuck:
                 self.queued += len(data)
                 if self.queued > 1_000:
