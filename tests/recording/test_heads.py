@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 
 from hoopgw.errors import UnavailableError
@@ -12,6 +11,7 @@ from hoopgw.recording.merkle import verify_consistency
 from hoopgw.recording.notes import Checkpoint, open_checkpoint
 from tests.recording.samples import VERIFIER, whole_session
 from tests.recording.test_service import ServiceTestCase, reactor
+from tests.support.waiting import eventually
 
 
 class HeadsTests(ServiceTestCase):
@@ -22,7 +22,7 @@ class HeadsTests(ServiceTestCase):
         self.patch(service, "CHECKPOINT_APART", 0.0)
         super().setUp()
         self.seen: list[Checkpoint] = []
-        self.next: Deferred[None] = Deferred()
+        self.looked_at = 0
         endpoint = UNIXClientEndpoint(reactor, str(self.state / "recorder.sock"))
         self.heads = LogHeads(endpoint, reactor, lambda: 0.5, self.told)
         self.addCleanup(self.heads.stop)
@@ -31,12 +31,11 @@ class HeadsTests(ServiceTestCase):
     def told(self, note: bytes, _handovers: tuple[bytes, ...]) -> None:
         """Take a checkpoint."""
         self.seen.append(open_checkpoint(note, VERIFIER))
-        told, self.next = self.next, Deferred()
-        told.callback(None)
 
     async def another(self) -> Checkpoint:
-        """Wait for the next one."""
-        await self.next.addTimeout(60, reactor)
+        """Wait for one after the last that was looked at; return the newest."""
+        await eventually(reactor, lambda: len(self.seen) > self.looked_at)
+        self.looked_at = len(self.seen)
         return self.seen[-1]
 
     async def write(self, session: str) -> None:
@@ -49,13 +48,11 @@ class HeadsTests(ServiceTestCase):
     async def test_the_first_and_each_later_one(self) -> None:
         first = await self.another()
         self.assertEqual(first.size, 0)
-        following = self.another()
         await self.write("s-1")
-        second = await following
+        second = await self.another()
         self.assertGreater(second.size, 0)
-        following = self.another()
         await self.write("s-2")
-        third = await following
+        third = await self.another()
         proof = await self.heads.prove(second.size, third.size)
         self.assertTrue(verify_consistency(second.size, third.size, proof, second.root, third.root))
 
