@@ -169,9 +169,9 @@ class CacheOverTime(RuleBasedStateMachine):
         made=st.sampled_from([None, None, None, *SETS.values()]),
         number=st.integers(0, 2),
         first=st.booleans(),
-        scope=st.sampled_from(SCOPES),
-        on=st.sampled_from(["shop", "shop", "shop", "bank"]),
-        seconds=st.sampled_from([-1.0, 0.5, 3.0, 20.0, 500.0]),
+        scope=st.sampled_from([*SCOPES, "session"]),
+        on=st.sampled_from(["shop", "shop", "shop", "shop", "bank"]),
+        seconds=st.sampled_from([-1.0, 0.5, 3.0, 20.0, 500.0, 500.0]),
     )
     def grant(
         self,
