@@ -112,10 +112,12 @@ class GrantRoutes:
 
     def _shown(self, names: Any, caller: Caller, wanted: int) -> dict[str, Any]:
         views: list[dict[str, Any]] = []
+        looking = self._callers.looking(caller)
         for name in names:
             if len(views) == wanted:
                 return {"grants": views, "complete": False}
             row = self._store.grants.find(name)
+            looking.at(0 if row is None else len(row.text))
             if row is not None and may_see(row, caller.principal, oversees=caller.oversees):
                 views.append(self._view(row, caller))
         return {"grants": views, "complete": True}

@@ -73,7 +73,7 @@ class RequestRoutes:
             raise ApiError(400, "invalid_request", f"state: one of {', '.join(_STATES)}")
         states = None if state is None else [known for known in _STATES if known == state]
         views: list[dict[str, Any]] = []
-        wanted, size = limit(call), 0
+        wanted, size, looking = limit(call), 0, self._callers.looking(caller)
         for name in self._store.request_ids(states, _SCAN):
             if len(views) == wanted or size > _SCAN_BYTES:
                 return {"requests": views, "complete": False}
@@ -81,6 +81,7 @@ class RequestRoutes:
             if request is None:
                 continue  # it was tampered with
             size += len(request.text)
+            looking.at(len(request.text))
             if may_see(request, caller.principal, oversees=caller.oversees):
                 views.append(self._view(request, caller, whole=False))
         return {"requests": views, "complete": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from hoopgw.control.web import ApiError, Call
@@ -24,6 +24,9 @@ log = Logger()
 
 _SCHEMES: Final = ("bearer", "dpop")
 _FAILED_COST: Final = 10.0
+ROWS_AT_ONCE: Final = 50
+"""Rows, or so many bytes in them, that cost as much to look through as a call does."""
+BYTES_AT_ONCE: Final = 2**20
 
 
 @frozen
@@ -49,6 +52,29 @@ class _Held:
     proof: Proof | None
     proved: bool
     expires: float
+
+
+@define(eq=False)
+class Looking:
+    """What it costs to look through rows for those that a caller may see.
+
+    A list may have to read thousands to show none, while the process does nothing else.
+    """
+
+    _pay: Callable[[float], None]
+    _owed: float = field(default=0.0, init=False)
+
+    def at(self, size: int = 0) -> None:
+        """Look at one more row, with so many bytes in it.
+
+        Raises:
+            ApiError: the log-in has asked for too much.
+
+        """
+        self._owed += 1 / ROWS_AT_ONCE + size / BYTES_AT_ONCE
+        if self._owed >= 1.0:
+            owed, self._owed = self._owed, 0.0
+            self._pay(owed)
 
 
 @define(eq=False)
@@ -96,6 +122,18 @@ class Callers:
             token_expires=held.expires,
         )
 
+    def looking(self, caller: Caller) -> Looking:
+        """Let a caller's log-in pay for the rows that are looked through for it."""
+        return Looking(lambda cost: self._pay(caller.principal, cost))
+
+    def _pay(self, principal: Principal, cost: float) -> None:
+        """Take a cost from what a log-in may ask.
+
+        A child must not keep out who can end it, so each generation has a share.
+        """
+        if not self._shares.charge(principal.session, principal, cost, self._now()):
+            raise ApiError(429, "slow_down", "too many requests of this log-in")
+
     def _verified(self, call: Call) -> _Held:
         scheme, _, token = (call.header("authorization") or "").partition(" ")
         if scheme.lower() not in _SCHEMES or not token.strip():
@@ -106,9 +144,7 @@ class Callers:
         held = self._held(token, holder)
         principal, proof = held.principal, held.proof
         # By log-in: whoever sends nonsense from the same address must not keep out who is known.
-        # A child must not keep out who can end it, so each generation has a share.
-        if not self._shares.charge(principal.session, principal, 1.0, self._now()):
-            raise ApiError(429, "slow_down", "too many requests of this log-in")
+        self._pay(principal, 1.0)
         # Kept only once the token is good, so that strangers cannot fill the store. As the token
         # endpoint remembers it: what was shown there is not good here any more.
         if proved is not None and not self._store.use_once("token", proved.id, proved.expires):
