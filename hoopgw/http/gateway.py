@@ -246,6 +246,7 @@ class Serving:
         about = "\0".join((session.site.target.name, session.login.account, *_who(session)))
         return Caller(
             account=session.login.account,
+            chain=_who(session),
             session=session.id,
             authority=head.host,
             seal=hashlib.blake2b(about.encode(), key=key, digest_size=32).digest(),

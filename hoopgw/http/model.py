@@ -180,6 +180,8 @@ class Caller:
 
     account: str
     """On the target."""
+    chain: tuple[str, ...]
+    """Ids of the hops, root first: a part of every digest."""
     session: str
     authority: str
     """Name and port by which the client reached us, for links: ``arm.gw.example:9443``."""

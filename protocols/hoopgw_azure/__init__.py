@@ -1,5 +1,39 @@
-"""Azure behind hoopgw: what requests to Resource Manager, Key Vault and Storage ask for.
+"""Azure behind hoopgw: Resource Manager, Key Vault, Blob storage, and other REST services.
 
-Nothing here does I/O. A request comes in as method, canonical path, query, headers and body; an
-`hoopgw.events.Operation` comes out, or `UnclearRequestError`, which is a refusal.
+``protocol`` is what is announced under the entry-point group ``hoopgw.protocols``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hoopgw.spi import ProtocolSpec
+
+    protocol: ProtocolSpec
+
+
+def __getattr__(name: str) -> ProtocolSpec:
+    """Make ``protocol`` once, when it is asked for."""
+    if name != "protocol":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import resources
+
+    from hoopgw.http.replay import replay
+    from hoopgw.spi import ProtocolSpec
+    from hoopgw_azure.agent import make_target_leg
+    from hoopgw_azure.operations import check_target
+    from hoopgw_azure.sites import connecting, make_factory
+
+    made = ProtocolSpec(
+        name="azure",
+        default_port=443,
+        make_factory=make_factory,
+        make_target_leg=make_target_leg,
+        cedar_schema=resources.files(__name__).joinpath("schema.cedarschema").read_text("utf-8"),
+        check_target=check_target,
+        replay=replay,
+        connecting=connecting,
+    )
+    globals()["protocol"] = made
+    return made

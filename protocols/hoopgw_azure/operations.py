@@ -43,10 +43,10 @@ SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and 
 TEXT_LIMIT: Final = 16_384
 """Characters of a body that a reviewer is shown."""
 _OPTIONS: Final[dict[Kind, frozenset[str]]] = {
-    "arm": frozenset({"service", "hosts"}),
-    "keyvault": frozenset({"service", "name"}),
-    "storage": frozenset({"service", "name", "hosts", "name_in_path"}),
-    "rest": frozenset({"service", "operations"}),
+    "arm": frozenset({"service", "account", "hosts"}),
+    "keyvault": frozenset({"service", "account", "hosts", "name"}),
+    "storage": frozenset({"service", "account", "hosts", "name", "name_in_path"}),
+    "rest": frozenset({"service", "account", "hosts", "operations"}),
 }
 
 FORWARDED: Final = frozenset(

@@ -10,20 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from hoopgw.recording.records import (
-    AnyRecord,
-    Intent,
-    Result,
-    ReviewSettled,
-    SessionEnded,
-    SessionRefused,
-    SessionStarted,
-    TextDefined,
-    purposes,
-    trail,
-)
+from hoopgw.recording.records import AnyRecord, Intent, Result, TextDefined
+from hoopgw.recording.telling import decision, facts, told
 from hoopgw.spi import ReplayLine
-from hoopgw.terminal import printable, printable_bytes
+from hoopgw.terminal import printable_bytes
 from hoopgw_postgres.bound import bound_values
 from hoopgw_postgres.replay_answer import answer_lines
 
@@ -44,40 +34,12 @@ def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
 
 def _lines(record: AnyRecord, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
     match record:
-        case SessionStarted():
-            yield ReplayLine(at=record.at, kind="note", text=_started(record))
-            if made_for := purposes(record.chain):
-                text = printable(f"made for, as their parents say: {made_for}")
-                yield ReplayLine(at=record.at, kind="note", text=text)
-        case SessionRefused():
-            yield ReplayLine(
-                at=record.at,
-                kind="error",
-                text=printable(
-                    f"refused {record.account}@{record.target} from {record.address}: "
-                    f"{record.reason}"
-                ),
-            )
         case Intent():
             yield from _intent(record, texts)
-        case ReviewSettled():
-            yield ReplayLine(at=record.at, kind="decision", text=_settled(record))
         case Result():
             yield from _result(record)
-        case SessionEnded():
-            yield ReplayLine(
-                at=record.at, kind="note", text=f"session ended: {printable(record.reason)}"
-            )
-
-
-def _started(record: SessionStarted) -> str:
-    chain = trail(record.chain)
-    if record.persons:
-        chain += f" (set off by {', '.join(record.persons)})"
-    return printable(
-        f"{chain} opened {record.target} as {record.account} from {record.address}"
-        f" ({record.method}, agent {record.agent})"
-    )
+        case _:
+            yield from told(record)
 
 
 def _intent(record: Intent, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
@@ -91,24 +53,7 @@ def _intent(record: Intent, texts: Mapping[int, bytes]) -> Iterator[ReplayLine]:
     bound = bound_values(record.parameters, record.parameters_size)
     if bound:
         yield ReplayLine(at=record.at, kind="note", text=f"bound: {', '.join(bound)}")
-    yield ReplayLine(at=record.at, kind="decision", text=_decision(record))
-
-
-def _decision(record: Intent) -> str:
-    words = {"allow": "allowed", "review": "held for review", "deny": "refused"}
-    text = f"{words.get(record.decision, record.decision)}: {record.action}"
-    if record.resources:
-        text += f" on {', '.join(record.resources)}"
-    if record.because:
-        text += f" [{', '.join(record.because)}]"
-    if record.reason:
-        text += f" - {record.reason}"
-    return printable(text)
-
-
-def _settled(record: ReviewSettled) -> str:
-    by = f" by {', '.join(record.voters)}" if record.voters else ""
-    return printable(f"review {record.request} {record.outcome}{by}")
+    yield decision(record)
 
 
 def _result(record: Result) -> Iterator[ReplayLine]:
@@ -117,8 +62,4 @@ def _result(record: Result) -> Iterator[ReplayLine]:
     text = "\n".join(shown)
     if text:
         yield ReplayLine(at=record.at, kind=kind, text=text)
-    facts = [printable(record.outcome), f"{record.rows} rows", f"{record.sent} bytes"]
-    if record.masked:
-        facts.append(f"{record.masked} values masked")
-    facts.append(f"{record.duration / 1e6:.1f} ms")
-    yield ReplayLine(at=record.at, kind="note", text=", ".join(facts))
+    yield facts(record, f"{record.rows} rows")

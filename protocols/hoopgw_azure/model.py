@@ -1,0 +1,269 @@
+"""One target for the gateway leg: requests to operations, answers to what is shown of them. Pure.
+
+What is masked follows from the request. Links in answers lead to the gateway; an answer that leads
+elsewhere is not shown. The state of a long operation is asked for with the operation's own masks.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+from hoopgw.documents.opening import MaskingOrder, open_document
+from hoopgw.documents.rules import Mask, MaskStrings, Rewrite, Rule, Rules, compile_rules
+from hoopgw.errors import DocumentError
+from hoopgw.events import Resource
+from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
+from hoopgw.http.path import Locator, LocatorError, locate
+from hoopgw.policy.decision import Sight, Sights
+from hoopgw_azure import refusals
+from hoopgw_azure.asked import Asked
+from hoopgw_azure.calls import Call
+from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.kept import kept
+from hoopgw_azure.links import PARAMETER, Links, Origin
+from hoopgw_azure.operations import Service, forwarded, text
+
+MASKS_LIMIT: Final = 500
+"""Sets of rules that are kept compiled."""
+_DROPPED: Final = frozenset(
+    {b"set-cookie", b"www-authenticate", b"strict-transport-security", b"server"}
+)
+"""Fields of an answer that are not the client's."""
+_CHANGED: Final = frozenset(
+    {b"content-encoding", b"content-length", b"content-md5", b"digest", b"etag", b"accept-ranges"}
+)
+"""Fields that are not true any more of a body that was changed."""
+_POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
+_LINKED: Final = (b"content-location",)
+_JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "arm": ("nextLink", "**.nextLink"),
+    "keyvault": ("nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
+    "storage": (),
+    "rest": (),
+}
+"""Where links are, by kind of target."""
+_ERRORS: Final = ("error.code", "error.message", "error.innererror.code", "code", "message")
+"""What is shown of an answer of status 400 and above, whatever is masked."""
+_NAMED: Final = ("**.keyName", "**.permissions", "**.creationTime")
+"""What is shown where all strings are masked: by these names Azure gives no secret."""
+
+
+@frozen(kw_only=True)
+class _Known:
+    """What `show` needs to know of a request."""
+
+    call: Call
+    origin: Origin
+
+
+@define(eq=False)
+class AzureModel:
+    """Implements `hoopgw.http.model.Model`.
+
+    Args:
+        service: the target.
+        challenge: makes the field that says how to log in, for an authority.
+
+    """
+
+    service: Service
+    links: Links
+    challenge: Sequence[Pair] = ()
+    key: bytes = field(default=b"", repr=False)
+    """For masks that make joinable tokens."""
+    _rules: dict[tuple[object, ...], Rules] = field(factory=dict, init=False, repr=False)
+
+    def collects(self, head: RequestHead) -> int:
+        """Return how many bytes of body must be there before the request can be read."""
+        return self.service.collects(head.method)
+
+    def plan(self, head: RequestHead, body: bytes | None, caller: Caller) -> Plan:
+        """Read a request. Raises `RefusedError`."""
+        try:
+            place = locate(head.target)
+            return self._plan(head, place, body or b"", caller)
+        except (LocatorError, UnclearRequestError) as error:
+            raise RefusedError(Refusal(kind="malformed", text=str(error))) from error
+
+    def _plan(self, head: RequestHead, place: Locator, body: bytes, caller: Caller) -> Plan:
+        seal = place.parameter(PARAMETER)
+        asked = Asked(
+            method=head.method,
+            segments=place.segments,
+            slash=place.slash,
+            query=tuple(pair for pair in place.query if pair[0].lower() != PARAMETER),
+            headers=head.headers,
+            body=body,
+        )
+        call = self.service.call(asked)
+        origin = Origin(operation=call.operation, secrets=call.secrets)
+        chain = ("chain", "\0".join(caller.chain).encode())
+        operation = self.service.operation(asked, call, caller.account, [chain])
+        if seal is not None:
+            if head.method != "GET":
+                raise UnclearRequestError(f"{PARAMETER} is for GET")
+            origin = Origin.opened(seal, caller.seal, place.segments)
+            # The operation itself was allowed to this principal: this is its answer.
+            call = evolve(call, secrets=origin.secrets, operation=f"{origin.operation} (state)")
+            connecting = self.service.connecting(caller.account)
+            operation = evolve(
+                connecting,
+                action=call.operation,
+                text=text(asked, call),
+                digest=operation.digest,
+            )
+        shown = kept(body, _media(head), vault=self.service.kind == "keyvault")
+        return Plan(
+            operation=evolve(
+                operation, text=text(evolve(asked, body=shown), evolve(call, body=None))
+            ),
+            send=RequestHead(head.method, self._target(place), self._fields(head, call, caller)),
+            body=call.body,
+            kept=shown,
+            fields=self.service.fields(call),
+            model=_Known(call=call, origin=origin),
+        )
+
+    def show(self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller) -> Shown:
+        """Say how an answer is shown. Raises `RefusedError`."""
+        known: _Known = plan.model
+        if head.status == 401:
+            text_ = "Azure does not take the agent's credential for this account"
+            raise RefusedError(Refusal(kind="withheld", text=text_))
+        headers = self._rewritten(head, known, caller)
+        rules = self._rules_for(plan.fields, sights, failed=head.status >= 400)
+        if rules is None or head.status in (204, 304):
+            return Shown(evolve(head, headers=headers))
+        order = MaskingOrder(
+            rules=rules,
+            key=self.key,
+            rewrite=lambda _path, said: self._link(said, caller.authority),
+        )
+        content_type = head.headers.get(b"content-type")
+        masked = _is_masked(plan.fields, sights)
+        if not masked and not _is_json(content_type):
+            return Shown(evolve(head, headers=headers))
+        if head.content_length == 0:
+            return Shown(evolve(head, headers=headers))
+        try:
+            document = open_document(
+                order,
+                None if content_type is None else content_type.decode("latin-1"),
+                (head.headers.get(b"content-encoding") or b"").decode("latin-1"),
+            )
+        except DocumentError as error:
+            raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
+        return Shown(evolve(head, headers=headers.without(_CHANGED)), document)
+
+    def refuse(self, head: RequestHead | None, refusal: Refusal) -> Response:
+        """Say a refusal as the target says its own."""
+        more = tuple(self.challenge) if refusal.kind == "unauthenticated" else ()
+        match self.service.kind:
+            case "arm" | "keyvault":
+                return refusals.of_arm(refusal, more)
+            case "storage":
+                return refusals.of_storage(refusal, more)
+            case "rest":
+                return refusals.of_rest(refusal, more)
+
+    def hold(self, plan: Plan, request: str, caller: Caller) -> Response | None:
+        """Let the client wait."""
+        return None
+
+    def _target(self, place: Locator) -> str:
+        query = "&".join(
+            each
+            for each in place.raw_query.split("&")
+            if each and not each.lower().startswith(PARAMETER)
+        )
+        return f"{place.canonical}?{query}" if query else place.canonical
+
+    def _fields(self, head: RequestHead, call: Call, caller: Caller) -> Headers:
+        """Return what goes on to the target: allow-listed, with our ids for Azure's own logs."""
+        fields = forwarded(head.headers)
+        if call.secrets:
+            fields = fields.without((b"range", b"x-ms-range"))
+        correlation = str(uuid.uuid5(uuid.NAMESPACE_URL, f"hoopgw:{caller.session}"))
+        return fields.added(
+            (b"User-Agent", b"hoopgw"),
+            (b"x-ms-client-request-id", f"hoopgw-{caller.session}".encode()),
+            (b"x-ms-correlation-request-id", correlation.encode()),
+        )
+
+    def _rewritten(self, head: ResponseHead, known: _Known, caller: Caller) -> Headers:
+        """Return an answer's fields with links that lead to us."""
+        headers = head.headers.without(_DROPPED)
+        for name in (*_POLLED, *_LINKED):
+            values = head.headers.all(name)
+            if not values:
+                continue
+            said = values[0].decode("latin-1")
+            if name in _POLLED and head.status in (200, 201, 202):
+                link = self.links.polled(said, caller.authority, known.origin, caller.seal)
+            else:
+                link = self.links.rewritten(said, caller.authority)
+            if link is None or len(values) > 1:
+                text_ = "the answer leads to another host than the target's"
+                raise RefusedError(Refusal(kind="withheld", text=text_))
+            headers = headers.replaced(name.title(), link.encode("latin-1"))
+        return headers
+
+    def _link(self, said: str, authority: str) -> str:
+        """Return a link of a body that leads to us; names that are no links stay."""
+        found = self.links.rewritten(said, authority)
+        if found is None:
+            raise DocumentError("the answer leads to another host than the target's")
+        return found
+
+    def _rules_for(
+        self, fields: Sequence[Resource], sights: Sights, *, failed: bool
+    ) -> Rules | None:
+        """Return what happens to an answer's values; None if nothing can."""
+        kinds = tuple((each.id.partition("#")[2], _kind(sights, each)) for each in fields)
+        key = (failed, *kinds)
+        found = self._rules.get(key)
+        if found is None:
+            rules = [Rule(path, Rewrite()) for path in _JSON_LINKS[self.service.kind]]
+            for path, kind in kinds:
+                if kind is not None:
+                    rules += _rules(path, kind, failed=failed)
+            if not rules:
+                return None
+            if len(self._rules) >= MASKS_LIMIT:
+                self._rules.clear()
+            found = self._rules[key] = compile_rules(rules, fold_case=True)
+        return found
+
+
+def _kind(sights: Sights, each: Resource) -> str | None:
+    """Return the mask kind of a field; None: it is shown in clear."""
+    sight = sights.get(each.id)
+    return sight.mask if isinstance(sight, Sight) else "redact"
+
+
+def _is_masked(fields: Sequence[Resource], sights: Sights) -> bool:
+    return any(_kind(sights, each) is not None for each in fields)
+
+
+def _rules(path: str, kind: str, *, failed: bool) -> list[Rule]:
+    """Return the rules for one field: of one resource, and of each in a list of them."""
+    if path == "*":
+        keep = (*_NAMED, *_ERRORS) if failed else _NAMED
+        return [Rule("$", MaskStrings(kind), keep)]
+    steps = path.replace("[]", "[*]").replace(".[*]", "[*]")
+    return [Rule(steps, Mask(kind)), Rule(f"value[*].{steps}", Mask(kind))]
+
+
+def _media(head: RequestHead) -> str:
+    value = head.headers.get(b"content-type") or b""
+    return value.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    media = (content_type or b"").partition(b";")[0].strip().lower()
+    return media in (b"application/json", b"text/json") or media.endswith(b"+json")
