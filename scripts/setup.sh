@@ -10,7 +10,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 
 # What the tests run besides what comes from PyPI.
-packages="postgresql-15 postgresql-client-15 pgbouncer openssh-client"
+packages="postgresql-15 postgresql-client-15 pgbouncer openssh-client libnss-wrapper"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -124,6 +124,8 @@ install_servers() {
     command -v psql >/dev/null || missing="$missing postgresql-client-15"
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
     command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
+    # Names of hosts for az, without root.
+    ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || missing="$missing libnss-wrapper"
     [ -n "$missing" ] || return 0
     if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
         # No cluster of the system's own: the tests make theirs, and stop them.
@@ -145,8 +147,14 @@ install_provider() {
         say "npm could not install oidc-provider: the tests against it will be skipped"
 }
 
+# The real az, in the cache; the first time it takes minutes and 800 MB.
+install_azure() {
+    .venv/bin/python -m tests.support.azure_cli >/dev/null ||
+        say "az cannot be installed: the tests with it will be skipped"
+}
+
 make_venv
 [ "$kind" != dev ] || install_compiler
 install_python
-[ "$kind" != dev ] || { install_servers; install_provider; }
+[ "$kind" != dev ] || { install_servers; install_provider; install_azure; }
 say "ready"

@@ -276,6 +276,7 @@ def start(
     *targets: RigTarget,
     policy: str = POLICY,
     extra: str = "",
+    agent_extra: str = "",
     floor: Literal["any", "read-only"] = "any",
     agent: bool = True,
     link: Literal["tcp", "unix"] = "tcp",
@@ -287,6 +288,7 @@ def start(
         targets: what it reaches.
         policy: Cedar.
         extra: more lines for ``hoopgw.toml``.
+        agent_extra: more tables for ``agent.toml``.
         floor: what the agent allows both accounts.
         agent: whether its agent is enrolled and started too.
         link: how the agent reaches the gateway.
@@ -299,7 +301,8 @@ def start(
     (folder / "policies" / "test.cedar").write_text(policy)
     where = f"127.0.0.1:{ports['link']}" if link == "tcp" else f"unix:{folder / 'link.sock'}"
     (folder / "hoopgw.toml").write_text(_gateway_toml(ports, where, targets, extra))
-    (folder / "agent.toml").write_text(_agent_toml(folder, ports, where, targets, floor))
+    agent_toml = _agent_toml(folder, ports, where, targets, floor)
+    (folder / "agent.toml").write_text(agent_toml + agent_extra)
     settings = config.load(folder / "hoopgw.toml")
     create_state(settings.paths, settings.tls.names, datetime.now(UTC))
     processes = Processes(folder)
