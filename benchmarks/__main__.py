@@ -18,6 +18,7 @@ from benchmarks import (
     bulk,
     chains,
     grants,
+    http,
     lateness,
     mask_rows,
     memory,
@@ -37,6 +38,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "rows": mask_rows.run,
     "grants": grants.run,
     "chains": chains.run,
+    "http": http.run,
 }
 
 
@@ -48,7 +50,10 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
-    """Measure NAMES, or all: small, bulk, memory, recording, lateness, rows, grants, chains."""
+    """Measure NAMES, or everything.
+
+    They are small, bulk, memory, recording, lateness, rows, grants, chains and http.
+    """
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}
     for name in names or BENCHMARKS:

@@ -144,7 +144,7 @@ class Answering:
         self._shown = shown
         self._keep_head(shown.head)
         length = call.length if shown.transform is None else None
-        outgoing = self._exchange.start(shown.head, length)
+        outgoing = self._exchange.start(shown.head, length, later=True)
         if outgoing.done:
             return
         metered = session.purse is not None and session.purse.room("bytes") is not None
@@ -158,6 +158,7 @@ class Answering:
         """Relay what a transform makes of the answer, in turns that keep nobody waiting."""
         since = time.monotonic()
         ended = False
+        call.body.on_dry = outgoing.flush  # the head does not wait for what has not come
         while not ended:
             data = await call.body.read()
             if data is None:
