@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.http.errors import (
@@ -33,6 +34,8 @@ from hoopgw.http.streams import RAW, Flow, Incoming, Outgoing, Tunnel
 from hoopgw.http.timing import Deadline, Timeouts
 from hoopgw.http.wire import CHUNKED, TUNNEL, Buffer, End, ResponseReader, encode_request
 from hoopgw.transport import DataTransport
+
+log = Logger()
 
 ANSWER_LIMITS: Final = Limits(body=2**62)
 """Answers may be watched for ever; what is stored of them is not more for that."""
@@ -289,6 +292,9 @@ class UpstreamConnection(Protocol):
                 pass  # each step says whether there may be another one
         except UpstreamError as error:
             self._broken(error)
+        except Exception:  # a mistake of ours: it may have been called by a reactor that trusts us
+            log.failure("a connection could not go on")
+            self._wire.abortConnection()
         finally:
             self._advancing = False
 

@@ -99,6 +99,7 @@ class ServerConnection(Protocol):
         """Wait for the first request."""
         self._wire = cast("DataTransport", self.transport)
         self._flow = Flow(self._wire, self._clock, self._timeouts)
+        self._flow.on_drained = self._advance
         self._deadline.set(self._timeouts.idle)
 
     def dataReceived(self, data: Any) -> None:
@@ -207,11 +208,17 @@ class ServerConnection(Protocol):
                 pass  # each step says whether there may be another one
         except MessageError as error:
             self._broken(error)
+        except Exception:  # a mistake of ours: it may have been called by a reactor that trusts us
+            log.failure("a connection could not go on")
+            self._wire.abortConnection()
         finally:
             self._advancing = False
 
     def _next_request(self) -> bool:
         if self._exchange is not None:
+            return False
+        if self._flow.full:
+            self._pause()  # who does not read answers may ask no more; `_advance` goes on
             return False
         if self._turns >= TURN:
             self._turns = 0

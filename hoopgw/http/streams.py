@@ -202,6 +202,8 @@ class Flow:
     _clock: IReactorTime
     _timeouts: Timeouts
     full: bool = field(default=False, init=False)
+    on_drained: Callable[[], None] | None = field(default=None, init=False)
+    """Called when it has drained, after the body that is held."""
     _source: Incoming | None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
     _stalling: Deadline = field(init=False)
@@ -241,6 +243,8 @@ class Flow:
         self._wake()
         if self._source is not None and not self.full:
             self._source.release()
+        if self.on_drained is not None and not self.full:
+            self.on_drained()
 
     def stopProducing(self) -> None:
         """Let who waits go on: the connection is gone, and what is written to it is dropped."""

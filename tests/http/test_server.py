@@ -65,6 +65,22 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(served.wire.take().count(b"HTTP/1.1 200"), 100 - TURN)
         self.assertTrue(served.wire.reading)
 
+    def test_answers_that_nobody_reads_are_few(self) -> None:
+        """While the client does not take answers, its further requests wait."""
+        count = 0
+
+        async def handle(exchange: Exchange) -> None:
+            nonlocal count
+            count += 1
+            exchange.respond(Response.of(200, b"a" * 600))
+
+        served = Served(handle)
+        served.wire.stuck = True
+        served.send(GET * 10)
+        self.assertEqual((count, served.wire.reading), (2, False))
+        served.wire.drain()
+        self.assertEqual((count, served.wire.reading), (10, True))
+
     def test_while_one_is_handled_no_other_is_read(self) -> None:
         """A request that comes early waits, and the connection is not read."""
         waits: list[Deferred[None]] = []
