@@ -5,18 +5,21 @@ from __future__ import annotations
 import sqlite3
 import time
 
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from hoopgw.clock import EvenClock
+from hoopgw.clock import EvenClock, ForwardClock
 from hoopgw.control.live import OUTAGE_GRACE
 from hoopgw.control.service import SETTLED, ControlService
 from hoopgw.errors import ConfigError, UnavailableError
+from hoopgw.identity.hops import node_id
 from hoopgw.store.sqlite_revocations import FORGET_AFTER
 from tests.cli.support import run
 from tests.control.gateway_case import ALICE, GatewayCase
 from tests.control.test_delegations import ChainCase
-from tests.control.world import URL, WorldCase
-from tests.identity.lineage import Family
+from tests.control.world import URL, WorkerEnd, WorldCase
+from tests.identity.lineage import SESSION, Family, key
 from tests.store.values import CAROL
 
 
@@ -79,6 +82,84 @@ class ProofTests(ChainCase):
         self.store.purge(self.clock.seconds(), 0.0)
         self.family = Family(self.signer, url=URL, now=self.clock.seconds())
         self.successResultOf(self.begin_login(worker, self.shown("alice", "planner")))
+
+
+class SetClock(Clock):
+    """A reactor's time as a process of the gateway has it, over a clock that somebody sets."""
+
+    def __init__(self, at: float, wrong: float) -> None:
+        super().__init__()
+        self.rightNow, self.wrong = at, wrong
+        self.forward = ForwardClock(self.wall, lambda: self.rightNow)
+
+    def wall(self) -> float:
+        """Return what the system says."""
+        return self.rightNow + self.wrong
+
+    def seconds(self) -> float:
+        return self.forward()
+
+
+STEPS = st.tuples(
+    st.sampled_from(["log in", "log in", "revoke", "pass", "pass", "set", "purge", "restart"]),
+    st.integers(0, 2),
+    st.sampled_from([0.0, 100.0, 200.0, 3_000.0, -200.0, -3_000.0, -3_200.0]),
+)
+FORGOTTEN = [("log in", 0, 0.0), ("pass", 0, 200.0), ("purge", 0, 0.0), ("set", 0, -200.0)]
+"""After which nobody knows of the pop any more, and it would be good."""
+
+
+class AnyOrderTests(ChainCase):
+    """The clock is set, control and workers start again, things are forgotten: in any order."""
+
+    def begin_all(self, at: float, wrong: float) -> WorkerEnd:
+        """Start control and a worker, whose time is that of the system, and what control kept."""
+        self.clock = self.set_clock = SetClock(at, wrong)
+        self.begin()
+        self.set_clock.forward.is_at_least(self.store.time)
+        for worker in self.workers:
+            worker.client.stop()
+        return self.worker()
+
+    @settings(max_examples=40)
+    @given(st.lists(STEPS, min_size=2, max_size=14))
+    @example([*FORGOTTEN, ("restart", 0, 0.0)])
+    @example([("revoke", 0, 0.0), *FORGOTTEN[1:], ("restart", 0, 0.0), ("log in", 0, 0.0)])
+    def test_nothing_comes_back(self, steps: list[tuple[str, int, float]]) -> None:
+        """A pop is good once, and what was revoked opens nothing."""
+        self.setUp()
+        worker = self.begin_all(50_000.0, 0.0)
+        used, revoked = list[str](), set[str]()
+        for step, number, seconds in steps:
+            name = f"child-{number}"
+            match step:
+                case "log in":
+                    self.family = Family(self.signer, url=URL, now=self.clock.seconds())
+                    chain = self.shown("alice", name)
+                    if name in revoked:
+                        self.refused(worker, chain)
+                    else:
+                        self.successResultOf(self.begin_login(worker, chain))
+                        used.append(chain)
+                case "revoke":
+                    node = node_id(SESSION, key(name).thumbprint())
+                    self.board.delegations.revoke(node, "test")
+                    self.carry()
+                    revoked.add(name)
+                case "pass":
+                    self.clock.advance(abs(seconds))
+                    self.carry()
+                case "set":
+                    self.set_clock.wrong = seconds
+                case "purge":
+                    self.store.purge(self.clock.seconds(), 0.0)
+                case _:
+                    self.kill()
+                    worker = self.begin_all(self.clock.rightNow, self.set_clock.wrong)
+            for chain in used:
+                self.refused(worker, chain)
+        for each in self.workers:
+            each.client.stop()
 
 
 class RestartTests(GatewayCase):
