@@ -328,7 +328,7 @@ class Answers:
             self._replace(data, at, end, instead)
             self._flow.pending.popleft()
             if running.judged.names:
-                self._flow.succeeded(running.judged, running.text)
+                self._flow.succeeded(running.judged, running.text, running.rows)
             self._finish(running)
         return instead
 
@@ -397,7 +397,7 @@ class Answers:
                 if running.outcome.startswith("ERROR"):
                     flow.failed_text(running.judged)
                 else:
-                    flow.succeeded(running.judged, running.text)
+                    flow.succeeded(running.judged, running.text, running.rows)
             self._finish(running)
         flow.ready(status)
         self._muted = False

@@ -283,15 +283,16 @@ class Flow:
                 self.statements.doubt_all()
                 self.portals.doubt_all()
 
-    def succeeded(self, judged: Judged, text: bytes) -> None:
-        """Note what SQL has changed."""
+    def succeeded(self, judged: Judged, text: bytes, rows: int = 0) -> None:
+        """Note what SQL has changed, and how many rows it has shown."""
         for statement in judged.facts.statements:
             name = statement.name.encode()
             if statement.kind == "prepare":
                 self.statements.known[name] = Prepared(text, judged, by_sql=True)
             elif statement.kind == "declare":
                 cursor = Prepared(text, judged, by_sql=True)
-                self.portals.known[name] = Portal(cursor, b"", b"", holds=statement.holds)
+                # All that the text has shown counts: the rows may be of this cursor.
+                self.portals.known[name] = Portal(cursor, b"", b"", statement.holds, rows)
             elif statement.kind == "deallocate" and name:
                 self.statements.known.pop(name, None)
             elif statement.kind == "close" and name:

@@ -23,7 +23,7 @@ from hoopgw_postgres.masking_rules import MaskRule, Refused, Untouched
 from hoopgw_postgres.operations import Place, connecting, operation
 from hoopgw_postgres.settings import refused_setting
 from hoopgw_postgres.shape import shape
-from hoopgw_postgres.statements import Facts, Statement
+from hoopgw_postgres.statements import Facts, Statement, executed, fetched
 
 FACTS_LIMIT: Final = 10_000
 """Texts whose facts a worker keeps."""
@@ -81,9 +81,9 @@ class Judged:
     touches: bool = False
     """A relation with masked columns."""
     executes: tuple[str, ...] = ()
-    """Prepared statements that SQL's EXECUTE in it names."""
+    """Prepared statements that SQL's EXECUTE in it names, and it has not prepared itself before."""
     fetches: tuple[str, ...] = ()
-    """Cursors or portals that SQL's FETCH or MOVE in it names."""
+    """Cursors or portals that SQL's FETCH or MOVE in it names, likewise."""
     by_name: bool = False
     """What it runs was found by name, and may be something else by the time that it runs again."""
     copies_in: bool = False
@@ -357,8 +357,8 @@ class Judge:
             held=verdict.held,
             is_asked=True,
             touches=not isinstance(rule, Untouched),
-            executes=tuple(s.name for s in facts.statements if s.kind == "execute"),
-            fetches=tuple(s.name for s in facts.statements if s.kind == "fetch"),
+            executes=executed(facts.statements),
+            fetches=fetched(facts.statements),
             copies_in=any(s.copy is not None and s.copy.into for s in facts.statements),
             names=_changes_names(facts),
             grants=verdict.grants,

@@ -20,7 +20,7 @@ from hoopgw.errors import ConfigError
 from hoopgw.events import Access, ContextValue, Operation, Resource, operation_digest
 from hoopgw.spi import TargetSettings
 from hoopgw_postgres.functions import called_action
-from hoopgw_postgres.statements import Facts, Relation, Statement
+from hoopgw_postgres.statements import Facts, Relation, Statement, executed, fetched
 
 _CACHE_LIMIT: Final = 10_000
 
@@ -170,13 +170,15 @@ def operation(
         facts: of the text.
         text: the exact bytes.
         in_transaction: whether a transaction block is open.
-        runs: the statements that an EXECUTE or FETCH in the text stands for; with these given, it
-            has their accesses instead of its own.
+        runs: the statements that an EXECUTE or FETCH in the text stands for, if they are elsewhere;
+            with these given, it has their accesses instead of its own.
         digested: what else an approval is bound to: chain, bound values, settings.
 
     """
+    runs = tuple(runs)
     statements = (*facts.statements, *runs)
-    accesses = dict.fromkeys(_accesses(place, statements, resolved=bool(tuple(runs))))
+    resolved = bool(runs) or not (executed(facts.statements) or fetched(facts.statements))
+    accesses = dict.fromkeys(_accesses(place, statements, resolved=resolved))
     if not accesses:
         action = "select" if facts.understood else "other"
         accesses[Access(action=f"Postgres::{action}", resource=place.resource)] = None

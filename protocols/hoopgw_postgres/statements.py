@@ -11,6 +11,7 @@ stand as bare output columns at the top, and list every other mention of anythin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -178,3 +179,35 @@ def decode(data: bytes) -> Facts:
 
     """
     return _DECODER.decode(data)
+
+
+def executed(statements: Iterable[Statement]) -> tuple[str, ...]:
+    """Return what EXECUTE in a text runs, and no PREPARE before it in the same text has made."""
+    return _made_elsewhere(statements, "execute", "prepare", "deallocate")
+
+
+def fetched(statements: Iterable[Statement]) -> tuple[str, ...]:
+    """Return what FETCH and MOVE in a text read, and no DECLARE before them has opened there."""
+    return _made_elsewhere(statements, "fetch", "declare", "close")
+
+
+def _made_elsewhere(
+    statements: Iterable[Statement], using: str, making: str, ending: str
+) -> tuple[str, ...]:
+    """Return the names that statements use, and none before them in the same text has made.
+
+    What one has made is what its name means from then on: it fails, and all behind it, if the name
+    is taken. So its own facts, which are a part of the text's, say what is run.
+    """
+    made: set[str] = set()
+    found: list[str] = []
+    for each in statements:
+        if each.kind == making:
+            made.add(each.name)
+        elif each.kind == "discard" or (each.kind == ending and not each.name):
+            made.clear()
+        elif each.kind == ending:
+            made.discard(each.name)
+        elif each.kind == using and each.name not in made:
+            found.append(each.name)
+    return tuple(found)

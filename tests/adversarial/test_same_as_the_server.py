@@ -308,6 +308,17 @@ FOUND: Final = {
         *(bind("one"), describe("P"), execute(), SYNC, execute(), SYNC, query("ROLLBACK")),
         *(bind("one"), execute(), SYNC, close("S", "one"), describe("P"), execute(), SYNC),
     ],
+    "prepared and run in one text": [
+        *(query("PREPARE one AS SELECT a FROM t; EXECUTE one"), query("EXECUTE one")),
+        query("DEALLOCATE one; PREPARE one AS SELECT 5; EXECUTE one; EXECUTE one"),
+        query("EXECUTE one; DEALLOCATE one; PREPARE one AS SELECT 1/0; EXECUTE one; SELECT 1"),
+        query("PREPARE two AS SELECT 2; EXECUTE two; PREPARE two AS SELECT 3; EXECUTE two"),
+    ],
+    "a cursor in one text": [
+        query("BEGIN; DECLARE cur CURSOR FOR SELECT a FROM t; FETCH 1 FROM cur; FETCH 1 FROM cur"),
+        *(query("FETCH 1 FROM cur"), query("MOVE 1 FROM cur; CLOSE cur; COMMIT")),
+        query("DECLARE cur CURSOR WITH HOLD FOR SELECT a FROM t; FETCH cur; CLOSE ALL"),
+    ],
     "an implicit transaction": [
         *(parse("INSERT INTO copied VALUES (1)"), bind(), execute(), parse("BEGIN"), bind()),
         *(execute(), SYNC, query("ROLLBACK")),
