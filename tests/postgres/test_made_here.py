@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw_postgres import wire
 from hoopgw_postgres.statements import executed, fetched
-from tests.postgres.conversation import ANALYSER, Conversation, complete, fields, row
-from tests.postgres.test_session import READY, error, kinds
+from tests.postgres.conversation import ANALYSER, Conversation, complete, error, fields, row
+from tests.postgres.test_session import READY, kinds
 
 PREPARED = b"PREPARE p AS SELECT a FROM t; EXECUTE p"
 OPENED = b"BEGIN; DECLARE c CURSOR FOR SELECT a FROM t; FETCH 2 FROM c"
