@@ -128,8 +128,7 @@ class Answering:
 
     async def _answer(self, call: Call) -> ResponseHead:
         if not call.outgoing.done:
-            await relay(self._exchange.body, call.outgoing, self._count)
-            call.outgoing.finish()
+            call.send_from(self._exchange.body, self._count)
         return await call.answer()
 
     def _count(self, data: Buffer) -> Buffer:

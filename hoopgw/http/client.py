@@ -30,7 +30,7 @@ from hoopgw.http.errors import (
     UpstreamTimeoutError,
 )
 from hoopgw.http.messages import Limits, Pair, RequestHead, ResponseHead
-from hoopgw.http.streams import RAW, Flow, Incoming, Outgoing, Tunnel
+from hoopgw.http.streams import RAW, Flow, Hook, Incoming, Outgoing, Tunnel, relay
 from hoopgw.http.timing import Deadline, Timeouts
 from hoopgw.http.wire import CHUNKED, TUNNEL, Buffer, End, ResponseReader, encode_request
 from hoopgw.transport import DataTransport
@@ -65,6 +65,21 @@ class Call:
     """Seconds without a byte of the answer's body that are allowed; None: no limit."""
     error: Exception | None = field(default=None, init=False)
     waiting: Deferred[None] | None = field(default=None, init=False)
+    _sending: Deferred[None] | None = field(default=None, init=False)
+
+    def send_from(self, source: Incoming, change: Hook | None = None) -> None:
+        """Send the request's body from another connection, while the answer is awaited.
+
+        A target may answer before it has read all. If ``source`` does not come whole, the call is
+        given up, and `answer` and the body raise why.
+
+        Args:
+            source: the client's body.
+            change: sees each piece, and may change it.
+
+        """
+        self._sending = Deferred.fromCoroutine(self._send(source, change))
+        self._sending.addErrback(self._not_sent)
 
     async def answer(self, patience: float | None = None) -> ResponseHead:
         """Wait for the head of the answer.
@@ -91,17 +106,23 @@ class Call:
     def close(self) -> None:
         """Give it up: if the exchange is not whole, its connection ends."""
         self._connection.give_up(self)
-
-    def fail(self, failure: Failure) -> None:
-        """Give it up because of the other side: the request did not come whole."""
-        if not self.outgoing.done or not self.body.ended:
-            self._connection.give_up(self, failure.value)
+        if self._sending is not None:
+            self._sending.cancel()
 
     def wake(self, error: Exception | None = None) -> None:
         """Take note that the head came, or will not come. For the connection."""
         self.error = error
         if self.waiting is not None and not self.waiting.called:
             self.waiting.callback(None)
+
+    async def _send(self, source: Incoming, change: Hook | None) -> None:
+        out = self.outgoing
+        await relay(source, out, change)
+        if not out.done:
+            out.finish()
+
+    def _not_sent(self, failure: Failure) -> None:
+        self._connection.give_up(self, failure.value)
 
 
 class UpstreamConnection(Protocol):

@@ -54,8 +54,8 @@ class Exchange:
 
     @property
     def started(self) -> bool:
-        """Whether an answer was begun."""
-        return self.outgoing is not None
+        """Whether any of an answer was sent. What only waits to be sent gives way to another."""
+        return self.outgoing is not None and not self.outgoing.unsent
 
     @property
     def done(self) -> bool:

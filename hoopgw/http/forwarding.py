@@ -7,10 +7,9 @@ is to be changed on the way said by functions. It decides nothing and adds no cr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
 
 from hoopgw.http.client import Call, UpstreamConnection
 from hoopgw.http.exchange import Exchange
@@ -94,11 +93,9 @@ async def forward(
     call = connection.begin(head, length, upgrade=upgrade, later=True)
     if quiet is not None:
         call.quiet = quiet
-    sending: Deferred[Any] | None = None
-    if not call.outgoing.done:
-        sending = Deferred.fromCoroutine(_send(exchange, call))
-        sending.addErrback(call.fail)
     sent = call.outgoing
+    if not sent.done:
+        call.send_from(exchange.body)
     try:
         answer = await call.answer(patience)
         if call.tunnel is not None:
@@ -110,15 +107,6 @@ async def forward(
         return Carried(status=answer.status, sent=sent.size, received=call.body.size)
     finally:
         call.close()
-        if sending is not None:
-            sending.cancel()
-
-
-async def _send(exchange: Exchange, call: Call) -> None:
-    out = call.outgoing
-    await relay(exchange.body, out)
-    if not out.done:
-        out.finish()
 
 
 async def _answer(exchange: Exchange, call: Call, passing: Passing) -> None:

@@ -182,7 +182,7 @@ class ServerConnection(Protocol):
 
     def change(self, exchange: Exchange, head: ResponseHead) -> Tunnel:
         """Write the answer after which there is no HTTP any more."""
-        if not self._reader.is_whole or exchange.started:
+        if not self._reader.is_whole or exchange.outgoing is not None:
             raise AssertionError("a tunnel follows a whole request, and is its answer")
         pairs = list(head.headers.end_to_end(_LENGTH).pairs)
         if head.status == 101:
@@ -296,8 +296,8 @@ class ServerConnection(Protocol):
         self, exchange: Exchange, head: ResponseHead, framing: int, left: int, bodyless: bool
     ) -> tuple[Outgoing, bytes]:
         """Return an answer's body, and the bytes of its head."""
-        if exchange.started:
-            raise AssertionError("a request is answered once")
+        if exchange.outgoing is not None:
+            exchange.outgoing.retract()
         if bodyless and head.status != 204:
             pairs = list(head.headers.end_to_end().pairs)
         else:
@@ -360,8 +360,6 @@ class ServerConnection(Protocol):
             status, text = 503, "the gateway gave the request up"
         if self._closed:
             return
-        if exchange.outgoing is not None and exchange.outgoing.retract():
-            exchange.outgoing = None
         if not exchange.started:
             self._respond_last(exchange, status, text)
         elif not exchange.done or self._tunnel:

@@ -282,7 +282,7 @@ class Outgoing:
     """What waits for more, to be sent with it."""
     _corked: bool = False
     """Whether small pieces wait."""
-    _unsent: bool = False
+    unsent: bool = field(default=False, init=False)
     """Whether the head still waits."""
     done: bool = field(default=False, init=False)
     """Whether it is whole."""
@@ -328,20 +328,20 @@ class Outgoing:
         if pending:
             data = pending[0] if len(pending) == 1 else b"".join(pending)
             pending.clear()
-            self._unsent = False
+            self.unsent = False
             self._transport.write(data)
 
     def hold(self, data: Buffer) -> None:
         """Let a head wait for the body."""
         self._pending.append(data)
-        self._unsent = True
+        self.unsent = True
 
-    def retract(self) -> bool:
-        """Take back what waits, if nothing was sent; say whether that is so."""
-        if self._unsent:
-            self._pending.clear()
-            self.done = True
-        return self._unsent
+    def retract(self) -> None:
+        """Take back what waits, where nothing was sent: another answer takes its place."""
+        if not self.unsent:
+            raise AssertionError("a request is answered once")
+        self._pending.clear()
+        self.done = True
 
     def cork(self, corked: bool) -> None:
         """Let small pieces wait for more, until `flush` or the end; false: no more."""

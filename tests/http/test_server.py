@@ -220,6 +220,33 @@ class FaultTests(SynchronousTestCase):
         self.assertNotIn(b"0\r\n\r\n", served.send(GET)[-5:])
         self.assertEqual(served.wire.ended, "aborted")
 
+    def test_an_answer_that_was_not_sent_gives_way(self) -> None:
+        """A head that only waits for its body can be replaced; one that was sent cannot."""
+
+        async def failing(exchange: Exchange) -> None:
+            exchange.start(ResponseHead(200), later=True)
+            self.assertFalse(exchange.started)
+            raise UpstreamTimeoutError("late")
+
+        async def refusing(exchange: Exchange) -> None:
+            exchange.start(ResponseHead(200), later=True)
+            exchange.respond(Response.of(403))
+
+        async def late(exchange: Exchange) -> None:
+            exchange.start(ResponseHead(200))
+            exchange.respond(Response.of(403))
+
+        for handle, status in ((failing, b"504"), (refusing, b"403")):
+            served = Served(handle)
+            answer = served.send(GET)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), answer)
+            self.assertEqual(answer.count(b"HTTP/1.1"), 1)
+            self.assertTrue(served.server.is_idle)
+        served = Served(late)
+        self.assertNotIn(b"403", served.send(GET))
+        self.assertEqual(served.wire.ended, "aborted")
+        self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)
+
     def test_lengths_are_kept(self) -> None:
         """A body is exactly as long as was said."""
 

@@ -264,6 +264,38 @@ class HostileTargetTests(TestCase):
         got = await self.ask(talk, timeouts=Timeouts(answer=0.2))
         self.assertTrue(got.startswith(b"HTTP/1.1 504 "), got)
 
+    async def test_an_answer_while_the_request_comes(self) -> None:
+        """A target that sends back at once what it reads keeps nobody waiting."""
+        size = 8_000_000
+
+        def talk(connection: socket.socket) -> None:
+            read_head(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            left = size
+            while left:
+                data = connection.recv(65_536)
+                connection.sendall(data)
+                left -= len(data)
+
+        put = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        hostile = Hostile(talk)
+        self.addCleanup(hostile.stop)
+        proxy = Proxy(reactor, hostile.port)
+        self.addCleanup(lambda: Deferred.fromCoroutine(proxy.stop()))
+        sock = await blocking(socket.create_connection, ("127.0.0.1", proxy.port), timeout=PATIENCE)
+        self.addCleanup(sock.close)
+        sending = blocking(sock.sendall, put + b"q" * size)
+
+        def receive() -> int:
+            read_head(sock)
+            got = 0
+            while got < size:
+                got += len(sock.recv(262_144))
+            return got
+
+        self.assertEqual(await blocking(receive), size)
+        await sending
+
     async def test_an_answer_before_the_end_of_the_request(self) -> None:
         """It is passed on, and nobody waits for the rest."""
 
