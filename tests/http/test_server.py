@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,7 @@ from hoopgw.http.server import TURN
 from hoopgw.http.streams import relay
 from hoopgw.http.timing import Timeouts
 from tests.http.fakes import Served, echo
+from tests.http.test_wire import cuts, each_byte, requests
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 PUT = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
@@ -53,6 +56,26 @@ class AnswerTests(SynchronousTestCase):
             [piece.split(b"\r\n\r\n")[1][:4].strip() for piece in answers.split(b"HTTP/1.1 ")[1:]],
             [b"/%d" % n for n in range(100)],
         )
+
+    @given(st.lists(requests(), max_size=4), st.data())
+    def test_any_cut_is_answered_the_same(self, sent: list[bytes], draw: st.DataObject) -> None:
+        """However the bytes come, and with bodies that are read or not."""
+
+        async def handle(exchange: Exchange) -> None:
+            if exchange.head.method == "DELETE":
+                exchange.respond(Response.of(204))
+            else:
+                await echo(exchange)
+
+        data = b"".join(sent)
+        told = []
+        for pieces in ([data], cuts(data, draw), each_byte(data)):
+            served = Served(handle)
+            answer = b"".join(served.send(piece) for piece in pieces if not served.wire.ended)
+            # Where nobody reads a body, the connection ends unless all of it was here.
+            told.append(answer if b"DELETE" not in data else answer[:20])
+        self.assertEqual(told[0], told[1])
+        self.assertEqual(told[0], told[2])
 
     def test_pipelined_requests_leave_others_their_turn(self) -> None:
         """After some, the rest waits for the next turn of the reactor, and nothing is read."""
