@@ -17,6 +17,7 @@ from rich.progress import Progress
 from benchmarks import (
     bulk,
     chains,
+    documents,
     grants,
     http,
     lateness,
@@ -39,6 +40,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "grants": grants.run,
     "chains": chains.run,
     "http": http.run,
+    "documents": documents.run,
 }
 
 
@@ -52,7 +54,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
     """Measure NAMES, or everything.
 
-    They are small, bulk, memory, recording, lateness, rows, grants, chains and http.
+    They are small, bulk, memory, recording, lateness, rows, grants, chains, http and
+    documents.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}

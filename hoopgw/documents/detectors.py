@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -28,6 +28,9 @@ from attrs import field, frozen
 from hoopgw.masking import mask_text
 
 REDACTED: Final = "***"
+SEARCHED: Final = 16 * 2**10
+"""Characters of a text in which single secrets are looked for: some milliseconds at worst. Of a
+longer one with a hint, all is masked."""
 _PART: Final = 10
 """Characters of each of a token's first two parts, at least."""
 
@@ -45,6 +48,15 @@ class Detector:
     """The secret; only its named group, where it has one."""
     accept: Callable[[str], bool] = field(default=lambda found: True, repr=False)
     """Looks at what was found a second time."""
+    _hinted: re.Pattern[str] = field(init=False, repr=False)
+
+    @_hinted.default
+    def _join(self) -> re.Pattern[str]:
+        return re.compile("|".join(self.hints))
+
+    def may_find(self, small: str) -> bool:
+        """Say whether a text, given in small letters, has a hint."""
+        return self._hinted.search(small) is not None
 
     def replace(self, text: str, kind: str, key: bytes) -> str:
         """Return a text with each secret replaced by what a mask kind makes of it."""
@@ -57,6 +69,18 @@ class Detector:
         start, end = (place - match.start() for place in match.span(match.lastgroup or 0))
         shown = mask_text(kind, whole[start:end], key)
         return whole[:start] + (REDACTED if shown is None else shown) + whole[end:]
+
+
+def search(detectors: Sequence[tuple[Detector, str]], text: str, key: bytes) -> str:
+    """Return a text with what detectors find in it masked, each by its kind."""
+    if len(text) > SEARCHED:
+        small = text.lower()
+        if any(detector.may_find(small) for detector, _ in detectors):
+            return REDACTED
+        return text
+    for detector, kind in detectors:
+        text = detector.replace(text, kind, key)
+    return text
 
 
 def _is_jwt(run: str) -> bool:

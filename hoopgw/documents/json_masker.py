@@ -22,7 +22,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
@@ -34,6 +34,9 @@ from hoopgw.documents.grammar import LITERAL, NUMBER, PUNCTUATION, STRING
 from hoopgw.documents.limits import Limits
 from hoopgw.documents.rules import Rules
 from hoopgw.errors import DocumentError
+
+if TYPE_CHECKING:
+    from hoopgw.documents._scan import Scanner
 
 STEPS: Final = 2000
 """Tokens that one piece reads one by one: about 5 ms."""
@@ -59,9 +62,12 @@ class JsonMasker:
     rewrite: Callable[[str, str], str] | None = None
     limits: Limits = field(factory=Limits)
     lines: bool = False
+    plain: bool = False
+    """Do without the compiled twin, where it is there."""
     masked: int = field(default=0, init=False)
     counts: dict[str, int] = field(factory=dict, init=False)
     """Of `Count` rules."""
+    _scanner: Scanner | None = field(default=None, init=False, repr=False)
     _arrived: Arrivals = field(init=False, repr=False)
     _buffer: bytearray = field(factory=bytearray, init=False, repr=False)
     _at: int = field(default=0, init=False)
@@ -93,6 +99,8 @@ class JsonMasker:
     def __attrs_post_init__(self) -> None:
         self._next = self.rules.start
         self._arrived = Arrivals(self.limits.total)
+        if not self.plain:
+            self._scanner = self.rules.scanner(self)
 
     @property
     def held(self) -> int:
@@ -169,6 +177,8 @@ class JsonMasker:
         self._busy = True
         while self._steps > 0:
             self._steps -= 1
+            if self._scanner is not None:
+                self._scanner.scan(self)
             if not self._step():
                 self._busy = False
                 return
@@ -204,27 +214,27 @@ class JsonMasker:
 
     def _run(self, state: State, *, is_object: bool) -> None:
         """Pass what nothing has to be decided about."""
-        if self._scanned or len(self._stack) + grammar.NESTED > self.limits.depth:
+        if self._scanned or self._scanner or len(self._stack) + grammar.NESTED > self.limits.depth:
             return
         runs = self.rules.runs.of(state)
         pattern = runs.members if is_object else runs.elements
         if pattern is None:
             return
-        end = self._hinted(runs.hints)
+        end = self._hinted(runs.hints, self._at)
         run = pattern.match(self._buffer, self._at, end)
         if run is not None and run.end() > self._at:
             self._at = run.end()
             self._expect = _MEMBER if is_object else _ELEMENT
 
-    def _hinted(self, hints: tuple[re.Pattern[bytes], ...]) -> int:
+    def _hinted(self, hints: tuple[re.Pattern[bytes], ...], at: int) -> int:
         """Return up to where detectors find nothing."""
         nearest = len(self._buffer)
         for hint in hints:
             place = self._hints.get(hint, -1)
-            if place < self._at:
+            if place < at:
                 if self._small is None:
                     self._small = self._buffer.lower()
-                found = hint.search(self._small, self._at)
+                found = hint.search(self._small, at)
                 place = self._hints[hint] = len(self._small) if found is None else found.start()
             nearest = min(nearest, place)
         return nearest
@@ -363,8 +373,12 @@ class JsonMasker:
         if constant is not None:
             return constant
         self._check_text(start, end)
-        self._steps -= (end - start) // _LOOK
+        self._steps -= self._cost(effect, end - start)
         return leaves.string(effect, bytes(self._buffer[start:end]), self.key, self.rewrite)
+
+    def _cost(self, effect: Effect, size: int) -> int:
+        """Return for how many tokens a string counts that has to be looked at."""
+        return (2 + 2 * len(effect.detectors)) * (1 + size // _LOOK)
 
     def _check_text(self, start: int, end: int) -> None:
         if end - start > self.limits.text:

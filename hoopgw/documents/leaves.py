@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hoopgw.documents.automaton import Effect
+from hoopgw.documents.detectors import search
 from hoopgw.masking import mask_text, token_integer
 
 NULL: Final = b"null"
@@ -65,18 +66,11 @@ def string(
         shown = mask_text(effect.strings, decode(raw), key)
         return NULL if shown is None else encode(shown)
     before = decode(raw)
-    text = searched(effect, before, key)
+    text = search(effect.detectors, before, key)
     if rewrite is not None:
         for path in effect.rewrites:
             text = rewrite(path, text)
     return raw if text == before else encode(text)
-
-
-def searched(effect: Effect, text: str, key: bytes) -> str:
-    """Return a text with what detectors find in it replaced."""
-    for detector, kind in effect.detectors:
-        text = detector.replace(text, kind, key)
-    return text
 
 
 def number(effect: Effect, raw: bytes, key: bytes) -> bytes:
@@ -88,11 +82,19 @@ def number(effect: Effect, raw: bytes, key: bytes) -> bytes:
         )
     if kind is None:
         return raw
-    if kind in _REDACTED:
-        return b"0"
-    if kind == "hash" and raw.lstrip(b"-").isdigit():
+    constant = constant_number(kind)
+    if constant is not None:
+        return constant
+    if raw.lstrip(b"-").isdigit():
         return b"%d" % token_integer(key, raw, _INTEGERS)
     return NULL
+
+
+def constant_number(kind: str) -> bytes | None:
+    """Return what stands for a number whatever it is; None if that depends."""
+    if kind == "hash":
+        return None
+    return b"0" if kind in _REDACTED else NULL
 
 
 def _finds(replace: Callable[[str, str, bytes], str], raw: bytes) -> bool:

@@ -11,7 +11,7 @@ is shared by all answers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import evolve, field, frozen
 from attrs.validators import in_, min_len
@@ -22,6 +22,11 @@ from hoopgw.documents.grammar import RunTable
 from hoopgw.documents.paths import Step, Wild, parse_path
 from hoopgw.errors import PolicyError
 from hoopgw.masking import KINDS, plain_kind
+from hoopgw.transport import accelerated
+
+if TYPE_CHECKING:
+    from hoopgw.documents._scan import Scanner, Table
+    from hoopgw.documents.json_masker import JsonMasker
 
 
 @frozen
@@ -59,7 +64,8 @@ class Refuse:
 class Detect:
     """Look for secrets in every string at the path and below it, and mask what is found.
 
-    Of a number that is one (a card's), all is masked. Names of members are not looked at.
+    Of a number that is one (a card's), all is masked; so is all of a text that is longer than 16 Ki
+    characters and may hold one. Names of members are not looked at.
     """
 
     detectors: tuple[str, ...] = field(validator=min_len(1))
@@ -112,6 +118,16 @@ class Rules:
     shows_plain: bool
     """Whether all rules go by what a text looks like or only count: then a text without structure
     can be shown too, after detection."""
+    _table: Table | None = field(default=None, repr=False)
+    """For the compiled twin of `JsonMasker`; None without it."""
+
+    def scanner(self, masker: JsonMasker) -> Scanner | None:
+        """Return the compiled twin of a masker's reader; None if there is none."""
+        if self._table is None:
+            return None
+        from hoopgw.documents._scan import Scanner
+
+        return Scanner(self._table, masker)
 
 
 STATES_LIMIT: Final = 4096
@@ -144,7 +160,15 @@ def compile_rules(rules: Iterable[Rule], *, fold_case: bool = False) -> Rules:
         raise PolicyError("a rule leaves out the document itself: refuse the operation instead")
     for state in (DEAD, start):  # what takes long is made now, and not while somebody waits
         runs.of(state)
-    return Rules(start, runs, shown)
+    return Rules(start, runs, shown, _table(start))
+
+
+def _table(start: State) -> Table | None:
+    if not accelerated.is_wanted("hoopgw.documents._scan"):
+        return None
+    from hoopgw.documents._scan import Table
+
+    return Table(start)
 
 
 def _is_deep(treatment: Treatment) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from hoopgw.documents import leaves
 from hoopgw.documents.arrivals import fault
+from hoopgw.documents.detectors import search
 from hoopgw.documents.limits import Limits
 from hoopgw.documents.rules import Rules
 
@@ -61,6 +61,6 @@ class TextMasker:
         except UnicodeDecodeError:
             self._done = False
             raise fault("it is not UTF-8") from None
-        shown = leaves.searched(self.rules.start.effect, text, self.key)
+        shown = search(self.rules.start.effect.detectors, text, self.key)
         self.masked += shown != text
         return shown.encode("utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.documents.detectors import DETECTORS, is_card
+from hoopgw.documents.detectors import DETECTORS, SEARCHED, is_card, search
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
@@ -109,6 +109,18 @@ class DetectorTests(SynchronousTestCase):
         if detector.replace(text, "redact", b"") != text:
             small = text.encode().lower()
             self.assertTrue(any(re.search(hint.encode(), small) for hint in detector.hints))
+
+    def test_long_texts(self) -> None:
+        """All of one is masked if something may be in it; otherwise it is shown."""
+        detectors = ((DETECTORS["email"], "email"), (DETECTORS["sas"], "null"))
+        for text, shown in (
+            ("x" * SEARCHED, "x" * SEARCHED),
+            ("x" * (SEARCHED + 1), "x" * (SEARCHED + 1)),
+            ("x" * (SEARCHED - 6) + " a@b.c", "x" * (SEARCHED - 6) + " ***@b.c"),
+            ("x" * SEARCHED + " a@b.c", "***"),
+            ("x" * SEARCHED + "?SIG=x", "***"),
+        ):
+            self.assertEqual(search(detectors, text, b""), shown, len(text))
 
     def test_time_is_linear(self) -> None:
         """The longest text that is looked at takes far less than what is quadratic would."""

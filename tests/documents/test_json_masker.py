@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from hoopgw.documents.json_masker import JsonMasker
 from hoopgw.documents.limits import Limits
@@ -24,6 +25,7 @@ from hoopgw.documents.rules import (
     compile_rules,
 )
 from hoopgw.errors import DocumentError
+from hoopgw.transport import accelerated
 from tests.documents.reference import KEY, Reference, read, run
 from tests.documents.strategies import cuts, documents, rule_lists, write
 
@@ -34,7 +36,11 @@ def rewritten(path: str, text: str) -> str:
 
 
 def masker(
-    rules: Sequence[Rule], *, fold: bool = False, limits: Limits | None = None
+    rules: Sequence[Rule],
+    *,
+    fold: bool = False,
+    limits: Limits | None = None,
+    plain: bool = False,
 ) -> JsonMasker:
     """Return a masker."""
     return JsonMasker(
@@ -42,13 +48,16 @@ def masker(
         key=KEY,
         rewrite=rewritten,
         limits=limits or Limits(),
+        plain=plain,
     )
 
 
 def masked(document: str | bytes, *rules: Rule, fold: bool = False) -> str:
-    """Mask a document at once."""
+    """Mask a document at once, with the compiled twin and without."""
     whole = document.encode() if isinstance(document, str) else document
-    return run(masker(rules, fold=fold), [whole]).decode()
+    out = run(masker(rules, fold=fold, plain=True), [whole]).decode()
+    assert out == run(masker(rules, fold=fold), [whole]).decode()
+    return out
 
 
 class PropertyTests(SynchronousTestCase):
@@ -67,10 +76,13 @@ class PropertyTests(SynchronousTestCase):
         whole = write(document, chance).encode()
         reference = Reference(rules, fold, rewritten)
         wanted = reference.mask(read(whole))
-        one = masker(rules, fold=fold)
-        out = run(one, data.draw(cuts(whole)))
+        pieces = data.draw(cuts(whole))
+        plain, compiled = masker(rules, fold=fold, plain=True), masker(rules, fold=fold)
+        out = run(plain, pieces)
         self.assertEqual(read(out), wanted)
-        self.assertEqual(one.counts, reference.counts)
+        self.assertEqual(plain.counts, reference.counts)
+        self.assertEqual(run(compiled, pieces), out)
+        self.assertEqual((compiled.masked, compiled.counts), (plain.masked, plain.counts))
 
     @given(documents, rule_lists, st.randoms(use_true_random=False))
     def test_what_is_no_json_is_refused(
@@ -81,13 +93,19 @@ class PropertyTests(SynchronousTestCase):
         for _ in range(chance.randint(1, 3)):
             at = chance.randrange(len(whole) + 1)
             whole[at : at + chance.randint(0, 2)] = chance.choice(WRONG)
+        whole = whole or bytearray(b" ")  # nothing at all is taken
         try:
             read(bytes(whole).decode("utf-8"))
-            str(json.loads(whole.decode("utf-8"))).encode("utf-8")  # not if a surrogate is alone
+            json.dumps(json.loads(whole), ensure_ascii=False).encode(
+                "utf-8"
+            )  # not if a surrogate is alone
         except (ValueError, RecursionError):
-            self.assertRaises(DocumentError, run, masker(rules), [bytes(whole)])
+            for plain in (True, False):
+                one = masker(rules, plain=plain)
+                self.assertRaises(DocumentError, run, one, [bytes(whole)])
         else:
-            run(masker(rules), [bytes(whole)])
+            out = run(masker(rules, plain=True), [bytes(whole)])
+            self.assertEqual(run(masker(rules), [bytes(whole)]), out)
 
     @given(documents, st.randoms(use_true_random=False))
     def test_without_a_rule_for_it_each_byte_is_kept(
@@ -190,8 +208,8 @@ class HostileTests(SynchronousTestCase):
         """With any rules, at once or byte by byte; and again, when it is asked again."""
         for document in HOSTILE:
             for rules in self.rules:
-                for size in (len(document), 1):
-                    one = masker(rules)
+                for size, plain in itertools.product((len(document), 1), (True, False)):
+                    one = masker(rules, plain=plain)
                     cut = [document[at : at + size] for at in range(0, len(document), size)]
                     with self.subTest(document=document[:20], rules=rules, size=size):
                         self.assertRaises(DocumentError, run, one, cut)
@@ -384,3 +402,32 @@ class BoundsTests(SynchronousTestCase):
         one.receive_data(b"[" + b'"",' * 20000 + b'""]')
         pieces = list(iter(one.next_piece, None))
         self.assertGreater(len(pieces), 8)
+
+
+class TwinTests(SynchronousTestCase):
+    """What the compiled twin leaves to the plain reader."""
+
+    def setUp(self) -> None:
+        """Skip where it was not built."""
+        if not accelerated.is_wanted("hoopgw.documents._scan"):
+            raise SkipTest("the compiled twin is not built, or not wanted")
+
+    def test_deeper_than_it_goes(self) -> None:
+        """Beyond what it has room for, the other reads alone."""
+        limits = Limits(depth=3000)
+        document = b'{"a":[' * 1400 + b'"x"' + b"]}" * 1400
+        for path, shown in (("**.a[*].b", document), ("**.a[*]", b'{"a":[{}]}')):
+            for plain in (True, False):
+                one = masker([Rule(path, Mask())], limits=limits, plain=plain)
+                self.assertEqual(run(one, [document]), shown)
+
+    def test_more_names_than_it_remembers(self) -> None:
+        """An object of which rules know very many names."""
+        rules = [Rule(f"n{number}", Mask()) for number in range(100)]
+        document = "{" + ",".join(f'"n{number}":"x"' for number in [*range(200), 99]) + "}"
+        wanted = ",".join(f'"n{n}":"{"***" if n < 100 else "x"}"' for n in [*range(200), 99])
+        self.assertEqual(masked(document, *rules), "{" + wanted + "}")
+
+    def test_it_is_used(self) -> None:
+        """Unless somebody objects."""
+        self.assertIsNotNone(compile_rules([]).scanner(masker([])))

@@ -1,16 +1,19 @@
 """Documents of each kind, in whatever pieces they come.
 
-Invariant: nothing but `DocumentError` comes out of a masker, no secret does whatever it stands in,
-and what is taken as JSON is JSON before and after, of the same shape.
+Invariant: nothing but `DocumentError` comes out of a masker, and what is taken as JSON is JSON
+before and after, and has no strings where all are masked. The plain reader says the same as its
+compiled twin.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Final
 
-from hoopgw.documents.limits import Limits
+from hoopgw.documents.json_masker import JsonMasker
+from hoopgw.documents.limits import Limits, Masker
 from hoopgw.documents.opening import MaskingOrder, open_document
 from hoopgw.documents.rules import Detect, Drop, Mask, MaskStrings, Rewrite, Rule, compile_rules
 from hoopgw.errors import DocumentError
@@ -57,9 +60,19 @@ def fuzz(data: bytes) -> None:
     document = open_document(order, content_type, coding)
     first = next(index for index, piece in enumerate(pieces) if piece)
     pieces[first] = pieces[first][1:]
-    try:
-        out = run(document, pieces)
-    except DocumentError:
+    out = _masked(document, pieces)
+    if isinstance(document.masker, JsonMasker) and not coding:
+        plain = JsonMasker(
+            rules=rules,
+            key=order.key,
+            rewrite=order.rewrite,
+            limits=limits,
+            lines=document.masker.lines,
+            plain=True,
+        )
+        assert _masked(plain, pieces) == out
+        assert out is None or plain.masked == document.masked
+    if out is None:
         return
     if content_type == "application/json" and body:
         shown = json.loads(out) if out else None
@@ -67,6 +80,13 @@ def fuzz(data: bytes) -> None:
             assert type(shown) is type(json.loads(body)) or shown in (None, "****", "{}")
         if rules is _COMPILED[0]:
             assert not any(_strings(shown)), shown
+
+
+def _masked(masker: Masker, pieces: Sequence[bytes]) -> bytes | None:
+    try:
+        return run(masker, pieces)
+    except DocumentError:
+        return None
 
 
 def _strings(value: object) -> list[str]:

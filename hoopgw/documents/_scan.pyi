@@ -1,0 +1,9 @@
+from hoopgw.documents.automaton import State
+from hoopgw.documents.json_masker import JsonMasker
+
+class Table:
+    def __init__(self, start: State) -> None: ...
+
+class Scanner:
+    def __init__(self, table: Table, masker: JsonMasker) -> None: ...
+    def scan(self, masker: JsonMasker) -> None: ...
