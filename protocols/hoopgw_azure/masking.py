@@ -10,57 +10,56 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from hoopgw.documents.rules import Mask, MaskStrings, Refuse, Rule, Rules, Treatment, compile_rules
+from hoopgw.documents.rules import Mask, MaskStrings, Rewrite, Rule, Rules, Treatment, compile_rules
 from hoopgw.events import Resource
 from hoopgw.policy.decision import Sight, Sights
 
 EVERYTHING: Final = "*"
 """The path of a field that is all of an answer."""
+HIDDEN: Final = "redact"
+"""How a field is shown that policy does not show: not at all, and the answer keeps its form."""
 KEPT: Final = (
     *("status", "nextLink", "properties.provisioningState"),
     *("error.code", "error.message"),
+    *("**.keyName", "**.permissions", "**.creationTime"),
 )
-"""What clients need of an answer of which every string is masked: to go on asking, and to stop."""
+"""What clients need of an answer of which every string is masked: to go on asking, and to stop; and
+by which names Azure gives no secret."""
 _REMEMBERED: Final = 1024
 """Sets of rules that are kept compiled."""
 
 
-def rules(fields: Iterable[Resource], sights: Sights) -> Rules | None:
-    """Return how an answer is shown; None if there is nothing to mask.
+def rules(fields: Iterable[Resource], sights: Sights, links: tuple[str, ...] = ()) -> Rules | None:
+    """Return how an answer is shown; None if there is nothing to change.
 
     Args:
         fields: of `hoopgw_azure.operations.Service.fields`.
         sights: what policy says of each; one that it says nothing of is not shown.
+        links: paths of links, which are rewritten.
 
     """
     shown = []
     for each in fields:
-        path = each.id.partition("#")[2]
-        match sights.get(each.id):
-            case Sight(mask=None):
-                continue
-            case Sight(mask=str(kind)):
-                shown.append((path, kind))
-            case _:
-                shown.append((path, ""))
-    return _compiled(tuple(shown)) if shown else None
+        kind = kind_of(each, sights)
+        if kind is not None:
+            shown.append((each.id.partition("#")[2], kind))
+    return _compiled(tuple(shown), links) if shown or links else None
+
+
+def kind_of(each: Resource, sights: Sights) -> str | None:
+    """Return the mask kind of a field; None: it is shown in clear."""
+    sight = sights.get(each.id)
+    return sight.mask if isinstance(sight, Sight) else HIDDEN
 
 
 @lru_cache(_REMEMBERED)
-def _compiled(shown: tuple[tuple[str, str], ...]) -> Rules:
-    return compile_rules(
-        (rule for path, kind in shown for rule in _rules(path, kind)), fold_case=True
-    )
+def _compiled(shown: tuple[tuple[str, str], ...], links: tuple[str, ...]) -> Rules:
+    masked = [rule for path, kind in shown for rule in _rules(path, kind)]
+    return compile_rules([*masked, *(Rule(path, Rewrite()) for path in links)], fold_case=True)
 
 
 def _rules(path: str, kind: str) -> Iterator[Rule]:
     """Yield the rules for one path: of a resource, and of each in a list of them."""
-    if not kind:
-        refused = Refuse("policy does not show you what is in this answer")
-        yield Rule("$" if path == EVERYTHING else path, refused)
-        if path != EVERYTHING:
-            yield Rule(f"value[*].{path}", refused)
-        return
     if path == EVERYTHING:
         yield Rule("$", MaskStrings(kind), KEPT)
         return

@@ -13,14 +13,12 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from hoopgw.documents.opening import MaskingOrder, open_document
-from hoopgw.documents.rules import Mask, MaskStrings, Rewrite, Rule, Rules, compile_rules
 from hoopgw.errors import DocumentError
-from hoopgw.events import Resource
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
 from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
-from hoopgw.policy.decision import Sight, Sights
-from hoopgw_azure import refusals
+from hoopgw.policy.decision import Sights
+from hoopgw_azure import masking, refusals
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
@@ -28,8 +26,6 @@ from hoopgw_azure.kept import kept
 from hoopgw_azure.links import PARAMETER, Links, Origin
 from hoopgw_azure.operations import Service, forwarded, text
 
-MASKS_LIMIT: Final = 500
-"""Sets of rules that are kept compiled."""
 _DROPPED: Final = frozenset(
     {b"set-cookie", b"www-authenticate", b"strict-transport-security", b"server"}
 )
@@ -41,16 +37,12 @@ _CHANGED: Final = frozenset(
 _POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
 _LINKED: Final = (b"content-location",)
 _JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
-    "arm": ("nextLink", "**.nextLink"),
-    "keyvault": ("nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
+    "arm": ("**.nextLink",),
+    "keyvault": ("**.nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
     "storage": (),
     "rest": (),
 }
 """Where links are, by kind of target."""
-_ERRORS: Final = ("error.code", "error.message", "error.innererror.code", "code", "message")
-"""What is shown of an answer of status 400 and above, whatever is masked."""
-_NAMED: Final = ("**.keyName", "**.permissions", "**.creationTime")
-"""What is shown where all strings are masked: by these names Azure gives no secret."""
 
 
 @frozen(kw_only=True)
@@ -76,7 +68,6 @@ class AzureModel:
     challenge: Sequence[Pair] = ()
     key: bytes = field(default=b"", repr=False)
     """For masks that make joinable tokens."""
-    _rules: dict[tuple[object, ...], Rules] = field(factory=dict, init=False, repr=False)
 
     def collects(self, head: RequestHead) -> int:
         """Return how many bytes of body must be there before the request can be read."""
@@ -97,6 +88,7 @@ class AzureModel:
             segments=place.segments,
             slash=place.slash,
             query=tuple(pair for pair in place.query if pair[0].lower() != PARAMETER),
+            target=self._target(place),
             headers=head.headers,
             body=body,
         )
@@ -122,7 +114,7 @@ class AzureModel:
             operation=evolve(
                 operation, text=text(evolve(asked, body=shown), evolve(call, body=None))
             ),
-            send=RequestHead(head.method, self._target(place), self._fields(head, call, caller)),
+            send=RequestHead(head.method, asked.target, self._fields(head, call, caller)),
             body=call.body,
             kept=shown,
             fields=self.service.fields(call),
@@ -136,7 +128,7 @@ class AzureModel:
             text_ = "Azure does not take the agent's credential for this account"
             raise RefusedError(Refusal(kind="withheld", text=text_))
         headers = self._rewritten(head, known, caller)
-        rules = self._rules_for(plan.fields, sights, failed=head.status >= 400)
+        rules = masking.rules(plan.fields, sights, _JSON_LINKS[self.service.kind])
         if rules is None or head.status in (204, 304):
             return Shown(evolve(head, headers=headers))
         order = MaskingOrder(
@@ -145,7 +137,7 @@ class AzureModel:
             rewrite=lambda _path, said: self._link(said, caller.authority),
         )
         content_type = head.headers.get(b"content-type")
-        masked = _is_masked(plan.fields, sights)
+        masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
         if not masked and not _is_json(content_type):
             return Shown(evolve(head, headers=headers))
         if head.content_length == 0:
@@ -219,44 +211,6 @@ class AzureModel:
         if found is None:
             raise DocumentError("the answer leads to another host than the target's")
         return found
-
-    def _rules_for(
-        self, fields: Sequence[Resource], sights: Sights, *, failed: bool
-    ) -> Rules | None:
-        """Return what happens to an answer's values; None if nothing can."""
-        kinds = tuple((each.id.partition("#")[2], _kind(sights, each)) for each in fields)
-        key = (failed, *kinds)
-        found = self._rules.get(key)
-        if found is None:
-            rules = [Rule(path, Rewrite()) for path in _JSON_LINKS[self.service.kind]]
-            for path, kind in kinds:
-                if kind is not None:
-                    rules += _rules(path, kind, failed=failed)
-            if not rules:
-                return None
-            if len(self._rules) >= MASKS_LIMIT:
-                self._rules.clear()
-            found = self._rules[key] = compile_rules(rules, fold_case=True)
-        return found
-
-
-def _kind(sights: Sights, each: Resource) -> str | None:
-    """Return the mask kind of a field; None: it is shown in clear."""
-    sight = sights.get(each.id)
-    return sight.mask if isinstance(sight, Sight) else "redact"
-
-
-def _is_masked(fields: Sequence[Resource], sights: Sights) -> bool:
-    return any(_kind(sights, each) is not None for each in fields)
-
-
-def _rules(path: str, kind: str, *, failed: bool) -> list[Rule]:
-    """Return the rules for one field: of one resource, and of each in a list of them."""
-    if path == "*":
-        keep = (*_NAMED, *_ERRORS) if failed else _NAMED
-        return [Rule("$", MaskStrings(kind), keep)]
-    steps = path.replace("[]", "[*]").replace(".[*]", "[*]")
-    return [Rule(steps, Mask(kind)), Rule(f"value[*].{steps}", Mask(kind))]
 
 
 def _media(head: RequestHead) -> str:

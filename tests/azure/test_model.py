@@ -1,0 +1,319 @@
+"""Tests for `hoopgw_azure.model`: what goes to Azure, and what of its answers is shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.http.messages import Headers, RequestHead, ResponseHead
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
+from hoopgw.policy.decision import Hidden, Sight, Sights
+from hoopgw_azure.links import Links
+from hoopgw_azure.model import AzureModel
+from tests.azure.world import ARM, BLOBS, GROUP, HOST, SUBSCRIPTION, VAULT
+
+STORAGE: Final = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/shopdata"
+KEYS: Final = f"{STORAGE}/listKeys?api-version=2023-01-01"
+AZURE: Final = "https://management.azure.com"
+CALLER: Final = Caller(
+    account="deployer", chain=("corp|alice",), session="s-1", authority=HOST, seal=b"s" * 32
+)
+
+
+class ModelCase(SynchronousTestCase):
+    """Models of three targets."""
+
+    def setUp(self) -> None:
+        self.arm = AzureModel(ARM, Links(frozenset({"management.azure.com"})))
+        self.vault = AzureModel(VAULT, Links(frozenset({"shop-kv.vault.azure.net"})))
+        self.blobs = AzureModel(BLOBS, Links(frozenset({"shopdata.blob.core.windows.net"})))
+
+    def plan(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        model: AzureModel | None = None,
+        caller: Caller = CALLER,
+        **fields: str,
+    ) -> Plan:
+        """Read a request."""
+        given = [(b"Host", HOST.encode())]
+        given += [(n.replace("_", "-").encode(), v.encode()) for n, v in fields.items()]
+        if body is not None:
+            given.append((b"Content-Type", b"application/json"))
+        sent = b"" if body is None else json.dumps(body).encode()
+        head = RequestHead(method, target, Headers.of(given))
+        return (model or self.arm).plan(head, sent, caller)
+
+    def show(
+        self,
+        plan: Plan,
+        body: Any = None,
+        status: int = 200,
+        sights: Sights | None = None,
+        model: AzureModel | None = None,
+        caller: Caller = CALLER,
+        content_type: str = "application/json",
+        **fields: str,
+    ) -> tuple[Shown, Any]:
+        """Show an answer; returns its head too."""
+        given = [(n.replace("_", "-").encode(), v.encode()) for n, v in fields.items()]
+        given.append((b"Content-Type", content_type.encode()))
+        hidden: Sights = {each.id: Hidden(reason="no") for each in plan.fields}
+        head = ResponseHead(status, Headers.of(given))
+        shown = (model or self.arm).show(plan, head, hidden if sights is None else sights, caller)
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if shown.transform is None:
+            return shown, sent
+        shown.transform.receive_data(sent)
+        shown.transform.receive_end()
+        pieces = []
+        while (piece := shown.transform.next_piece()) is not None:
+            pieces.append(piece)
+        return shown, json.loads(b"".join(pieces))
+
+    def refused(self, *arguments: Any, **options: Any) -> Refusal:
+        """Return why something is not shown."""
+        error = self.assertRaises(RefusedError, self.show, *arguments, **options)
+        refusal: Refusal = error.refusal
+        return refusal
+
+
+class SendTests(ModelCase):
+    """What goes to Azure."""
+
+    def test_only_what_is_listed(self) -> None:
+        plan = self.plan(
+            "GET",
+            f"{GROUP}?api-version=2021-04-01",
+            Authorization="Bearer mine",
+            If_Match="*",
+            X_Other="x",
+            X_Ms_Authorization_Auxiliary="EncryptedBearer y",
+            Cookie="a=b",
+        )
+        names = {name.lower() for name, _value in plan.send.headers}
+        self.assertIn(b"if-match", names)
+        for name in (b"authorization", b"x-other", b"x-ms-authorization-auxiliary", b"cookie"):
+            self.assertNotIn(name, names)
+        self.assertEqual(plan.send.headers.get(b"x-ms-client-request-id"), b"hoopgw-s-1")
+        self.assertEqual(plan.send.target, f"{GROUP}?api-version=2021-04-01")
+
+    def test_the_digest_is_over_all_that_matters(self) -> None:
+        """Body, query, path, listed fields, account and chain; and nothing else."""
+        url = f"{GROUP}?api-version=2021-04-01"
+        first = self.plan("PUT", url, {"location": "a"}).operation.digest
+        same = self.plan("PUT", url, {"location": "a"}, X_Other="x").operation.digest
+        self.assertEqual(first, same)
+        other = Caller(
+            account="deployer", chain=("corp|bob",), session="s-1", authority=HOST, seal=b"s" * 32
+        )
+        for changed in (
+            self.plan("PUT", url, {"location": "b"}),
+            self.plan("PUT", url + "&x=1", {"location": "a"}),
+            self.plan("PUT", url.replace("shop", "shop2"), {"location": "a"}),
+            self.plan("PUT", url, {"location": "a"}, If_Match="x"),
+            self.plan("PUT", url, {"location": "a"}, caller=other),
+        ):
+            with self.subTest(changed=changed.send):
+                self.assertNotEqual(changed.operation.digest, first)
+
+    def test_secrets_of_a_body_are_not_kept(self) -> None:
+        """Neither in the recording nor before reviewers; Azure gets them."""
+        body = {
+            "properties": {
+                "osProfile": {"adminUsername": "me", "adminPassword": "hunter2hunter2"},
+                "mode": "Incremental",
+            }
+        }
+        url = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm?api-version=2023-03-01"
+        plan = self.plan("PUT", url, body)
+        for kept in (plan.kept.decode(), plan.operation.text):
+            self.assertNotIn("hunter2", kept)
+            self.assertIn("Incremental", kept)
+        value = self.plan("PUT", "/secrets/db?api-version=7.4", {"value": "v-1"}, self.vault)
+        self.assertNotIn("v-1", value.kept.decode() + value.operation.text)
+
+    def test_secure_parameters_of_templates_are_not_kept(self) -> None:
+        template = {
+            "$schema": "https://schema.management.azure.com/schemas/2019-04-01/"
+            "deploymentTemplate.json#",
+            "contentVersion": "1.0.0.0",
+            "parameters": {"login": {"type": "securestring"}, "size": {"type": "string"}},
+            "resources": [],
+        }
+        parameters = {"login": {"value": "hunter2"}, "size": {"value": "small"}}
+        body = {
+            "properties": {"mode": "Incremental", "template": template, "parameters": parameters}
+        }
+        url = f"{GROUP}/providers/Microsoft.Resources/deployments/d?api-version=2021-04-01"
+        kept = self.plan("PUT", url, body).kept.decode()
+        self.assertNotIn("hunter2", kept)
+        self.assertIn("small", kept)
+
+    def test_paths_that_are_not_clear(self) -> None:
+        for target in (
+            "/subscriptions/%2e%2e/x",
+            "//subscriptions",
+            f"{GROUP}/../other",
+            "/a%2Fb",
+            "/subscriptions/x;y",
+        ):
+            with self.subTest(target=target):
+                error = self.assertRaises(RefusedError, self.plan, "GET", target)
+                self.assertEqual(error.refusal.kind, "malformed")
+
+
+class ShowTests(ModelCase):
+    """What is shown of an answer."""
+
+    def test_all_strings_where_the_operation_says_so(self) -> None:
+        keys = {"keys": [{"keyName": "key1", "value": "c2VjcmV0", "other": {"deep": "x"}}]}
+        plan = self.plan("POST", KEYS)
+        shown, body = self.show(plan, keys)
+        self.assertEqual(body["keys"][0]["keyName"], "key1")
+        self.assertNotIn("c2VjcmV0", json.dumps(body))
+        self.assertNotIn('"x"', json.dumps(body))
+        assert shown.transform is not None
+        self.assertEqual(shown.transform.masked, 2)
+
+    def test_who_may_see(self) -> None:
+        plan = self.plan("POST", KEYS)
+        clear = {each.id: Sight(mask=None) for each in plan.fields}
+        _shown, body = self.show(plan, {"keys": [{"value": "c2VjcmV0"}]}, sights=clear)
+        self.assertEqual(body, {"keys": [{"value": "c2VjcmV0"}]})
+        last4 = {each.id: Sight(mask="last4") for each in plan.fields}
+        _shown, body = self.show(plan, {"keys": [{"value": "c2VjcmV0ABCD"}]}, sights=last4)
+        self.assertTrue(body["keys"][0]["value"].endswith("ABCD"))
+
+    def test_an_error_can_be_read(self) -> None:
+        plan = self.plan("POST", KEYS)
+        error = {"error": {"code": "Conflict", "message": "try again", "details": ["secret"]}}
+        _shown, body = self.show(plan, error, status=409)
+        self.assertEqual(body["error"]["message"], "try again")
+        self.assertNotIn("secret", json.dumps(body))
+
+    def test_what_cannot_be_masked_is_not_shown(self) -> None:
+        plan = self.plan("POST", KEYS)
+        for kind in ("application/octet-stream", "text/html", "application/json; charset=utf-16"):
+            with self.subTest(kind=kind):
+                refusal = self.refused(plan, b"secret", content_type=kind)
+                self.assertEqual(refusal.kind, "withheld")
+        shown, _body = self.show(self.plan("GET", GROUP), b"x", content_type="text/html")
+        self.assertIsNone(shown.transform)
+
+    def test_a_vaults_secret(self) -> None:
+        """The value is masked; what names it leads to us, with the port that clients use."""
+        plan = self.plan("GET", "/secrets/db?api-version=7.4", model=self.vault)
+        said = {"value": "v", "id": "https://shop-kv.vault.azure.net:443/secrets/db/1"}
+        _shown, body = self.show(plan, said, model=self.vault)
+        self.assertEqual(body["id"], f"https://{HOST}/secrets/db/1")
+        self.assertNotEqual(body["value"], "v")
+
+    def test_links_lead_to_us_or_the_answer_is_not_shown(self) -> None:
+        plan = self.plan("GET", f"/subscriptions/{SUBSCRIPTION}/resourcegroups")
+        _shown, body = self.show(plan, {"value": [], "nextLink": f"{AZURE}:443/x?$skip=1"})
+        self.assertEqual(body["nextLink"], f"https://{HOST}/x?$skip=1")
+        for link in (
+            "https://evil.example/x",
+            "http://management.azure.com/x",
+            "https://management.azure.com.evil.example/",
+            "https://management.azure.com@evil.example/",
+            "//evil.example/x",
+        ):
+            with self.subTest(link=link):
+                self.refused_body(plan, {"value": [], "nextLink": link})
+                self.assertEqual(self.refused(plan, {}, Location=link).kind, "withheld")
+
+    def refused_body(self, plan: Plan, body: Any) -> None:
+        """Check that a body breaks off."""
+        with self.assertRaises(Exception) as caught:
+            self.show(plan, body)
+        self.assertIn("another host", str(caught.exception))
+
+    def test_azure_refuses_the_agent(self) -> None:
+        """Its challenge would send the client to Entra itself."""
+        refusal = self.refused(self.plan("GET", GROUP), {}, status=401, WWW_Authenticate="Bearer x")
+        self.assertIn("agent's credential", refusal.text)
+
+    def test_fields_that_are_not_the_clients(self) -> None:
+        shown, _body = self.show(self.plan("GET", GROUP), {}, Set_Cookie="a=b", ETag="x")
+        self.assertNotIn(b"set-cookie", shown.head.headers)
+
+
+class PollTests(ModelCase):
+    """The state of long operations."""
+
+    STATE: Final = f"{STORAGE}/operationStatuses/1"
+
+    def started(self) -> str:
+        """Begin an operation whose answer has secrets; return where its state is, for clients."""
+        shown, _body = self.show(
+            self.plan("POST", KEYS), {}, status=202, Location=f"{AZURE}{self.STATE}?api-version=1"
+        )
+        found = (shown.head.headers.get(b"location") or b"").decode()
+        self.assertTrue(found.startswith(f"https://{HOST}{self.STATE}?api-version=1&hoopgw-poll="))
+        return found.removeprefix(f"https://{HOST}")
+
+    def test_it_is_masked_as_its_operation(self) -> None:
+        plan = self.plan("GET", self.started())
+        self.assertNotIn("hoopgw-poll", plan.send.target)
+        self.assertEqual({access.action for access in plan.operation.accesses}, {"Azure::connect"})
+        _shown, body = self.show(plan, {"output": {"accessSAS": "secret"}})
+        self.assertNotIn("secret", json.dumps(body))
+
+    def test_its_answer_leads_on_with_the_same_masks(self) -> None:
+        plan = self.plan("GET", self.started())
+        shown, _body = self.show(plan, {}, status=202, Location=f"{AZURE}{self.STATE}?x=2")
+        again = (
+            (shown.head.headers.get(b"location") or b"").decode().removeprefix(f"https://{HOST}")
+        )
+        _shown, body = self.show(self.plan("GET", again), {"keys": ["secret"]})
+        self.assertNotIn("secret", json.dumps(body))
+
+    def test_a_seal_is_for_one_path_and_one_caller(self) -> None:
+        """Else whoever may start anything could read everything."""
+        good = self.started()
+        seal = good.partition("hoopgw-poll=")[2]
+        other = Caller(
+            account="deployer", chain=("corp|alice",), session="s", authority=HOST, seal=b"t" * 32
+        )
+        cases: tuple[tuple[str, Caller], ...] = (
+            (good.replace("/1?", "/2?"), CALLER),
+            (f"{GROUP}?hoopgw-poll={seal}", CALLER),
+            (good, other),
+            (good[:-4] + "AAAA", CALLER),
+            (f"{self.STATE}?hoopgw-poll=", CALLER),
+            (f"{good}&hoopgw-poll={seal}", CALLER),
+            (f"{self.STATE}?hoopgw-poll={'A' * 5000}", CALLER),
+        )
+        for target, caller in cases:
+            with self.subTest(target=target[:60]):
+                self.assertRaises(RefusedError, self.plan, "GET", target, caller=caller)
+        self.assertRaises(RefusedError, self.plan, "DELETE", good)
+
+    def test_without_a_seal_policy_is_asked(self) -> None:
+        plan = self.plan("GET", f"{self.STATE}?api-version=1")
+        self.assertEqual({access.action for access in plan.operation.accesses}, {"Azure::poll"})
+
+
+class RefuseTests(ModelCase):
+    """Refusals in the target's own terms."""
+
+    def test_each_plane(self) -> None:
+        refusal = Refusal(
+            kind="held", text="held <b>", hint="wait", request="r-1", retry_after=9, detail={"a": 1}
+        )
+        arm = self.arm.refuse(None, refusal)
+        said = json.loads(arm.body)["error"]
+        self.assertEqual((arm.status, said["code"]), (403, "ApprovalRequired"))
+        self.assertIn("held <b>", said["message"])
+        self.assertEqual(said["additionalInfo"], [{"type": "hoopgw", "info": {"a": 1}}])
+        self.assertEqual(arm.headers.get(b"retry-after"), b"9")
+        self.assertEqual(arm.headers.get(b"x-hoopgw-request"), b"r-1")
+        blob = self.blobs.refuse(None, refusal)
+        self.assertIn(b"held &lt;b&gt;", blob.body)
+        self.assertEqual(blob.headers.get(b"x-ms-error-code"), b"ApprovalRequired")
