@@ -223,6 +223,8 @@ class Ledger:
             raise NoGrantError("there is no such grant")
         if old.id not in self._active or old.scope == "call" or old.breakglass:
             raise GrantOverError("only a grant for a time or a session, in force, can be extended")
+        if old.scope == "session" and not old.session:
+            raise GrantOverError("no session uses it yet: there is nothing to go on with")
         if (old.name, old.target, old.scope) != (asked.offer.name, asked.target, asked.scope):
             raise GrantRefusedError("an extension is of the same grant, target and scope")
 
@@ -241,6 +243,7 @@ class Ledger:
             seconds=asked.seconds,
             reason=words(asked.reason),
             extends=asked.extends,
+            session=self.find(asked.extends).session if asked.extends else "",
             approvers=offer.approvers,
             breakglass=bool(offer.breakglass),
             created=self._now(),
@@ -296,14 +299,12 @@ class Ledger:
     def _begin(self, row: GrantRow, request: Request, by: str) -> None:
         """Use the approval, and put the grant in force."""
         now = self._now()
-        ends, session = now + row.seconds, ""
-        if row.extends:
-            old = self._active.get(row.extends)
-            if old is not None:
-                ends, session = max(ends, old.until), old.session
+        ends = now + row.seconds
+        if row.extends in self._active:
+            ends = max(ends, self._active[row.extends].until)
         if not row.is_personal:
             ends = min(ends, row.principal.expires)
-        new = evolve(row, state="active", began=now, ends=ends, session=session, note=request.note)
+        new = evolve(row, state="active", began=now, ends=ends, note=request.note)
         self._journal.write("approved", new, by=by, text=request.note)
         if self._docket.consume(request.id, digest_of(row), lambda: self._replace(row, new)):
             self._keep(new)

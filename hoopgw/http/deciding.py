@@ -276,13 +276,13 @@ class Decider:
         match verdict.decision:
             case Deny():
                 raise self._denied(plan, verdict)
-            case Review(remedies=remedies):
-                given = {remedy.rule for remedy in held.review.remedies}
-                if not {remedy.rule for remedy in remedies} <= given:
-                    text = "the policy asks for more approvals by now"
-                    raise RefusedError(Refusal(kind="denied", text=text))
-            case Allow():
+            case Review() as asked if not held.review.covers(asked):
+                text = "the policy asks for more approvals by now"
+                raise RefusedError(Refusal(kind="denied", text=text))
+            case Review() | Allow():
                 pass
+        if verdict.grants:
+            self.context.grants.used(verdict.grants, self.session)
         await self.journal.sync()
         return Permission(verdict=verdict, intent=held.intent)
 

@@ -46,6 +46,22 @@ class Review:
     remedies: tuple[Remedy, ...] = field(validator=min_len(1))
     max_rows: int | None = None
 
+    def covers(self, other: Review) -> bool:
+        """Whether who has approved this has approved what another one asks.
+
+        Each of its remedies was asked here: of the same people or fewer groups, and as many of
+        them or more.
+        """
+        return all(
+            any(_is_no_less(mine, each) for mine in self.remedies) for each in other.remedies
+        )
+
+
+def _is_no_less(given: Remedy, asked: Remedy) -> bool:
+    return (
+        given.rule == asked.rule and given.groups <= asked.groups and given.needed >= asked.needed
+    )
+
 
 @frozen(kw_only=True)
 class Use:

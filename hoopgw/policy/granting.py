@@ -49,14 +49,14 @@ def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, 
     with_ready = evolve(inquiry, links=ready)
     best = plain
     if ready:
-        found = _named(judge(policies, with_ready))
+        found = _named(policies, with_ready)
         if found.errors or isinstance(found.decision, Allow):
             return found
         best = _better(best, found)
     glass = links_of((g for g in held if g.breakglass), policies.offers)
     if glass and _is_broken(inquiry, held):
         broken = evolve(inquiry, links=(*ready, *glass), breakglass=True)
-        found = evolve(_named(judge(policies, broken)), strict=True)
+        found = evolve(_named(policies, broken), strict=True)
         if found.errors or isinstance(found.decision, Allow):
             return found
         best = _better(best, found)
@@ -112,9 +112,14 @@ def _better(best: Verdict, found: Verdict) -> Verdict:
     return found if is_better else best
 
 
-def _named(verdict: Verdict) -> Verdict:
-    """Name the grants by which a verdict holds."""
-    named = dict.fromkeys(grant_of(rule) for rule in verdict.because)
+def _named(policies: PolicySet, inquiry: Inquiry) -> Verdict:
+    """Judge an operation, and name the grants by which the verdict holds."""
+    verdict = judge(policies, inquiry)
+    rules: Iterable[str] = verdict.because
+    if isinstance(verdict.decision, Review):
+        # It is because of what forbids; what would permit it once it is approved is asked for.
+        rules = sorted(frozenset[str]().union(*(permitting(policies, inquiry) or ())))
+    named = dict.fromkeys(map(grant_of, rules))
     return evolve(verdict, grants=tuple(name for name in named if name))
 
 

@@ -413,6 +413,7 @@ class Dispatch:
             if isinstance(again.decision, Deny):
                 self._refuse_step(asked.step, refusals.refusal(again))
                 return
+            self._judge.note_use(again)
             self._bind_again(asked)
             await self._go_synced(asked, frame, judged, intent)
             return
@@ -440,10 +441,8 @@ class Dispatch:
     async def _judge_again(self, asked: Asked, review: Review) -> Judged:
         """Judge once more when an approval is used: policy may have changed meanwhile."""
         judged = await self._judge.judge(asked.text, self._flow.in_transaction)
-        if isinstance(judged.decision, Review):
-            wanted = {remedy.rule for remedy in judged.decision.remedies}
-            if not wanted <= {remedy.rule for remedy in review.remedies}:
-                return self._judge.refused("42501", "the policy asks for more approvals by now")
+        if isinstance(judged.decision, Review) and not review.covers(judged.decision):
+            return self._judge.refused("42501", "the policy asks for more approvals by now")
         return judged
 
     # Refusing

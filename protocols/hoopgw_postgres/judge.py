@@ -288,6 +288,11 @@ class Judge:
                 )
         return evolve(judged, decision=Deny(reason=judged.decision.reason))
 
+    def note_use(self, judged: Judged) -> None:
+        """Say that what was granted has allowed an operation, if it was needed."""
+        if judged.grants:
+            self.grants.used(judged.grants, self._session)
+
     def reconsider(self, running: Iterable[Judged]) -> str | None:
         """Say why the session must end by what is granted now, or None.
 
@@ -342,9 +347,7 @@ class Judge:
             return evolve(self._denied(facts, rule.reason, "42501"), hint=rule.hint)
         asked = operation(self._place, facts, text, in_transaction=in_transaction, runs=runs)
         verdict = self._policy.decide(self.principal, asked, self._session)
-        if verdict.grants:
-            self.grants.used(verdict.grants, self._session)
-        return Judged(
+        judged = Judged(
             facts=facts,
             action=asked.action,
             accesses=asked.accesses,
@@ -366,6 +369,9 @@ class Judge:
             cures=verdict.cures,
             breakglass=verdict.breakglass,
         )
+        if isinstance(judged.decision, Allow):
+            self.note_use(judged)  # what is held is not allowed yet
+        return judged
 
     def _denied(self, facts: Facts, reason: str, code: str) -> Judged:
         place = self._place.resource

@@ -312,6 +312,19 @@ class UseTests(GrantCase):
         await self.act(asked.body["id"], "approve", CAROL)
         self.assertEqual([held.session for held in self.held()], ["s-1", "s-1"])
 
+    async def test_one_session_is_not_extended_to_two(self) -> None:
+        """What goes on is the session that used it, whatever became of the grant meanwhile."""
+        grant = await self.granted(CAROL, scope="session")
+        early = await self.act(grant, "extend", EVE, seconds=900, reason="more")
+        self.assertEqual(early.status, 409)
+        self.assertTrue(self.ledger.use(grant, "s-1", DIGEST))
+        asked = (await self.act(grant, "extend", EVE, seconds=900, reason="more")).body["id"]
+        await self.act(grant, "revoke", EVE)
+        await self.act(asked, "approve", CAROL)
+        self.assertEqual([held.session for held in self.held()], ["s-1"])
+        self.assertFalse(self.ledger.use(asked, "s-2", DIGEST))
+        self.assertTrue(self.ledger.use(asked, "s-1", DIGEST))
+
     async def test_a_call_that_the_gateway_never_saw(self) -> None:
         """Nobody is shown a text that only the requester has said."""
         for who, digest in ((EVE, bytes(32)), (ALICE, DIGEST), (child(EVE, "x"), DIGEST)):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.errors import PolicyError
 from hoopgw.events import ContextValue, Hop, Operation, Principal, Resource
 from hoopgw.grants.held import HeldGrant, held_from_dict, held_to_dict
-from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
+from hoopgw.policy.decision import Allow, Deny, Hidden, Remedy, Review, Sight, Verdict
 from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.offers import digest_of
 from hoopgw.policy.questions import offers_action
@@ -77,6 +77,26 @@ class Holding:
 
     def held(self, who: Principal, session: str = "") -> tuple[HeldGrant, ...]:
         return tuple(g for g in self.grants if g.covers(who) and g.session in ("", session))
+
+
+class ReviewTests(SynchronousTestCase):
+    """Tests for `Review.covers`."""
+
+    def test_what_was_approved_is_what_is_asked(self) -> None:
+        """By the same people, and as many: or it has to be asked anew."""
+        one = Remedy(rule="put", groups=frozenset({"dba"}), needed=2)
+        other = evolve(one, rule="pii", prompt="why?")
+        given = Review(remedies=(one, other))
+        for asked, covered in (
+            ((one,), True),
+            ((evolve(one, needed=1, patience=5.0, prompt="why?"),), True),
+            ((evolve(one, groups=frozenset({"dba", "security"})),), True),
+            ((evolve(one, needed=3),), False),
+            ((evolve(one, groups=frozenset({"security"})),), False),
+            ((evolve(one, rule="more"),), False),
+            ((one, other, evolve(one, rule="more")), False),
+        ):
+            self.assertEqual(given.covers(Review(remedies=asked)), covered, asked)
 
 
 class GrantingCase(SynchronousTestCase):
@@ -307,9 +327,9 @@ class CureTests(GrantingCase):
         self.assertEqual(verdict.cures, ("read-shop",))
         text = READ.replace('"read"', '"write"')
         held = grant(EVE, terms=digest_of(text))
-        self.assertIsInstance(
-            self.judge(principal(EVE), held, asked=operation("put")).decision, Review
-        )
+        verdict = self.judge(principal(EVE), held, asked=operation("put"))
+        self.assertIsInstance(verdict.decision, Review)
+        self.assertEqual((verdict.because, verdict.grants), (("approve-put",), (held.id,)))
 
     def test_glass_is_named_to_members_only(self) -> None:
         self.assertEqual(self.judge(principal(ONCALL)).breakglass, ("t-glass",))

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Operation, Principal
-from hoopgw.policy.decision import Allow, Deny, Use, Verdict
+from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Use, Verdict
 from hoopgw.recording.records import Intent
 from hoopgw_postgres import wire
 from tests.postgres.conversation import Conversation, FakePolicy, complete, fields
@@ -120,6 +120,43 @@ class RefusalTests(GrantedCase):
         self.talk.say(*messages)
         answered = self.talk.answer(wire.report(b"E", "ERROR", "26000", "none"), READY)
         return [fields(body) if kind == "E" else body for kind, body in answered]
+
+
+class HeldTests(GrantedCase):
+    """What a grant permits once people approve it."""
+
+    REMEDY = Remedy(rule="ask", groups=frozenset({"dba"}))
+
+    def hold(self) -> None:
+        """Have a statement held that only a grant permits."""
+        self.say(decision=Review(remedies=(self.REMEDY,)), grants=("g-1",))
+        self.assertEqual(self.talk.say(wire.query(b"SELECT 1")), [])
+        self.assertEqual(self.grants.were_used, [])
+
+    def test_its_grant_is_used_when_it_runs(self) -> None:
+        """And not when it is put before people, who may deny it."""
+        self.hold()
+        self.talk.reviews.asked[0].settle("approved")
+        self.assertEqual(self.grants.were_used, [(("g-1",), "s1")])
+
+    def test_its_grant_ends_while_it_runs(self) -> None:
+        """So it has to end, too; not as long as it would still only have to be approved."""
+        self.hold()
+        self.talk.reviews.asked[0].settle("approved")
+        self.assertIsNone(self.talk.session.reconsider())
+        self.say(decision=Deny(reason="no"))
+        self.assertIsNotNone(self.talk.session.reconsider())
+
+    def test_policy_that_asks_more_meanwhile(self) -> None:
+        """One approval is not two, nor that of another group."""
+        for more in (evolve(self.REMEDY, needed=2), evolve(self.REMEDY, groups=frozenset("x"))):
+            self.setUp()
+            self.hold()
+            self.talk.client.take()
+            self.say(decision=Review(remedies=(more,)))
+            self.talk.reviews.asked[0].settle("approved")
+            self.assertNotIn(b"SELECT", bytes(self.talk.target.written))
+            self.assertEqual(self.grants.were_used, [])
 
 
 class UseTests(GrantedCase):
