@@ -84,7 +84,8 @@ class SqliteRevocations:
         """Remember one until then, in one transaction with what ``along`` writes."""
         self._check()
         before = self._ends.get(node)
-        row = RevokedRow(node=node, expires=max(expires, before or 0.0))
+        # A whole number would come back as another kind of value, and its seal would not hold.
+        row = RevokedRow(node=node, expires=max(float(expires), before or 0.0))
         total = self._total + _item(self._db.seals, node, row.expires)
         if before is not None:
             total -= _item(self._db.seals, node, before)
@@ -109,6 +110,7 @@ class SqliteRevocations:
 
     def note_time(self, now: float) -> None:
         """Keep what time it is, if that is later than what is kept."""
+        now = float(now)
         if self.problem or now <= self.time:
             return
         with self._db.transaction():
@@ -133,6 +135,7 @@ class SqliteRevocations:
 
     def accept(self, now: float, along: Callable[[], None]) -> None:
         """Take what is there for all, and this for the time, with what ``along`` writes."""
+        now = float(now)
         with self._db.transaction():
             self._write_head(len(self._ends), self._total, now)
             along()

@@ -68,6 +68,14 @@ class TamperTests(RevocationCase):
         self.assertEqual(self.reopen().revoked(), {"node-1": 3000.0, "node-2": 1002.0})
         self.assertEqual((self.store.problem, self.store.tampered), ("", 0))
 
+    def test_whole_numbers(self) -> None:
+        """They are as good as others."""
+        self.store.revoke("node-9", 2000)
+        self.store.note_time(50)
+        self.assertEqual(self.reopen().revoked()["node-9"], 2000.0)
+        self.store.accept(60)
+        self.assertEqual((self.reopen().problem, self.store.time), ("", 60.0))
+
     def test_a_row_is_deleted(self) -> None:
         self.alter("DELETE FROM revoked WHERE node = 'node-1'")
         self.assertTrue(self.store.is_revoked(["node-1"]))
