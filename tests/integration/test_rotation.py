@@ -61,7 +61,7 @@ class LogIns(threading.Thread):
         super().__init__(daemon=True)
         self.rig = rig
         self.trusted = trusted
-        self.caller = Caller(rig)
+        self.caller = Caller(rig, trusted=trusted)
         self.made_before = self.caller.certificate(TARGET)
         self.count = 0
         self.failed: list[str] = []
