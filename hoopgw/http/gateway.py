@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.answering import Answering
 from hoopgw.http.callers import Callers, LoggedIn
+from hoopgw.http.doors import Doors
 from hoopgw.http.errors import MessageError, UpstreamError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
@@ -112,18 +113,27 @@ class HttpsFactory(Factory):
         patience = float(context.listener.get("patience", PATIENCE))
         self.pool = Pool(clock=context.clock)
         self.live = HttpSessions(context, patience, self.pool)
-        self._limits, self._timeouts = Limits(), Timeouts()
+        self._limits, self._timeouts, self._doors = Limits(), Timeouts(), Doors()
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["http/1.1"])
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """Make a connection's protocol."""
+        """Make a connection's protocol; None if there are too many."""
+        address = str(getattr(addr, "host", ""))
+        if not self._doors.enter(address):
+            log.warn("too many clients are connected", address=address)
+            return None
+
+        def lost(connection: ServerConnection) -> None:
+            self.connections.discard(connection)
+            self._doors.leave(address)
+
         connection = Connection(
             self._handle,
             self.context.clock,
             self._limits,
             self._timeouts,
             self._refuse_malformed,
-            self.connections.discard,
+            lost,
         )
         connection.own = self
         self.connections.add(connection)

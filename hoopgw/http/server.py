@@ -22,6 +22,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from hoopgw.http.doors import Doors
 from hoopgw.http.errors import (
     ClientGoneError,
     MessageError,
@@ -417,7 +418,9 @@ class ServerFactory(Factory):
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         refuse: Refuse = refuse_plainly,
+        doors: Doors | None = None,
     ) -> None:
+        self._doors = doors or Doors()
         self.connections: set[ServerConnection] = set()
         self._handle = handle
         self._clock = clock
@@ -425,15 +428,23 @@ class ServerFactory(Factory):
         self._timeouts = timeouts or Timeouts()
         self._refuse = refuse
 
-    def buildProtocol(self, addr: Any) -> ServerConnection:
-        """Make one."""
+    def buildProtocol(self, addr: Any) -> ServerConnection | None:
+        """Make one; None if there are too many."""
+        address = str(getattr(addr, "host", ""))
+        if not self._doors.enter(address):
+            return None
+
+        def lost(connection: ServerConnection) -> None:
+            self.connections.discard(connection)
+            self._doors.leave(address)
+
         connection = ServerConnection(
             self._handle,
             self._clock,
             self._limits,
             self._timeouts,
             self._refuse,
-            self.connections.discard,
+            lost,
         )
         self.connections.add(connection)
         return connection
