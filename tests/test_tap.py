@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.processes import supervisor
 from hoopgw.processes.supervisor import Supervisor
-from tests.support.processes import python_environment
+from tests.support.processes import free_port, python_environment
 
 
 class FakeTransport:
@@ -189,9 +188,9 @@ class TwistdTests(SynchronousTestCase):
         """The gateway says why, ends with status 2, and leaves no pid file."""
         folder = Path(self.mktemp()).absolute()
         (folder / "policies").mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        # Whichever of the processes ends first: it is all that is wrong.
+        (folder / "policies" / "all.cedar").write_text("permit (principal, action, resource);")
+        port = free_port()
         (folder / "hoopgw.toml").write_text(
             f"""
 state = "/tmp/hg-none-{os.getpid()}"

@@ -87,7 +87,7 @@ def settles(rig: GatewayRig, request: str, wanted: str) -> None:
             return state(rig, request) == wanted
         return False
 
-    wait_until(f"the request is {wanted}", is_so, 40)
+    wait_until(f"the request is {wanted}", is_so)
 
 
 def approve(rig: GatewayRig, request: str) -> None:
@@ -309,7 +309,7 @@ def test_the_recorder_dies(rig: GatewayRig) -> None:
             assert ran != is_there(rig, target)
             if not ran:
                 assert set(codes(answers)) <= {"58030", "58000", "42501"}
-        wait_until("a session works again", lambda: works(rig), 40)
+        wait_until("a session works again", lambda: works(rig))
 
 
 def test_control_is_away(rig: GatewayRig) -> None:
@@ -321,13 +321,13 @@ def test_control_is_away(rig: GatewayRig) -> None:
         assert "nobody can be asked" in answers[0].fields["M"]
         assert kinds(client.ask(query("SELECT 1"))) == "TDCZ"
         assert is_there(rig)
-        wait_until("control is back", lambda: agents(rig), 40)
+        wait_until("control is back", lambda: agents(rig))
 
         def is_held() -> bool:
             client.send(query(ONE))
             return client.until("N", "Z")[-1].kind == "N"
 
-        wait_until("it can be held again", is_held, 40)
+        wait_until("it can be held again", is_held)
 
 
 def agents(rig: GatewayRig) -> bool:
@@ -342,7 +342,7 @@ def test_control_restarts(rig: GatewayRig) -> None:
     with through(rig, "orders") as client:
         request = hold(client)
         kill(rig, "control")
-        wait_until("control is back", lambda: agents(rig), 40)
+        wait_until("control is back", lambda: agents(rig))
         assert state(rig, request) == "requested"
         approve(rig, request)
         assert "C DELETE 1" in [m.gist for m in client.until("Z")]
@@ -367,7 +367,7 @@ def test_the_worker_dies(rig: GatewayRig) -> None:
         assert client.all() == []
     settles(rig, request, "withdrawn")
     cannot_be_approved(rig, request)
-    wait_until("a session works again", lambda: works(rig), 40)
+    wait_until("a session works again", lambda: works(rig))
 
 
 def test_the_agent_dies(rig: GatewayRig) -> None:
@@ -380,4 +380,4 @@ def test_the_agent_dies(rig: GatewayRig) -> None:
     settles(rig, request, "withdrawn")
     cannot_be_approved(rig, request)
     rig.start_agent()
-    wait_until("a session works again", lambda: works(rig), 40)
+    wait_until("a session works again", lambda: works(rig))

@@ -14,7 +14,7 @@ from joserfc.jwk import OKPKey
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from hoopgw.control import health, web
+from hoopgw.control import health, site, web
 from hoopgw.events import Principal
 from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner, target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, GRANT
@@ -363,6 +363,14 @@ class ForeignTests(RawCase):
         answer = await self.call("POST", path, headers=form, data=b"a=b")
         self.assertIn(answer.status, (401, 415))
         self.assertEqual(self.store.votes(filed.id), [])
+
+
+class GuessTests(RawCase):
+    """Tokens that are none, one after the other."""
+
+    def setUp(self) -> None:
+        self.patch(site, "_PER_SECOND", 0.01)  # sixty are too many, however slow the machine is
+        super().setUp()
 
     async def test_good_tokens_are_served_while_others_guess(self) -> None:
         """From the same address, as behind a proxy or on a jump host."""

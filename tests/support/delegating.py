@@ -24,7 +24,8 @@ from hoopgw.identity.tokens import GATEWAY, GatewayToken, TokenSigner
 from tests.support.gateway import GatewayRig
 from tests.support.processes import Processes, Running, python_environment
 
-PATIENCE = 60.0
+PATIENCE = 180.0
+"""Seconds for a command, and for the commands in it."""
 
 
 @frozen(kw_only=True)
