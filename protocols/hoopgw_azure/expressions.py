@@ -14,6 +14,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.ids import Scope
 from hoopgw_azure.strict_json import Json, member, texts
 
@@ -32,7 +33,7 @@ _TOKEN: Final = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*+')|(?P<number>-?[0-9]+)|(?P<name>[A-Za-z_][\w.]*)(?=\s*\()"
     r"|(?P<member>\.\s*[A-Za-z_$][\w$-]*)|(?P<mark>[\[\](),]))"
 )
-_CALLED: Final = re.compile(r"([A-Za-z_]\w*)\s*\(")
+_CALLED: Final = re.compile(r"'(?:[^']|'')*+(?:'|\Z)|([A-Za-z_]\w*+)(\s*+\()?")
 _HOLE: Final = re.compile(r"\{([0-9]{1,3})\}")
 
 
@@ -43,17 +44,19 @@ def is_expression(text: str) -> bool:
 
 
 def functions(value: Json) -> frozenset[str]:
-    """Name all functions that are called anywhere in a value, in lower case."""
-    return frozenset(
-        name.lower()
-        for text in texts(value)
-        if text.lstrip().startswith("[")
-        for name in _CALLED.findall(_without_texts(text))
-    )
+    """Name all functions that are called anywhere in a value, in lower case.
 
+    Raises:
+        UnclearRequestError: an expression is longer than Azure takes.
 
-def _without_texts(text: str) -> str:
-    return re.sub(r"'(?:[^']|'')*+'", "''", text)
+    """
+    found: set[str] = set()
+    for text in texts(value):
+        if text[:1] == "[" or (text[:1].isspace() and text.lstrip()[:1] == "["):
+            if len(text) > EXPRESSION_LIMIT and is_expression(text):
+                raise UnclearRequestError("an expression is longer than Azure takes")
+            found.update(name for name, bracket in _CALLED.findall(text) if bracket)
+    return frozenset(name.lower() for name in found)
 
 
 @define(eq=False)

@@ -23,7 +23,7 @@ PATH_LIMIT: Final = 8192
 """Characters of a path."""
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.[A-Za-z0-9]+)*")
-_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
+_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 _MANAGEMENT_GROUPS: Final = (PROVIDERS, "microsoft.management", "managementgroups")
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 from attrs import field, frozen
@@ -32,16 +32,16 @@ Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | boo
 SIZE_LIMIT: Final = 4 * 2**20
 """Bytes; Azure takes no more in a request."""
 DEPTH_LIMIT: Final = 64
-COUNT_LIMIT: Final = 200_000
-"""Values in one text."""
+COUNT_LIMIT: Final = 100_000
+"""Members and elements in one text."""
 _DIGITS_LIMIT: Final = 40
 _INTEGER_LIMIT: Final = 2**64
 
 _MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _RELAXED: Final = re.compile(
-    r"""(?P<text>"(?:[^"\\]|\\.)*+(?:"|\Z))
+    r"""(?P<text>"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z))
       | (?P<comment>//[^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z))
-      | (?P<name>\b[A-Za-z_$][A-Za-z0-9_$]*)(?=\s*:)""",
+      | (?P<name>(?<![A-Za-z0-9_$])[A-Za-z_$][A-Za-z0-9_$]*+)(?=\s*+:)""",
     re.VERBOSE | re.DOTALL,
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
@@ -135,12 +135,15 @@ def _load(text: str) -> Json:
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_float=_float,
-            parse_int=_integer,
         )
+    except json.JSONDecodeError:
+        raise
     except RecursionError as error:
         raise UnclearRequestError(f"the body is nested deeper than {DEPTH_LIMIT}") from error
     except _DoubleError as error:
         raise UnclearRequestError(str(error)) from error
+    except ValueError as error:  # Python's own limit of digits
+        raise _too_big() from error
     _check(value)
     return value
 
@@ -165,39 +168,44 @@ def _constant(name: str) -> NoReturn:
 def _float(text: str) -> float:
     value = float(text) if len(text) <= _DIGITS_LIMIT else math.inf
     if not math.isfinite(value):
-        raise UnclearRequestError("the body has a number that is too long or too big")
+        raise _too_big()
     return value
 
 
-def _integer(text: str) -> int:
-    value = int(text) if len(text) <= _DIGITS_LIMIT else _INTEGER_LIMIT
-    if abs(value) >= _INTEGER_LIMIT:
-        raise UnclearRequestError("the body has a number that is too long or too big")
-    return value
+def _too_big() -> UnclearRequestError:
+    return UnclearRequestError("the body has a number that is too long or too big")
 
 
 def _check(value: Json) -> None:
-    """Bound depth and count, and refuse halves of surrogate pairs."""
-    waiting: list[tuple[Json, int]] = [(value, 1)]
+    """Bound depth, count and numbers, and refuse halves of surrogate pairs."""
+    waiting: list[tuple[Json, int]] = [([value], 0)]
     count = 0
     while waiting:
         each, depth = waiting.pop()
-        count += 1
         if depth > DEPTH_LIMIT:
             raise UnclearRequestError(f"the body is nested deeper than {DEPTH_LIMIT}")
+        inside: Iterable[Json] = ()
+        if isinstance(each, dict):
+            for name in each:
+                _check_text(name)
+            inside = each.values()
+        elif isinstance(each, list):
+            inside = each
+        for inner in inside:
+            count += 1
+            if isinstance(inner, str):
+                _check_text(inner)
+            elif isinstance(inner, dict | list):
+                waiting.append((inner, depth + 1))
+            elif isinstance(inner, int) and abs(inner) >= _INTEGER_LIMIT:
+                raise _too_big()
         if count > COUNT_LIMIT:
             raise UnclearRequestError(f"the body has more than {COUNT_LIMIT} values")
-        if isinstance(each, str):
-            _check_text(each)
-        elif isinstance(each, Mapping):
-            for name, inner in each.items():
-                _check_text(name)
-                waiting.append((inner, depth + 1))
-        elif isinstance(each, Sequence):
-            waiting.extend((inner, depth + 1) for inner in each)
 
 
 def _check_text(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -210,6 +218,8 @@ def _plain(match: re.Match[str]) -> str:
         return match.group() if _is_open(match.group()) else " "
     if match.lastgroup == "name":
         return f'"{match.group()}"'
+    if _CONTROL.search(match.group()) is None:
+        return match.group()
     return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", match.group())
 
 

@@ -116,7 +116,8 @@ class Walk:
                 self.findings.hide("extension", self.here)
         outputs = member(template, "outputs")
         self.findings.outputs |= bool(outputs)
-        self._functions(template)
+        if self.depth == 0:  # what is nested is in it
+            self._functions(template)
         for resource in _each(member(template, "resources")):
             self.resource(resource, "", "")
 

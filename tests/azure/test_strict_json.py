@@ -79,7 +79,7 @@ class RefusedTests(SynchronousTestCase):
 
     def test_hostile_texts_end_soon(self) -> None:
         """No text makes the reader go over it again and again."""
-        for piece in (b"/*", b'"\\"', b"a ", b"//", b"$:", b'"a":', b"\\"):
+        for piece in (b"/*", b'"\\"', b"a ", b"a$", b"aa", b"$:", b'"a":', b"\\"):
             started = time.perf_counter()
             with self.assertRaises(UnclearRequestError):
                 decode(piece * (SIZE_LIMIT // 2 // len(piece)), relaxed=True)
