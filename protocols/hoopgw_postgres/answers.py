@@ -360,11 +360,10 @@ class Answers:
             running.masker = None
             if running.over and not self._muted:
                 instead = rows_exceeded(running)
-            elif self._is_too_long(end) and not self.told_fatal and self._meter is not None:
-                instead = running.refusal = self._meter.refusal
-                rows_exceeded(running)
             else:
                 running.outcome = f"ERROR {fields.get('C', '')}"
+        if instead is None and self._is_too_long(end) and not self.told_fatal:
+            instead = self._rows.instead_of_error(running, fields, end - at)
         if head.silent and not self.told_fatal:
             instead = b""
         self._replace(data, at, end, instead)
@@ -433,15 +432,14 @@ class Answers:
             instead = b""
         if instead is None and self._is_too_long(end):
             instead = b""
+            if (running := self._running()) is not None:
+                self._rows.stop(running)
         self._replace(data, at, end, instead)
         return instead
 
     def _is_too_long(self, end: int) -> bool:
         """Whether a message that may hold data cannot be paid for."""
-        meter = self._meter
-        if meter is None or not meter.refusal:
-            return False
-        return not meter.affords(0, end - self._mark)
+        return self._meter is not None and self._meter.refuses(end - self._mark)
 
     def _notification(self, data: memoryview, at: int, end: int) -> bytes | None:
         if self._masks is None:

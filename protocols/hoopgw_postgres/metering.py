@@ -61,6 +61,10 @@ class Meter:
         room, space = self._purse.room("rows"), self._purse.room("bytes")
         return (room is None or rows <= room) and (space is None or size <= space)
 
+    def refuses(self, size: int) -> bool:
+        """Whether it is known that so many bytes cannot be had."""
+        return bool(self.refusal) and not self.affords(0, size)
+
     def fitting(self, messages: memoryview) -> tuple[int, int]:
         """Return how many of whole messages are at hand, and their bytes."""
         most, space = self._purse.room("rows"), self._purse.room("bytes")

@@ -7,7 +7,7 @@ is held here until it can, or is dropped, and the target cancelled.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from hoopgw.errors import ProtocolViolationError
@@ -16,6 +16,8 @@ from hoopgw_postgres.flow import Masker, Running
 from hoopgw_postgres.metering import Meter, messages_in
 
 _HEAD: Final = 5
+_SHORT: Final = 512
+"""Bytes of an error about the transaction's state, which passes though nothing is left."""
 _READ_HEAD: Final = struct.Struct(">BI").unpack_from
 
 
@@ -80,6 +82,23 @@ class Rows:
         else:
             self._stop(running, meter)
         return True
+
+    def stop(self, running: Running) -> None:
+        """Stop an operation, as what it sends cannot be paid for."""
+        assert self._meter is not None
+        self._stop(running, self._meter)
+
+    def instead_of_error(
+        self, running: Running | None, fields: Mapping[str, str], size: int
+    ) -> bytes | None:
+        """Return what stands for an error that cannot be paid for: code can put anything in."""
+        if fields.get("C") == "25P02" and size <= _SHORT:
+            return None
+        assert self._meter is not None
+        if running is not None:
+            running.refusal = self._meter.refusal
+            rows_exceeded(running)
+        return self._meter.refusal
 
     def go_on(self) -> bool:
         """Send what was held, if that is paid for by now. False while it is not known."""

@@ -125,6 +125,20 @@ def executed_by_sql(client: RawClient) -> list[Message]:
     return ask(client, query("EXECUTE s"))
 
 
+def executed_in_its_text(client: RawClient) -> list[Message]:
+    """Prepare and run in one text, under a name that means two things there."""
+    text = f"PREPARE p AS {HARMLESS}; EXECUTE p; DEALLOCATE p; PREPARE p AS {SHOW}; EXECUTE p"
+    return ask(client, query(text))
+
+
+def cursor_in_its_text(client: RawClient) -> list[Message]:
+    """Open and read in one text, where two cursors have had the name."""
+    text = (
+        f"DECLARE c CURSOR FOR {HARMLESS}; CLOSE c; DECLARE c CURSOR FOR {SHOW}; FETCH ALL FROM c"
+    )
+    return ask(client, query(f"BEGIN; {text}"))
+
+
 def copy_by_execute(client: RawClient) -> list[Message]:
     """Run by SQL a COPY that the protocol has parsed."""
     ask(client, parse("COPY shop.customers TO STDOUT", "s"), SYNC)
@@ -360,6 +374,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     *(execute_is_swapped, execute_is_swapped_under_a_portal, execute_is_swapped_in_one_pipeline),
     *(fetch_is_swapped, unnamed_is_parsed_anew, closed_and_parsed_anew, name_after_discard),
     *(prepared_by_sql, executed_by_sql, copy_by_execute, copy_by_prepared_execute),
+    *(executed_in_its_text, cursor_in_its_text),
     *(some_formats, other_formats, row_by_row, portal_by_fetch, scrolled, binary_cursor),
     *(held_cursor, cursor_by_execute, returning_row_by_row, undescribed, plan_is_made_anew),
     *(copies, copy_among_others, error_behind_another_transaction, error_behind_another_segment),
