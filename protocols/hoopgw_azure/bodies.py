@@ -31,6 +31,7 @@ from hoopgw_azure.templates import Walk, deployment, environment_of, identities,
 Look: TypeAlias = Callable[[Findings, Reading, Json], None]
 
 _JSON: Final = frozenset({"", "application/json", "text/json"})
+_WRITING: Final = frozenset({"PUT", "PATCH", "POST"})
 _PLANS: Final = frozenset({"validate", "whatif"})
 CARRIED: Final = SIZE_LIMIT
 """Bytes of a body that must be held to look into it."""
@@ -45,11 +46,13 @@ def call(reading: Reading, asked: Asked, place: Place) -> Call:
     """
     plain = arm.call(reading, place)
     look = _look(reading)
-    if look is None and reading.method not in ("PUT", "PATCH"):
+    if look is None and (reading.is_action or reading.method not in _WRITING):
+        return plain
+    if look is None and not asked.body:
         return plain
     document = _read(asked, must=look is not None)
     if document is None:
-        return plain
+        return evolve(plain, extra=(("opaque", ("body",)),))
     findings = Findings(place, verb=_verb(reading))
     if look is not None:
         look(findings, reading, document.value)
@@ -84,31 +87,32 @@ def joined(call: Call, findings: Findings) -> Call:
 def _look(reading: Reading) -> Look | None:
     """Return what reads the body of a request, if it must be read."""
     kind = arm.type_of(reading.path)
-    if reading.method == "POST":
+    if reading.is_action:
         owner, _, action = kind.rpartition("/")
         if kind == "microsoft.resources/moveresources":
             return _moves
-        return _LOOKS.get(owner) if reading.is_action and action in _PLANS else None
-    if reading.method not in ("PUT", "PATCH"):
+        return _LOOKS.get(owner) if action in _PLANS else None
+    if reading.method not in _WRITING:
         return None
     return _LOOKS.get(kind) or (_assignment if is_assignment(kind) else None)
 
 
 def _verb(reading: Reading) -> Verb:
-    plans = reading.method == "POST" or "templatespecs" in reading.operation.lower()
+    plans = reading.is_action or "templatespecs" in reading.operation.lower()
     return "plan" if plans else "write"
 
 
 def _read(asked: Asked, *, must: bool) -> Document | None:
+    """Read a body; None if it is no JSON, and need not be."""
     if not asked.body:
-        if must:
-            raise UnclearRequestError("this request needs a body")
-        return None
-    if asked.media_type not in _JSON:
-        if must:
-            raise UnclearRequestError("the body of this request must be application/json")
-        return None
-    return decode(asked.body, relaxed=True)
+        raise UnclearRequestError("this request needs a body")
+    says_json = asked.media_type in _JSON
+    if must and not says_json:
+        raise UnclearRequestError("the body of this request must be application/json")
+    # Services exist that do not look at the type: what looks like JSON is read as JSON.
+    if says_json or asked.body.lstrip()[:1] in (b"{", b"["):
+        return decode(asked.body, relaxed=True)
+    return None
 
 
 def _written(findings: Findings, reading: Reading, body: Json) -> None:

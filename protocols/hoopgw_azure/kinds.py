@@ -60,7 +60,7 @@ _PATTERNS: Final[dict[Kind, tuple[str, ...]]] = {
         "microsoft.hybridcompute/*login*/action",
         "microsoft.portal/consoles/write",
         "microsoft.sql/servers/administrators/write",
-        "microsoft.sql/servers/azureadonlyauthentications/*",
+        "microsoft.sql/servers/azureadonlyauthentications/write",
         "microsoft.dbfor*/administrators/write",
         "microsoft.appconfiguration/configurationstores/listkeyvalue/action",
     ),
@@ -188,7 +188,12 @@ def kinds_of(operations: tuple[str, ...]) -> frozenset[Kind]:
     for name in operations:
         if name in _HARMLESS:
             continue
-        found.update(kind for kind, matcher in _matchers() if matcher.match(name))
+        reads = name.endswith("/read")  # gives nothing to anybody but, perhaps, credentials
+        found.update(
+            kind
+            for kind, matcher in _matchers()
+            if matcher.match(name) and (kind == "mint" or not reads)
+        )
         if returns_secrets(name):
             found.add("mint")
     return frozenset(found)

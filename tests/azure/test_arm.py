@@ -167,6 +167,30 @@ class KindTests(SynchronousTestCase):
             self.assertTrue(found.grants, url)
             self.assertIn("grant", verbs(found), url)
 
+    def test_reading_gives_nothing_away(self) -> None:
+        """To look at a job or an assignment neither runs nor grants anything."""
+        job = f"{GROUP}/providers/Microsoft.Automation/automationAccounts/a/jobs/j"
+        self.assertEqual(verbs(call("GET", job)), {"read"})
+        self.assertEqual(verbs(call("GET", f"{GROUP}/{ASSIGNMENT}")), {"read"})
+
+    def test_bodies_that_do_not_say_what_they_are(self) -> None:
+        """What looks like JSON is read as JSON; what does not is said not to have been seen."""
+        machine = f"{COMPUTE}/virtualMachines/vm"
+        given: dict[str, object] = {"identity": {"userAssignedIdentities": {"/subscriptions/s/x": {}}}}
+        found = call("PUT", machine, given, ARM, content_type="text/plain")
+        self.assertIn("grant", verbs(found))
+        script = call("PUT", machine, b"Write-Host", ARM, content_type="text/powershell")
+        self.assertEqual(context(script)["opaque"], ("body",))
+        self.assertEqual(verbs(script), {"write"})
+        with self.assertRaises(UnclearRequestError):
+            call("PUT", machine, b'{"a": 1, "A": 2}', ARM, content_type="text/plain")
+
+    def test_a_post_is_looked_into_as_well(self) -> None:
+        """Where it is no action, it is a write like any other."""
+        body = {"properties": {"template": {"resources": [{"type": "x", "name": "y"}]}}}
+        url = f"{GROUP}/providers/Microsoft.Resources/deployments/d"
+        self.assertIn("unknown", verbs(call("POST", url, body)))
+
     def test_federated_credentials_are_minted(self) -> None:
         identity = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
         self.assertTrue(call("PUT", f"{identity}/federatedIdentityCredentials/f", {}).mints)
