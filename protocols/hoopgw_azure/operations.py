@@ -23,7 +23,7 @@ from hoopgw.events import (
 )
 from hoopgw.http.messages import Headers
 from hoopgw.spi import TargetSettings
-from hoopgw_azure import arm, batch, bodies, keyvault, storage
+from hoopgw_azure import arm, batch, bodies, keyvault, known, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call, Touch
 from hoopgw_azure.errors import UnclearRequestError
@@ -104,6 +104,8 @@ class Service:
         strange = sorted(set(options) - _OPTIONS[kind])
         if strange:
             raise ConfigError(f"options.{strange[0]} is not known for service {kind!r}")
+        if kind == "arm":
+            known.prepare()
         name = str(options.get("name", target.name)).lower()
         hosts = frozenset(host.lower() for host in _texts(options, "hosts"))
         in_path = options.get("name_in_path", False)

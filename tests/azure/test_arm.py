@@ -176,7 +176,9 @@ class KindTests(SynchronousTestCase):
     def test_bodies_that_do_not_say_what_they_are(self) -> None:
         """What looks like JSON is read as JSON; what does not is said not to have been seen."""
         machine = f"{COMPUTE}/virtualMachines/vm"
-        given: dict[str, object] = {"identity": {"userAssignedIdentities": {"/subscriptions/s/x": {}}}}
+        given: dict[str, object] = {
+            "identity": {"userAssignedIdentities": {"/subscriptions/s/x": {}}}
+        }
         found = call("PUT", machine, given, ARM, content_type="text/plain")
         self.assertIn("grant", verbs(found))
         script = call("PUT", machine, b"Write-Host", ARM, content_type="text/powershell")
@@ -359,6 +361,23 @@ class CaseTests(SynchronousTestCase):
         other = call(method, data.draw(cased(url)))
         self.assertEqual(plain.touches, other.touches)
         self.assertEqual(plain.secrets, other.secrets)
+
+    @given(st.data(), st.sampled_from(["GET", "PUT", "DELETE"]), names)
+    def test_encodings_are_the_same_or_refused(
+        self, data: st.DataObject, method: str, name: str
+    ) -> None:
+        """Whichever characters of a path are encoded: never another operation."""
+        url = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/{name}(1)"
+        at = data.draw(st.sets(st.integers(1, len(url) - 1), max_size=3))
+        sent = "".join(
+            "%" + format(ord(c), data.draw(st.sampled_from(["02x", "02X"]))) if n in at else c
+            for n, c in enumerate(url)
+        )
+        try:
+            found = call(method, sent)
+        except UnclearRequestError:
+            return
+        self.assertEqual(found.touches, call(method, url).touches)
 
     @given(st.lists(st.text(max_size=12), max_size=12), st.sampled_from(sorted(arm.METHODS)))
     def test_any_path_is_read_or_refused(self, segments: list[str], method: str) -> None:
