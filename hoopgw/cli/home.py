@@ -207,17 +207,22 @@ class Home:
             raise click.UsageError(f"--gateway must be an https URL, not {url}")
         return GatewayApi(url=url.rstrip("/"), ca=self.ca_of(kept))
 
-    def exchange(self, target: str, account: str, *, is_password: bool) -> dict[str, Any]:
-        """Exchange the log-in for something that opens one target (RFC 8693).
+    def exchange(self, *targets: str, account: str, is_password: bool) -> dict[str, Any]:
+        """Exchange the log-in for something that opens targets (RFC 8693).
+
+        Args:
+            targets: a password is for one, a token for each of them.
+            account: on the target; empty for none in particular.
+            is_password: whether a password is wanted.
 
         Raises:
             CommandError: the gateway gives nothing for it.
 
         """
         token = self.load().token
-        form = target_form(token, target)
+        form = target_form(token, *targets, account=account)
         if is_password:
-            form = password_form(token, target, account)
+            form = password_form(token, targets[0], account)
         answer: dict[str, Any] = self.api().form(TOKEN_PATH, form)
         return answer
 

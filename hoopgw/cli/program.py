@@ -10,6 +10,7 @@ import importlib
 import os
 import traceback
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,17 +46,22 @@ _COMMANDS: Final[Mapping[str, str]] = {
 }
 
 
+GROUP: Final = "hoopgw.commands"
+"""Entry points of protocols that add a command: its name, and where it is."""
+
+
 class Program(click.Group):
     """A click group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all commands."""
-        return sorted([*_COMMANDS, *super().list_commands(ctx)])
+        added = (entry.name for entry in entry_points(group=GROUP))
+        return sorted({*_COMMANDS, *added, *super().list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in _COMMANDS:
-            return super().get_command(ctx, cmd_name)
+            return super().get_command(ctx, cmd_name) or _added(cmd_name)
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
@@ -133,6 +139,15 @@ def version() -> None:
         output.json({"version": __version__})
     else:
         click.echo(f"hoopgw {__version__}")
+
+
+def _added(name: str) -> click.Command | None:
+    """Import a command of a protocol; ours cannot be replaced by one."""
+    for entry in entry_points(group=GROUP, name=name):
+        command = entry.load()
+        assert isinstance(command, click.Command)
+        return command
+    return None
 
 
 def main() -> None:

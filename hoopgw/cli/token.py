@@ -56,7 +56,7 @@ def token(
         found["protocol"] in _PASSWORD_PROTOCOLS if wants_password is None else wants_password
     )
     account = account or only_account(found)
-    given = home.exchange(target, account, is_password=is_password)
+    given = home.exchange(target, account=account, is_password=is_password)
     host, port = listener_of(found, home)
     login = home.load()
     access = Access(

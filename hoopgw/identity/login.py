@@ -267,13 +267,14 @@ def revoke_form(token: str) -> dict[str, str]:
     return {"token": token}
 
 
-def target_form(token: str, target: str) -> dict[str, str]:
-    """Return the form that asks for a token for one target."""
-    return {
+def target_form(token: str, *targets: str, account: str = "") -> dict[str, str]:
+    """Return the form that asks for a token for targets, and perhaps for an account on them."""
+    named = {"account": account} if account else {}
+    return named | {
         "grant_type": GRANT,
         "subject_token": token,
         "subject_token_type": ACCESS_TOKEN,
-        "audience": target_audience(target),
+        "audience": " ".join(map(target_audience, targets)),
     }
 
 

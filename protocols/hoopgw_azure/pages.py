@@ -125,7 +125,7 @@ class Pages:
         url = self._url(self._place.login)
         arm = next((each for each in self._services if each.kind == "arm"), None)
         manager = "" if arm is None else self._url(self._place.name_of(arm))
-        cloud = {
+        cloud: dict[str, Any] = {
             "name": "hoopgw",
             "portal": url,
             "resourceManager": manager,
@@ -152,8 +152,18 @@ class Pages:
                 "mhsmDns": self._place.with_port(f"mhsm.{self._place.domain}"),
             },
         }
+        # For `hoopgw azure`: which targets a client's token has to be for.
+        cloud["hoopgw"] = {"tenant": self._place.tenant, "resources": self._resources()}
         wanted = dict(place.query).get("api-version", "")
         return Response.of_json(200, cloud if wanted >= "2022" else [cloud])
+
+    def _resources(self) -> dict[str, list[str]]:
+        """Return the targets behind each resource that clients ask tokens for."""
+        place = self._place
+        hosts = [place.name_of(each) for each in self._services if each.kind in ("arm", "rest")]
+        hosts += [place.vaults, place.domain]
+        found = {host: self._targets(self._url(host)) for host in hosts}
+        return {self._url(host): targets for host, targets in found.items() if targets}
 
     def _openid(self, request: Request) -> Response:
         base = f"{self._url(self._place.login)}/{self._place.tenant}"

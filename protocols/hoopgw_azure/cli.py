@@ -1,0 +1,127 @@
+"""``hoopgw azure``: how `az`, the SDKs and Terraform reach the gateway."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+
+from hoopgw.cli.failure import CommandError, UnreachableError
+from hoopgw.cli.home import Home, home_folder
+from hoopgw_azure.identity_server import IdentityServer
+from hoopgw_azure.settings import KINDS, Cloud, lines, variables
+
+_TIMEOUT = 20.0
+
+
+@click.group()
+def azure() -> None:
+    """Reach Azure through the gateway, with az, the SDKs and Terraform as they are.
+
+    URL is where the gateway's Resource Manager is: https://arm.gw.example:9443
+    """
+
+
+@azure.command()
+@click.argument("url")
+@click.option("--for", "kind", type=click.Choice(KINDS), default="az", show_default=True)
+@click.option("--account", default="default", help="The account on the target.")
+def env(url: str, kind: str, account: str) -> None:
+    """Print what a job's shell needs; TOKEN_FILE is where the job's own OpenID Connect token is."""
+    home = Home.current()
+    for line in lines(_cloud(home, url), kind, account, _ca(home)):
+        click.echo(line)
+
+
+@azure.command(context_settings={"allow_interspersed_args": False})
+@click.argument("url")
+@click.option("--account", default="", help="The account on the target; usual: the target's own.")
+@click.argument("command", nargs=-1, required=True)
+def run(url: str, account: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND as you, after `hoopgw login`.
+
+    As in: hoopgw azure run https://arm.gw.example:9443 -- az group list
+
+    The command gets tokens from a managed identity on loopback that lives as long as it does. `az`
+    gets a folder of its own for each gateway, and is logged in there the first time.
+    """
+    home = Home.current()
+    cloud = _cloud(home, url)
+
+    def give(resource: str) -> dict[str, Any] | None:
+        targets = cloud.targets(resource)
+        if not targets:
+            return None
+        return home.exchange(*targets, account=account, is_password=False)
+
+    server = IdentityServer(give)
+    folder = _az_folder(cloud)
+    environment = {
+        **os.environ,
+        **variables(cloud, _ca(home)),
+        **server.variables,
+        "AZURE_CONFIG_DIR": str(folder),
+    }
+    try:
+        if Path(command[0]).name == "az" and not (folder / "azureProfile.json").exists():
+            _log_in(command[0], environment)
+        status = _run(command, environment)
+    finally:
+        server.stop()
+    sys.exit(status)
+
+
+def _log_in(az: str, environment: dict[str, str]) -> None:
+    found = _run((az, "login", "--identity", "--allow-no-subscriptions", "-o", "none"), environment)
+    if found:
+        raise CommandError("az could not log in; what it said is above")
+
+
+def _run(command: tuple[str, ...], environment: dict[str, str]) -> int:
+    program = shutil.which(command[0], path=environment.get("PATH"))
+    if program is None:
+        raise CommandError(f"there is no program {command[0]!r}")
+    with subprocess.Popen([program, *command[1:]], env=environment) as child:
+        while True:
+            try:
+                status = child.wait()
+            except KeyboardInterrupt:
+                continue  # the command got it too, and decides
+            return status if status >= 0 else 128 - status
+
+
+def _cloud(home: Home, url: str) -> Cloud:
+    """Ask the gateway for its names."""
+    address = f"{url.rstrip('/')}/metadata/endpoints?api-version=2022-09-01"
+    if not address.startswith("https://"):
+        raise click.UsageError("URL must be https, such as https://arm.gw.example:9443")
+    try:
+        answer = requests.get(
+            address, verify=_ca(home) or True, timeout=_TIMEOUT, allow_redirects=False
+        )
+        answer.raise_for_status()
+        return Cloud.of(answer.json())
+    except requests.RequestException as error:
+        raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
+    except ValueError as error:
+        raise CommandError(f"{url}: {error}") from error
+
+
+def _ca(home: Home) -> str | None:
+    found = home.ca_of(home.kept())
+    return None if found is None else str(found)
+
+
+def _az_folder(cloud: Cloud) -> Path:
+    """Return where `az` keeps its settings for this gateway."""
+    name = hashlib.sha256(cloud.manager.encode()).hexdigest()[:16]
+    folder = home_folder(os.environ) / f"az-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,105 @@
+"""What clients of Azure have to be told to reach the gateway: variables, and commands. Pure.
+
+Each line was tried with the client that it is for, unless `docs/azure.md` says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+KINDS: Final = ("az", "sdk", "terraform")
+
+
+@frozen(kw_only=True)
+class Cloud:
+    """What the gateway says of itself at ``/metadata/endpoints``."""
+
+    manager: str
+    """URL of Resource Manager."""
+    login: str
+    """URL of the log-in."""
+    tenant: str
+    resources: Mapping[str, tuple[str, ...]]
+    """URL that tokens are asked for, to the targets behind it."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Cloud:
+        """Read the document of the version of 2022.
+
+        Raises:
+            ValueError: it is none of a hoopgw.
+
+        """
+        try:
+            own = document["hoopgw"]
+            return cls(
+                manager=str(document["resourceManager"]),
+                login=str(document["authentication"]["loginEndpoint"]),
+                tenant=str(own["tenant"]),
+                resources={
+                    str(url): tuple(map(str, targets)) for url, targets in own["resources"].items()
+                },
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("this is no hoopgw that listens for Azure's clients") from error
+
+    def targets(self, resource: str) -> tuple[str, ...]:
+        """Return the targets that a resource, or the scope of one, stands for."""
+        wanted = urlsplit(resource.split(" ")[0].removesuffix("/.default")).netloc.lower()
+        for url, targets in self.resources.items():
+            if urlsplit(url).netloc.lower() == wanted:
+                return targets
+        return ()
+
+    @property
+    def metadata(self) -> str:
+        """URL of the document that `az` reads."""
+        return f"{self.manager}/metadata/endpoints?api-version=2020-06-01"
+
+
+def variables(cloud: Cloud, ca: str | None) -> dict[str, str]:
+    """Return what every client of a gateway needs, without what proves who it is."""
+    found = {
+        "ARM_CLOUD_METADATA_URL": cloud.metadata,
+        "AZURE_CLOUD_NAME": "hoopgw",
+        "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+        "AZURE_AUTHORITY_HOST": cloud.login,
+        "AZURE_TENANT_ID": cloud.tenant,
+        "ARM_METADATA_HOSTNAME": urlsplit(cloud.manager).netloc,
+    }
+    if ca is not None:
+        found |= {"REQUESTS_CA_BUNDLE": ca, "SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca}
+    return found
+
+
+def lines(cloud: Cloud, kind: str, account: str, ca: str | None) -> list[str]:
+    """Return lines for a shell, for one kind of client in a job that has a token of its issuer."""
+    common = variables(cloud, ca)
+    names = {
+        "az": ("ARM_CLOUD_METADATA_URL", "AZURE_CLOUD_NAME", "AZURE_CORE_INSTANCE_DISCOVERY"),
+        "sdk": ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID"),
+        "terraform": ("ARM_METADATA_HOSTNAME",),
+    }[kind]
+    trust = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+    found = [f"export {name}='{common[name]}'" for name in (*names, *trust) if name in common]
+    match kind:
+        case "az":
+            found.append(
+                f"az login --service-principal -u {account} -t {cloud.tenant}"
+                ' --federated-token "$(cat "$TOKEN_FILE")"'
+            )
+        case "sdk":
+            found += [
+                f"export AZURE_CLIENT_ID='{account}'",
+                'export AZURE_FEDERATED_TOKEN_FILE="$TOKEN_FILE"',
+            ]
+        case _:
+            found += [
+                f"export ARM_CLIENT_ID='{account}' ARM_TENANT_ID='{cloud.tenant}'",
+                'export ARM_USE_OIDC=true ARM_OIDC_TOKEN_FILE_PATH="$TOKEN_FILE"',
+            ]
+    return found
