@@ -52,6 +52,9 @@ def run(url: str, account: str, command: tuple[str, ...]) -> None:
     The command gets tokens from a managed identity on loopback that lives as long as it does. `az`
     gets a folder of its own for each gateway, and is logged in there the first time.
     """
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise click.UsageError("which command?")
     home = Home.current()
     cloud = _cloud(home, url)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,8 @@ import requests
 from tests.support import azure, azure_cli
 from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig
 from tests.support.azure_replay import SUBSCRIPTION, answer_to
+from tests.support.delegating import Person
+from tests.support.processes import python_environment
 
 pytestmark = pytest.mark.skipif(
     not azure_cli.is_there() or not Path(azure.WRAPPER).exists(),
@@ -320,3 +325,35 @@ def test_the_recording_tells_the_story(rig: AzureRig, alice: Path) -> None:
     assert "held for review" in told
     assert "listkeys" in told.lower()
     assert UPSTREAM_TOKEN not in told
+
+
+def test_a_person_runs_az(rig: AzureRig, tmp_path: Path) -> None:
+    """With the log-in of `hoopgw login`, whose key stays; `az` sees a managed identity."""
+    home = tmp_path / "home"
+    Person.log_in(rig.rig, home, name="dora", groups=("developers",))
+    az = tmp_path / "az"
+    called = shlex.join(azure_cli.command())
+    where = azure_cli.folder()
+    az.write_text(f'#!/bin/sh\nPYTHONPATH={where} exec {called} "$@"\n')
+    az.chmod(0o755)
+    environment = rig.environment(tmp_path)
+    environment |= {"HOOPGW_HOME": str(home), **python_environment()}
+    for more in (
+        ("group", "list"),
+        ("keyvault", "secret", "show", "--vault-name", VAULT, "-n", "secret1"),
+    ):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "hoopgw.cli", "azure", "run", "--account", "deployer"),
+                *(f"https://{rig.authority}", "--", str(az), *more),
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)["value"] == "***"
+    paths = {each["path"] for each in records(rig)}
+    assert "dora" in paths
