@@ -154,7 +154,7 @@ class BodyReader:
         limits = self._limits
         if self._intake.unread < 2:
             return None
-        block = self._intake.block(limits.trailers, limits.trailers)
+        block = self._intake.block(limits.trailers)
         if block is None:
             return None
         trailers = parse_fields(block, 0, limits)

@@ -32,7 +32,7 @@ from hoopgw.http.errors import (
 from hoopgw.http.messages import Limits, Pair, RequestHead, ResponseHead
 from hoopgw.http.streams import RAW, Flow, Hook, Incoming, Outgoing, Tunnel, relay
 from hoopgw.http.timing import Deadline, Timeouts
-from hoopgw.http.wire import CHUNKED, TUNNEL, Buffer, End, ResponseReader, encode_request
+from hoopgw.http.wire import CHUNKED, TUNNEL, End, ResponseReader, encode_request
 from hoopgw.transport import DataTransport
 
 log = Logger()
@@ -331,11 +331,11 @@ class UpstreamConnection(Protocol):
             if reader.unread:
                 self._pause()
             return False
-        event = reader.next_event()
+        event: Any = reader.next_event()  # the first is the head
         if event is None:
             self._resume()
             return False
-        call.head = cast("ResponseHead", event)
+        call.head = event
         self._fresh = False
         self._deadline.clear()
         if reader.framing == TUNNEL:
@@ -350,7 +350,7 @@ class UpstreamConnection(Protocol):
         return True
 
     def _next_of_body(self, call: Call) -> bool:
-        event = self._reader.next_event()
+        event: Any = self._reader.next_event()  # after the head, its body
         if event is None:
             self._resume()
             call.body.ran_dry()
@@ -360,7 +360,7 @@ class UpstreamConnection(Protocol):
             self._over(call)
             call.body.finish(event)
         else:
-            call.body.deliver(cast("Buffer", event))
+            call.body.deliver(event)
             if call.body.wanted:
                 self._wait_for_more(call)
         return True

@@ -79,8 +79,12 @@ class Intake:
         rest = bytes(self._data[self._at : self._at + limit + 1])
         return len(rest) > limit or rest.find(b"\n", skip) >= 0
 
-    def block(self, limit: int, line_limit: int) -> bytes | None:
+    def block(self, limit: int, line_limit: int | None = None) -> bytes | None:
         """Take all up to the next blank line, with it; None if it has not come.
+
+        Args:
+            limit: bytes of all of it.
+            line_limit: bytes of its first line.
 
         Raises:
             HeadTooLargeError: there is none within ``limit``.
@@ -112,13 +116,17 @@ class Intake:
         self._at = end + 4
         return data[start : end + 4]
 
-    def _check_partial(self, limit: int, line_limit: int) -> None:
+    def _check_partial(self, limit: int, line_limit: int | None) -> None:
         """Refuse what cannot become a head, early."""
         partial = self._partial
         if _BARE_LF.search(partial, self._scanned) is not None:
             raise MalformedError("a line ends with a bare LF")
         self._scanned = len(partial)
-        if len(partial) > line_limit and partial.find(b"\r\n", 0, line_limit + 2) < 0:
+        if (
+            line_limit is not None
+            and len(partial) > line_limit
+            and partial.find(b"\r\n", 0, line_limit + 2) < 0
+        ):
             raise TargetTooLongError(f"the first line is longer than {line_limit} bytes")
         if len(partial) >= limit:
             raise HeadTooLargeError(f"the head is longer than {limit} bytes")

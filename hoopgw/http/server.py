@@ -34,7 +34,7 @@ from hoopgw.http.heads import CHUNKED
 from hoopgw.http.messages import Limits, RequestHead, Response, ResponseHead
 from hoopgw.http.streams import RAW, Flow, Incoming, Outgoing, Tunnel
 from hoopgw.http.timing import Deadline, Pace, Timeouts
-from hoopgw.http.wire import CONTINUE, Buffer, End, RequestReader, encode_response
+from hoopgw.http.wire import CONTINUE, End, RequestReader, encode_response
 from hoopgw.transport import DataTransport
 
 log = Logger()
@@ -247,7 +247,8 @@ class ServerConnection(Protocol):
         if self._reader.framing == 0:
             self._reader.next_event()
             exchange.body.finish()
-        task = Deferred.fromCoroutine(cast("Any", self._handle(exchange)))
+        handling: Any = self._handle(exchange)
+        task: Deferred[None] = Deferred.fromCoroutine(handling)
         if not task.called:
             self._task = task
         task.addBoth(self._handled, exchange)
@@ -266,7 +267,7 @@ class ServerConnection(Protocol):
             elif reader.is_whole:
                 self._resume()  # so that a client that goes away is noticed
             return False
-        event = reader.next_event()
+        event: Any = reader.next_event()  # while a request is under way, its body
         if event is None:
             self._resume()
             exchange.body.ran_dry()
@@ -274,7 +275,7 @@ class ServerConnection(Protocol):
         if isinstance(event, End):
             exchange.body.finish(event)
         else:
-            exchange.body.deliver(cast("Buffer", event))
+            exchange.body.deliver(event)
         return True
 
     def _say_continue(self) -> None:

@@ -164,6 +164,7 @@ REQUESTS: Final = (
     Vector("a host in the trailers", _CHUNKED + b"0\r\nHost: y\r\n\r\n", lax=True),
     Vector("a malformed trailer", _CHUNKED + b"0\r\nA b\r\n\r\n"),
     Vector("endless trailers", _CHUNKED + b"0\r\n" + b"A: b\r\n" * 2_000, 431),
+    Vector("a trailer without end", _CHUNKED + b"0\r\nA: " + b"b" * 9_000, 431),
     # Sizes
     Vector("too many fields", _GET + b"A: b\r\n" * 200 + b"\r\n", 431, lax=True),
     Vector("a head of 70 KB", _GET + b"A: " + b"b" * 70_000 + b"\r\n\r\n", 431, lax=True),
