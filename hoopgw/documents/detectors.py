@@ -132,13 +132,13 @@ _ALL: Final = (
     Detector(
         "connection_string",
         (*_KEYS.lower().split("|"), _USERINFO),
-        re.compile(rf"(?i:{_KEYS}) ?= ?(?P<secret>[^;\"'\s]++)|{_USERINFO}"),
+        re.compile(rf"(?ai:{_KEYS}) ?= ?(?P<secret>[^;\"'\s]++)|{_USERINFO}"),
     ),
     Detector(
         "sas",
         ("sig=", "sig%3d", "sharedaccesssignature"),
         re.compile(
-            r"(?i:(?:(?:(?<![A-Za-z0-9])|(?<=%3f)|(?<=%26))sig(?:=|%3d))(?P<secret>[^&\s\"';]++)"
+            r"(?ai:(?:(?:(?<![A-Za-z0-9])|(?<=%3f)|(?<=%26))sig(?:=|%3d))(?P<secret>[^&\s\"';]++)"
             r"|SharedAccessSignature[ =]++[^\"'\s;]++)"
         ),
     ),

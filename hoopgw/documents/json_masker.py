@@ -103,6 +103,11 @@ class JsonMasker:
             self._scanner = self.rules.scanner(self)
 
     @property
+    def received(self) -> int:
+        """Bytes that were read."""
+        return self._arrived.taken
+
+    @property
     def held(self) -> int:
         """Bytes that were read, and wait for what follows them."""
         return len(self._buffer)
@@ -238,8 +243,6 @@ class JsonMasker:
                 place = self._hints[hint] = len(self._small) if found is None else found.start()
             nearest = min(nearest, place)
         return nearest
-
-    # Tokens.
 
     def _punctuation(self, character: int, end: int) -> None:
         expect = self._expect

@@ -43,6 +43,14 @@ class Masker(typing.Protocol):
     def masked(self) -> int:
         """Values that were replaced, rewritten or left out until now."""
 
+    @property
+    def received(self) -> int:
+        """Bytes of the document that were read until now, without a content encoding."""
+
+    @property
+    def counts(self) -> typing.Mapping[str, int]:
+        """Values that were counted until now, by the name of their `Count` rules."""
+
     def receive_data(self, data: bytes) -> None:
         """Store what came. Nothing is read yet, so it raises nothing.
 

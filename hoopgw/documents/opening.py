@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.message import Message
 
 from attrs import define, field, frozen
@@ -61,6 +61,8 @@ def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
             limits=order.limits,
             lines=media in _LINES or parameters.get("stream") == "watch",
         )
+    if order.limits.counts:
+        raise fault("it is not JSON, so what is limited in it cannot be counted")
     if media == "text/plain":
         return TextMasker(rules=order.rules, key=order.key, limits=order.limits)
     if media in _XML or media.endswith("+xml"):
@@ -94,6 +96,16 @@ class Document:
     def masked(self) -> int:
         """Values that were replaced until now."""
         return self.masker.masked
+
+    @property
+    def received(self) -> int:
+        """Bytes that were read until now, without a content encoding."""
+        return self.masker.received
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Values that were counted until now."""
+        return self.masker.counts
 
     def receive_data(self, data: bytes) -> None:
         """Store what came."""

@@ -116,7 +116,7 @@ class Rules:
     """Of the document itself."""
     runs: RunTable = field(repr=False)
     shows_plain: bool
-    """Whether all rules go by what a text looks like or only count: then a text without structure
+    """Whether all rules go by what a text looks like, or only count: then a text without structure
     can be shown too, after detection."""
     _table: Table | None = field(default=None, repr=False)
     """For the compiled twin of `JsonMasker`; None without it."""
@@ -154,7 +154,7 @@ def compile_rules(rules: Iterable[Rule], *, fold_case: bool = False) -> Rules:
             effect,
             [_below(parse_path(kept)) for kept in rule.keep],
         )
-    shown = all(isinstance(rule.treatment, Detect | Count | Rewrite) for rule in rules)
+    shown = all(isinstance(rule.treatment, Detect | Count) for rule in rules)
     start, runs = automaton.compile(), RunTable()
     if start.effect.drop:
         raise PolicyError("a rule leaves out the document itself: refuse the operation instead")

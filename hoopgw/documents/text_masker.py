@@ -24,12 +24,16 @@ class TextMasker:
     key: bytes = field(default=b"", repr=False)
     limits: Limits = field(factory=Limits)
     masked: int = field(default=0, init=False)
+    received: int = field(default=0, init=False)
+    counts: dict[str, int] = field(factory=dict, init=False)
+    """Of nothing: counts go by path."""
     _held: bytearray = field(factory=bytearray, init=False, repr=False)
     _ended: bool = field(default=False, init=False)
     _done: bool = field(default=False, init=False)
 
     def receive_data(self, data: bytes) -> None:
         """Store what came; nothing of it, if nothing will be shown."""
+        self.received += len(data)
         if self.rules.shows_plain and len(self._held) <= self.limits.text:
             self._held += data
         elif data and not self._held:
@@ -48,6 +52,8 @@ class TextMasker:
         """
         if len(self._held) > self.limits.text:
             raise fault(f"a text is longer than {self.limits.text} bytes")
+        if self.received > self.limits.total:
+            raise fault(f"it is longer than {self.limits.total} bytes")
         if self._done or not self._ended:
             return None
         self._done = True

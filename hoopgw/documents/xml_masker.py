@@ -37,6 +37,8 @@ class XmlMasker:
 
     limits: Limits = field(factory=Limits)
     masked: int = field(default=0, init=False)
+    counts: dict[str, int] = field(factory=dict, init=False)
+    """Of nothing: counts go by path."""
     _arrived: Arrivals = field(init=False, repr=False)
     _out: list[str] = field(factory=list, init=False, repr=False)
     _depth: int = field(default=0, init=False)
@@ -56,6 +58,11 @@ class XmlMasker:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
+
+    @property
+    def received(self) -> int:
+        """Bytes that were read."""
+        return self._arrived.taken
 
     def receive_data(self, data: bytes) -> None:
         """Store what came."""

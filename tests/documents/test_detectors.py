@@ -63,7 +63,7 @@ HOSTILE = (
     "eyJ", "eyJaaaaaaaa.", "a", "a.", "a@", "a@b", "a@b.", "4", "4 ", "4111 ", "://", "://:", "://a:",
     "sig=", "sig%3d", "password", "password=", "-", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
     "LS0tLS1CRUdJTi", "SharedAccessSignature", "A" * 40 + " PRIVATE KEY", "--", "=", "\\",
-    "PuTTY-User-Key-File-", "sig", "%3fsig",
+    "PuTTY-User-Key-File-", "sig", "%3fsig", "pa\u017f\u017fword=x", "\u017fig=", "Api\u212aey=",
 )  # fmt: skip
 
 

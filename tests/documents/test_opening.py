@@ -84,6 +84,16 @@ class OpeningTests(SynchronousTestCase):
                 self.assertRaises(DocumentError, opened, content_type)
         self.assertRaises(DocumentError, opened, "application/json", "br")
 
+    def test_limits_of_what_cannot_be_counted(self) -> None:
+        """An answer in another form is no way around them."""
+        limits = Limits(counts={"items": 5})
+        order = MaskingOrder(rules=compile_rules([Rule("[*]", Count("items"))]), limits=limits)
+        for content_type in ("text/plain", "text/xml"):
+            self.assertRaises(DocumentError, open_document, order, content_type)
+        one = open_document(order, "text/json")
+        self.assertEqual(run(one, [b"[1,2,3]"]), b"[1,2,3]")
+        self.assertEqual((one.counts, one.received, one.masked), ({"items": 3}, 7, 0))
+
     @given(st.data())
     def test_compressed(self, data: st.DataObject) -> None:
         """The coding is taken off, in whatever pieces it came."""
@@ -112,7 +122,7 @@ class TextTests(SynchronousTestCase):
         rules = [Rule("$", Detect(("email",))), Rule("value[*]", Count("items"))]
         one = opened("text/plain", rules=rules)
         self.assertEqual(run(one, [b"to alice@ex", b"ample.com\n"]), b"to ***\n")
-        self.assertEqual(one.masked, 1)
+        self.assertEqual((one.masked, one.received, one.counts), (1, 21, {}))
 
     def test_limits(self) -> None:
         """Too long, or not UTF-8."""
