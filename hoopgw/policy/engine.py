@@ -30,7 +30,8 @@ from hoopgw.policy.text import read_directory, version_of
 
 log = Logger()
 
-VERDICTS_LIMIT: Final = 10_000
+VERDICTS_LIMIT: Final = 20_000
+"""Accesses in all verdicts that are kept: who is refused may ask for hundreds at once."""
 SIGHTS_LIMIT: Final = 50_000
 
 _SightKey: TypeAlias = tuple[tuple[Hop, ...], bool, Resource, int, tuple[HeldGrant, ...]]
@@ -115,7 +116,7 @@ class CedarPolicy:
         if found is None:
             found = self._judge(principal, operation, second, held)
             if not found.errors:
-                self._verdicts.put(key, found)
+                self._verdicts.put(key, found, len(operation.accesses))
         return found
 
     def _second(self) -> int:

@@ -29,7 +29,11 @@ FACTS_LIMIT: Final = 10_000
 """Texts whose facts a worker keeps."""
 FACTS_TEXT_LIMIT: Final = 16_384
 """Bytes of the longest text that is kept."""
+_FACTS_BYTES: Final = 4 * 2**20
+"""Of all texts, or shapes, whose facts are kept: facts are many times as long."""
 _DECISIONS_LIMIT: Final = 2_000
+_ACCESSES_LIMIT: Final = 10_000
+"""In all judgements that a session keeps."""
 GRANT_OVER: Final = "the access that was granted for a while is over"
 OUTDATED: Final = "57P01"
 """SQLSTATE of the refusal that ends a session."""
@@ -138,6 +142,7 @@ class FactsCache:
     def __init__(self, classify: Callable[[bytes], Awaitable[Facts]]) -> None:
         self._classify = classify
         self._kept: OrderedDict[bytes, Facts] = OrderedDict()
+        self._size = 0
 
     def known(self, key: bytes) -> Facts | None:
         """Return the facts that are kept for a text or shape."""
@@ -157,10 +162,16 @@ class FactsCache:
         if facts is None:
             facts = await self._classify(text)
             if len(key) <= FACTS_TEXT_LIMIT and not facts.error:
-                self._kept[key] = facts
-                if len(self._kept) > FACTS_LIMIT:
-                    self._kept.popitem(last=False)
+                self._keep(key, facts)
         return facts
+
+    def _keep(self, key: bytes, facts: Facts) -> None:
+        if self._kept.pop(key, None) is None:  # another may have asked for the same meanwhile
+            self._size += len(key)
+        self._kept[key] = facts
+        while len(self._kept) > FACTS_LIMIT or self._size > _FACTS_BYTES:
+            stalest, _ = self._kept.popitem(last=False)
+            self._size -= len(stalest)
 
 
 class Judge:
@@ -197,6 +208,7 @@ class Judge:
         self._epoch = policy.epoch
         self._outdated = False
         self._decided: dict[tuple[bytes, bool], Judged] = {}
+        self._accesses = 0
 
     def known(self, text: bytes, in_transaction: bool) -> Judged | None:
         """Return the judgement on a text, if it is known without asking anybody."""
@@ -204,6 +216,7 @@ class Judge:
         if epoch != self._epoch:
             self._epoch = epoch
             self._decided.clear()
+            self._accesses = 0
             self._outdated |= self._masking is not None and not self._masking.are_current()
         if self._outdated:
             return self.refused(OUTDATED, "what you may see has changed: connect again")
@@ -229,8 +242,10 @@ class Judge:
         version = self._policy.version
         judged = self._judge_facts(facts, text, in_transaction)
         if len(key) <= FACTS_TEXT_LIMIT and judged.policy == version and judged.code != "57P03":
-            if len(self._decided) >= _DECISIONS_LIMIT:
+            self._accesses += len(judged.accesses)
+            if len(self._decided) >= _DECISIONS_LIMIT or self._accesses > _ACCESSES_LIMIT:
                 self._decided.clear()
+                self._accesses = len(judged.accesses)
             self._decided[key, in_transaction] = judged
         return judged
 

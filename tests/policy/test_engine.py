@@ -274,6 +274,23 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual([kept.get(key) for key in "abc"], [1, None, 3])
         self.assertEqual(len(kept), 2)
 
+    def test_some_weigh_more(self) -> None:
+        """They push out as many as they weigh, and what is too heavy alone is not kept."""
+        kept: Recent[str, int] = Recent(4)
+        for key in "abcd":
+            kept.put(key, 1)
+        kept.put("e", 2, 3)
+        self.assertEqual([kept.get(key) for key in "abcde"], [None, None, None, 1, 2])
+        kept.put("e", 3)
+        kept.put("f", 1, 2)
+        self.assertEqual([kept.get(key) for key in "def"], [1, 3, 1])
+        kept.put("g", 1, 5)
+        self.assertIsNone(kept.get("g"))
+        kept.drop("f")
+        kept.drop("f")
+        kept.put("h", 1, 2)
+        self.assertEqual(len(kept), 3)
+
     def test_a_limit_is_needed(self) -> None:
         with self.assertRaises(ValueError):
             Recent[str, int](0)
