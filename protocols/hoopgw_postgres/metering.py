@@ -112,7 +112,7 @@ class Meter:
             self._resume()
 
 
-def messages_in(chunk: memoryview) -> int:
+def messages_in(chunk: bytes | memoryview) -> int:
     """Count whole messages."""
     at = count = 0
     while at < len(chunk):

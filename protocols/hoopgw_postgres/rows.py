@@ -104,7 +104,7 @@ class Rows:
         """Send what was held, if that is paid for by now. False while it is not known."""
         if self._held is not None:
             (running, rest), self._held = self._held, None
-            self._pay(running, memoryview(rest))
+            self._pay(running, memoryview(rest), messages_in(rest))
         return self._held is None
 
     def _masked(self, chunk: memoryview, running: Running, masker: Masker) -> int:
@@ -118,29 +118,30 @@ class Rows:
 
     def _deliver(self, running: Running, chunk: memoryview, rows: int) -> None:
         if self._meter is not None and not running.own:
-            self._pay(running, chunk)
+            self._pay(running, chunk, messages_in(chunk) if running.masker else rows)
             return
         running.rows += rows
         running.keep(chunk)
         self._send(chunk)
 
-    def _pay(self, running: Running, chunk: memoryview) -> None:
+    def _pay(self, running: Running, chunk: memoryview, count: int) -> None:
         """Send as many rows as can be paid for; hold the rest, or drop it if there is no more."""
         meter = self._meter
         assert meter is not None
-        while len(chunk):
-            rows, size = meter.fitting(chunk)
+        while count:
+            whole = meter.affords(count, len(chunk))
+            rows, size = (count, len(chunk)) if whole else meter.fitting(chunk)
             if rows:
                 running.rows += rows
                 running.keep(chunk[:size])
                 meter.pay(rows, size)
                 self._send(chunk[:size])
-                chunk = chunk[size:]
+                chunk, count = chunk[size:], count - rows
             elif meter.refusal:
                 self._stop(running, meter)
                 return
             else:
-                meter.ask(messages_in(chunk), len(chunk))
+                meter.ask(count, len(chunk))
                 if meter.waits:
                     self._held = running, bytes(chunk)
                     return
@@ -164,13 +165,13 @@ def rows_exceeded(running: Running) -> bytes:
 
 def _whole(data: memoryview, at: int, room: int | None) -> tuple[int, int, int]:
     """Return where the rows of one kind end that may be shown, where all do, and how many may."""
-    kind, size, rows = data[at], len(data), 0
-    stop = at
-    while size - at >= _HEAD and data[at] == kind:
-        end = at + 1 + int.from_bytes(data[at + 1 : at + _HEAD], "big")
-        if end > size or end < at + _HEAD:
+    wanted, size, rows = data[at], len(data), 0
+    stop, last = at, size - _HEAD
+    while at <= last:
+        kind, length = _READ_HEAD(data, at)
+        if kind != wanted or length < _HEAD - 1 or at + 1 + length > size:
             break
-        at = end
+        at += 1 + length
         rows += 1
         if room is None or rows <= room:
             stop = at
