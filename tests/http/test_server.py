@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.errors import ClientGoneError, MalformedError, UpstreamTimeoutError
 from hoopgw.http.exchange import Exchange, answering
-from hoopgw.http.messages import Headers, Response, ResponseHead
+from hoopgw.http.messages import Headers, Request, Response, ResponseHead
 from hoopgw.http.server import TURN
 from hoopgw.http.streams import relay
 from tests.http.fakes import Served, echo
@@ -401,3 +401,7 @@ class BodyTests(SynchronousTestCase):
         served = Served(handle)
         self.assertIn(b"400", served.send(PUT + b"hello"))
         self.assertEqual(served.wire.ended, "closed")
+
+
+async def _ok(request: Request) -> Response:
+    return Response.of(200, request.body)

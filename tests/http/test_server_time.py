@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.messages import Headers, Request, Response, ResponseHead
+from hoopgw.http.messages import Headers, ResponseHead
 from hoopgw.http.timing import Timeouts
 from tests.http.fakes import Served, echo
 
@@ -132,7 +132,3 @@ class TunnelTests(SynchronousTestCase):
         data = b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
         self.assertEqual(served.send(data + GET), b"HTTP/1.1 200 OK\r\n\r\nbye")
         self.assertEqual(served.wire.ended, "closed")
-
-
-async def _ok(request: Request) -> Response:
-    return Response.of(200, request.body)
