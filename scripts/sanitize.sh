@@ -14,7 +14,7 @@ case $python in /*) ;; *) python=$top/$python ;; esac
 say() { printf 'sanitize: %s\n' "$*"; }
 fail() { printf 'sanitize: %s\n' "$*" >&2; exit 1; }
 
-usual="tests/transport tests/recording tests/link/test_pump.py tests/fuzz
+usual="tests/transport tests/recording tests/documents tests/link/test_pump.py tests/fuzz
     tests/postgres/test_shape.py tests/postgres/test_at_once.py tests/postgres/test_session.py
     tests/adversarial/test_forged_intents.py tests/adversarial/test_same_as_the_server.py
     tests/integration/test_psycopg.py tests/integration/test_other_drivers.py"
@@ -36,7 +36,7 @@ CFLAGS="-O1 -fno-omit-frame-pointer $sanitizers -fno-sanitize-recover=undefined"
     fail "the twins could not be built"
 "$python" -m zipfile -e wheel/*.whl built
 cp -r built/*.dist-info built/hoopgw .
-cp -r built/hoopgw_postgres protocols
+cp -r built/hoopgw_* protocols
 
 say "testing"
 export LD_PRELOAD="$asan $ubsan"
