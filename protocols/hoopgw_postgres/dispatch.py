@@ -26,7 +26,7 @@ from hoopgw_postgres.asking import Asking
 from hoopgw_postgres.flow import Asked, Flow, Prepared, Running, Step, Work
 from hoopgw_postgres.funding import price
 from hoopgw_postgres.journal import Journal
-from hoopgw_postgres.judge import OUTDATED, Judge, Judged, schemas_of
+from hoopgw_postgres.judge import GRANT_OVER, OUTDATED, Judge, Judged, schemas_of
 from hoopgw_postgres.watch import PATIENCE, Watch
 
 log = Logger()
@@ -348,14 +348,22 @@ class Dispatch:
             self.refuse(error)
 
     async def _go_synced(self, asked: Asked, frame: bytes, judged: Judged, intent: int) -> None:
+        epoch = self._judge.epoch
         try:
             await self._journal.sync()
         except RecorderError as error:
             if not self._flow.over:
                 self._refuse_step(asked.step, refusals.not_recorded(error))
             return
-        if not self._flow.over:
-            self._go(asked, frame, judged, intent)
+        if self._flow.over:
+            return
+        if self._judge.epoch != epoch and self._judge.is_over(judged):
+            # Whoever looked at what runs when the grant ended did not see it: it ran not yet.
+            self._refuse_step(
+                asked.step, refusals.refusal(self._judge.refused("42501", GRANT_OVER))
+            )
+            return
+        self._go(asked, frame, judged, intent)
 
     def _go(self, asked: Asked, frame: bytes | memoryview, judged: Judged, intent: int) -> None:
         """Forward what was decided and recorded."""

@@ -321,13 +321,21 @@ class Judge:
         answering = False
         for judged in running:
             answering = True
-            if judged.grants and not judged.once and not self._still_allowed(judged):
+            if self.is_over(judged):
                 return GRANT_OVER
         if answering and self._masking is not None and not self._masking.are_current():
             return "what you may see has changed"
         return None
 
-    def _still_allowed(self, judged: Judged) -> bool:
+    @property
+    def epoch(self) -> str:
+        """Changes whenever what is allowed may have changed."""
+        return self._policy.epoch
+
+    def is_over(self, judged: Judged) -> bool:
+        """Whether what was granted allowed an operation, and does not any more."""
+        if not judged.grants or judged.once:
+            return False
         again = Operation(
             protocol="postgres",
             target=self._place.target.name,
@@ -338,7 +346,7 @@ class Judge:
             digest=b"",
         )
         decision = self._policy.decide(self.principal, again, self._session).decision
-        return not isinstance(decision, Deny)
+        return isinstance(decision, Deny)
 
     def _judge_facts(
         self,

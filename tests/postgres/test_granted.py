@@ -147,6 +147,17 @@ class HeldTests(GrantedCase):
         self.say(decision=Deny(reason="no"))
         self.assertIsNotNone(self.talk.session.reconsider())
 
+    def test_its_grant_ends_before_its_record_is_on_the_disk(self) -> None:
+        """Nobody who looked at what runs has seen it, so it does not begin to."""
+        self.hold()
+        self.talk.recorder.hold_syncs = True
+        self.talk.reviews.asked[0].settle("approved")
+        self.say(decision=Deny(reason="no"))
+        self.assertIsNone(self.talk.session.reconsider())
+        self.talk.recorder.syncs[0].callback(None)
+        self.assertNotIn(b"SELECT", bytes(self.talk.target.written))
+        self.assertNotEqual(self.talk.target.written, b"")
+
     def test_policy_that_asks_more_meanwhile(self) -> None:
         """One approval is not two, nor that of another group."""
         for more in (evolve(self.REMEDY, needed=2), evolve(self.REMEDY, groups=frozenset("x"))):
