@@ -9,7 +9,7 @@ one look-up in a dict decides about a member.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from attrs import define, evolve, field, frozen
@@ -130,8 +130,10 @@ class Automaton:
     fold_case: bool
     limit: int
     _paths: list[tuple[Step, ...]] = field(factory=list, init=False)
-    _rules: list[tuple[Effect, int, tuple[int, ...]]] = field(factory=list, init=False)
-    """For each rule its effect, its path, and the paths where it does nothing."""
+    _rules: list[tuple[Effect, int]] = field(factory=list, init=False)
+    """The effect and the path of each rule."""
+    _keeping: list[tuple[int, tuple[int, ...]]] = field(factory=list, init=False)
+    """The path of each rule that keeps something, and the paths of what it keeps."""
     _own: set[int] = field(factory=set, init=False)
     """The paths that are not only for keeping."""
     _states: dict[Place, State] = field(factory=dict, init=False)
@@ -140,7 +142,10 @@ class Automaton:
         """Take a rule."""
         own = self._add(path)
         self._own.add(own)
-        self._rules.append((effect, own, tuple(self._add(each) for each in kept)))
+        self._rules.append((effect, own))
+        keeping = tuple(self._add(each) for each in kept)
+        if keeping:
+            self._keeping.append((own, keeping))
 
     def _add(self, path: tuple[Step, ...]) -> int:
         if self.fold_case:
@@ -160,12 +165,10 @@ class Automaton:
         joined = set[Place]()
         while waiting:
             place = waiting.pop()
-            state = self._states.get(place)
-            if place in joined or state is None:
+            if place in joined or (state := self._state(place)) is DEAD:
                 continue
             joined.add(place)
-            names = {name: self._next(place, name) for name in self._names(place)}
-            other, element = self._next(place, Wild.MEMBER), self._next(place, Wild.ELEMENT)
+            names, other, element = self._after(place)
             state.join(
                 {name: self._state(after) for name, after in names.items()},
                 self._state(other),
@@ -176,14 +179,16 @@ class Automaton:
 
     def _state(self, place: Place) -> State:
         """Return the state of a place, new if it is met for the first time."""
-        effect = self._effect(place)
-        if effect is NOTHING and not self._is_live(place):
-            return DEAD
         state = self._states.get(place)
         if state is None:
-            if len(self._states) >= self.limit:
+            effect = self._effect(place)
+            if effect is NOTHING and not self._is_live(place):
+                state = DEAD
+            elif len(self._states) >= self.limit:
                 raise PolicyError(f"rules of paths need more than {self.limit} states together")
-            state = self._states[place] = State(effect, fold_case=self.fold_case)
+            else:
+                state = State(effect, fold_case=self.fold_case)
+            self._states[place] = state
         return state
 
     def _is_live(self, place: Place) -> bool:
@@ -192,44 +197,53 @@ class Automaton:
 
     def _closed(self, places: Iterable[tuple[int, int]]) -> Place:
         """Add what is reached by taking ``**`` for nothing; leave out rules that are kept off."""
-        found = set(places)
-        for path, at in tuple(found):
-            steps = self._paths[path]
-            while at < len(steps) and steps[at] is Wild.DEEP:
-                at += 1
-                found.add((path, at))
-        for _effect, path, kept in self._rules:
+        return self._shown(self._reached(places))
+
+    def _reached(self, places: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        found = set[tuple[int, int]]()
+        for path, at in places:
+            steps, end = self._paths[path], at
+            while end < len(steps) and steps[end] is Wild.DEEP:
+                end += 1
+            found.update((path, each) for each in range(at, end + 1))
+        return found
+
+    def _shown(self, found: set[tuple[int, int]]) -> Place:
+        for path, kept in self._keeping:
             # A path that keeps goes on with ``**``: it keeps all below, too.
             if any((each, len(self._paths[each])) in found for each in kept):
                 found = {place for place in found if place[0] != path and place[0] not in kept}
         return frozenset(found)
 
-    def _names(self, place: Place) -> Sequence[str]:
-        if not self._is_live(place):
-            return []
-        steps = (self._step(path, at) for path, at in place)
-        return sorted({step for step in steps if isinstance(step, str)})
-
-    def _step(self, path: int, at: int) -> Step | None:
-        steps = self._paths[path]
-        return steps[at] if at < len(steps) else None
-
-    def _next(self, place: Place, step: Step) -> Place:
-        """Return the place after a name, any other name, or an element."""
-        after = set[tuple[int, int]]()
+    def _after(self, place: Place) -> tuple[dict[str, Place], Place, Place]:
+        """Return the places after each name that is known here, any other name, and an element."""
+        names: dict[str, set[tuple[int, int]]] = {}
+        other, element = set[tuple[int, int]](), set[tuple[int, int]]()
         for path, at in place:
-            wanted = self._step(path, at)
-            if wanted is Wild.DEEP:
-                after.add((path, at))
-            elif wanted == step or (wanted is Wild.MEMBER and step is not Wild.ELEMENT):
-                after.add((path, at + 1))
-        return self._closed(after)
+            steps = self._paths[path]
+            match steps[at] if at < len(steps) else None:
+                case Wild.DEEP:
+                    other.add((path, at))
+                    element.add((path, at))
+                case Wild.MEMBER:
+                    other.add((path, at + 1))
+                case Wild.ELEMENT:
+                    element.add((path, at + 1))
+                case str(name):
+                    names.setdefault(name, set()).add((path, at + 1))
+        reached = self._reached(other)
+        known = sorted(names) if self._is_live(place) else ()
+        return (
+            {name: self._shown(reached | self._reached(names[name])) for name in known},
+            self._shown(reached),
+            self._closed(element),
+        )
 
     def _effect(self, place: Place) -> Effect:
         """Join the effects of the rules whose paths end here."""
         ends = {path for path, at in place if at == len(self._paths[path])}
         effect = NOTHING
-        for one, path, _kept in self._rules:
+        for one, path in self._rules:
             if path in ends:
                 effect |= one
         if effect == NOTHING:

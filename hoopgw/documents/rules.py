@@ -156,11 +156,12 @@ def compile_rules(rules: Iterable[Rule], *, fold_case: bool = False) -> Rules:
         )
     shown = all(isinstance(rule.treatment, Detect | Count) for rule in rules)
     start, runs = automaton.compile(), RunTable()
+    table = _table(start)
     if start.effect.drop:
         raise PolicyError("a rule leaves out the document itself: refuse the operation instead")
-    for state in (DEAD, start):  # what takes long is made now, and not while somebody waits
-        runs.of(state)
-    return Rules(start, runs, shown, _table(start))
+    for state in (DEAD, start) if table is None else ():
+        runs.of(state)  # what takes long is made now, and not while an answer waits
+    return Rules(start, runs, shown, table)
 
 
 def _table(start: State) -> Table | None:
