@@ -10,6 +10,7 @@ from typing import Any, Final
 from attrs import define, evolve, field
 from twisted.internet.task import deferLater
 
+from hoopgw.errors import DocumentError
 from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
@@ -19,10 +20,14 @@ from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown, Transf
 from hoopgw.http.sessions import HttpSession
 from hoopgw.http.streams import Outgoing, relay
 from hoopgw.http.wire import Buffer, encode_response
-from hoopgw.policy.decision import Sights
+from hoopgw.policy.decision import Sight, Sights
 
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-"""Methods that may be sent again if a connection ended without an answer (RFC 9110, 9.2.2)."""
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that are sent again if a connection ended without an answer: those that change nothing.
+
+RFC 9110, 9.2.2, has PUT and DELETE, too. But whoever lost the answer may have done what was asked,
+an approval is for one time, and a vault makes a new version of a secret with each PUT.
+"""
 _TURN: Final = 0.005
 """Seconds of masking after which others have their turn."""
 _KEPT: Final = frozenset(
@@ -67,6 +72,12 @@ class Answering:
     _shown: Shown | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
     _hash: Any = field(factory=hashlib.sha256, init=False, repr=False)
+    _clear: bool = field(init=False)
+    """Whether the caller sees what others do not: then the recording does not keep it."""
+
+    def __attrs_post_init__(self) -> None:
+        sights = [self._sights.get(each.id) for each in self._plan.fields]
+        self._clear = any(isinstance(each, Sight) and each.mask is None for each in sights)
 
     async def run(self) -> None:
         """Send it, and give its answer to the client.
@@ -90,6 +101,11 @@ class Answering:
             await self._show(call, head)
         finally:
             call.close()
+
+    def broke_off(self, why: str) -> None:
+        """Take note that the client did not get all of the answer, or none."""
+        if not self.outcome.startswith("CUT"):
+            self.outcome = f"{why}, within {self.outcome}" if self.outcome else why
 
     def answered(self) -> Answered:
         """Return how it came out."""
@@ -160,12 +176,9 @@ class Answering:
         call.body.on_dry = outgoing.flush  # the head does not wait for what has not come
         while not ended:
             data = await call.body.read()
-            if data is None:
-                transform.receive_end()
-                ended = True
-            else:
-                transform.receive_data(data)
-            while (piece := transform.next_piece()) is not None:
+            ended = data is None
+            _feed(transform, data)
+            while (piece := _next_piece(transform)) is not None:
                 await self._charge(len(piece))
                 outgoing.write(self._note(piece))
                 await outgoing.drained()
@@ -193,7 +206,11 @@ class Answering:
 
     def _note(self, piece: Buffer) -> Buffer:
         """Count what is shown, and keep its beginning for the recording."""
+        if self._clear and not self._sent:
+            self._kept += b"<not kept: some of it is shown to few>"
         self._sent += len(piece)
+        if self._clear:
+            return piece
         left = OUTPUT_LIMIT - len(self._kept)
         if left > 0:
             self._kept += piece[:left]
@@ -202,3 +219,26 @@ class Answering:
     def _keep_head(self, head: ResponseHead) -> None:
         fields = (pair for pair in head.headers if pair[0].lower() in _KEPT)
         self._kept += encode_response(head.status, fields, head.reason)
+
+
+def _feed(transform: Transform, data: bytes | None) -> None:
+    """Give a transform a piece, or the end; raise as `_next_piece`."""
+    try:
+        if data is None:
+            transform.receive_end()
+        else:
+            transform.receive_data(data)
+    except DocumentError as error:
+        raise _withheld(error) from error
+
+
+def _next_piece(transform: Transform) -> bytes | None:
+    """Return what can be shown by now. Raises `RefusedError`: it may not be shown."""
+    try:
+        return transform.next_piece()
+    except DocumentError as error:
+        raise _withheld(error) from error
+
+
+def _withheld(error: DocumentError) -> RefusedError:
+    return RefusedError(Refusal(kind="withheld", text=str(error)))

@@ -7,17 +7,20 @@ for, and an approval that came meanwhile is used by it, once.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.python.failure import Failure
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
-from hoopgw.http.journal import HttpJournal
+from hoopgw.http.journal import NOT_SENT, Answered, HttpJournal
 from hoopgw.http.model import Plan, Refusal, RefusedError
 from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
 from hoopgw.policy.decision import Allow, Deny, Review, Verdict
@@ -78,6 +81,8 @@ class Decider:
     patience: float
     """Seconds that a client is let wait for people before it is told to come again."""
     _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
+    _asking: DeferredLock = field(factory=DeferredLock, init=False)
+    """One request for approval is filed at a time: the same request must find it, and count it."""
 
     def needs_all(self, plan: Plan) -> bool:
         """Say whether all of a request must be here before it can be decided.
@@ -120,8 +125,9 @@ class Decider:
                 case Allow():
                     await self._charge(("operations",))
                     intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
-                    if self.strict or verdict.strict:
-                        await self.journal.sync()
+                    with self._unless_sent(intent):
+                        if self.strict or verdict.strict:
+                            await self.journal.sync()
         except RecorderError as error:
             raise RefusedError(_not_recorded(error)) from error
         if verdict.grants:
@@ -191,26 +197,46 @@ class Decider:
     # People
 
     async def _hold(self, plan: Plan, verdict: Verdict, review: Review, wait: float) -> Permission:
-        held = self._held.get(plan.operation.digest)
-        if held is not None and held.review != review and held.outcome is None:
-            self._held.pop(plan.operation.digest)
-            held.pending.withdraw()
-            held = None
-        if held is None:
-            held = await self._ask(plan, verdict, review)
+        held = await self._held_for(plan, verdict, review)
         if held.outcome is None:
             await self._wait(plan.operation.digest, held, wait)
         outcome = held.outcome
         if outcome is None:
             raise RefusedError(self._come_again(held))
         # Of several that waited for it, one uses it; the others ask anew.
-        if self._held.pop(plan.operation.digest, None) is not held:
+        if self._held.get(plan.operation.digest) is not held:
             text = "the approval covers one use, and it has been used"
             raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
+        del self._held[plan.operation.digest]
         if not outcome.approved:
             text = outcome.reason or f"the request was {outcome.outcome}"
             raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
-        return await self._approved(plan, held)
+        with self._unless_sent(held.intent):
+            return await self._approved(plan, held)
+
+    @contextmanager
+    def _unless_sent(self, intent: int) -> Iterator[None]:
+        """Write that what may be sent was not, if the client leaves, or something fails."""
+        started = time.time_ns()
+        try:
+            yield
+        except BaseException:
+            self.journal.finished(intent, started, Answered(outcome=NOT_SENT))
+            raise
+
+    async def _held_for(self, plan: Plan, verdict: Verdict, review: Review) -> Held:
+        """Return what a request waits for, or waited for already."""
+        acquired: Deferred[DeferredLock] = self._asking.acquire()
+        await acquired
+        try:
+            held = self._held.get(plan.operation.digest)
+            if held is not None and held.review != review and held.outcome is None:
+                self._held.pop(plan.operation.digest)
+                held.pending.withdraw()
+                held = None
+            return held or await self._ask(plan, verdict, review)
+        finally:
+            self._asking.release()
 
     async def _ask(self, plan: Plan, verdict: Verdict, review: Review) -> Held:
         """File a request for approval."""

@@ -12,6 +12,7 @@ import ssl
 import time
 import typing
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias, cast
 
 from attrs import define, field
@@ -24,11 +25,13 @@ from twisted.python.failure import Failure
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.answering import Answering
 from hoopgw.http.callers import Callers, LoggedIn
+from hoopgw.http.deciding import Permission
 from hoopgw.http.doors import Doors
 from hoopgw.http.errors import MessageError, UpstreamError
 from hoopgw.http.exchange import Exchange
+from hoopgw.http.journal import NOT_SENT, Answered
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
-from hoopgw.http.model import Caller, Refusal, RefusedError
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import HttpSession, HttpSessions, Site
@@ -70,7 +73,8 @@ class Connection(ServerConnection):
     def connectionMade(self) -> None:
         """Speak TLS: there is nothing outside it."""
         super().connectionMade()
-        self.sessions: dict[LoggedIn, HttpSession] = {}
+        self.sessions: dict[tuple[str, LoggedIn], HttpSession] = {}
+        self.is_lost = False
         self.callers = Callers(self.own.context, self.data_transport)
         self.address = str(getattr(self.data_transport.getPeer(), "host", "local"))
         self.data_transport.startTLS(self.own.context.tls, server_side=True)
@@ -79,6 +83,7 @@ class Connection(ServerConnection):
         """Leave its sessions."""
         if reason.check(ssl.SSLError):
             log.info("a handshake failed: {why}", why=reason.value, address=self.address)
+        self.is_lost = True
         sessions, self.sessions = self.sessions, {}
         for session in sessions.values():
             session.leave(self)
@@ -91,9 +96,9 @@ class Connection(ServerConnection):
         else:
             self.data_transport.abortConnection()
 
-    def lives(self, login: LoggedIn) -> bool:
-        """Say whether a log-in that it has shown has its session still."""
-        session = self.sessions.get(login)
+    def lives(self, target: str, login: LoggedIn) -> bool:
+        """Say whether a log-in that it has shown for a target has its session there still."""
+        session = self.sessions.get((target, login))
         return session is not None and not session.over
 
 
@@ -174,14 +179,19 @@ class HttpsFactory(Factory):
             self._respond(site, exchange, refusal)
 
     async def _session(self, site: Site, head: RequestHead, connection: Connection) -> HttpSession:
+        target = site.target.name
         login = await connection.callers.identify(
-            head, site.target.name, site.account, connection.lives
+            head, target, site.account, partial(connection.lives, target)
         )
-        session = connection.sessions.get(login)
+        # One log-in may be good for several targets: each has a session of its own.
+        session = connection.sessions.get((target, login))
         if session is None or session.over:
             session = await self.live.get(site, login, connection.address)
-            connection.sessions[login] = session
             session.join(connection)
+            if connection.is_lost:  # while it was opened: nobody would leave it later
+                session.leave(connection)
+                raise CancelledError
+            connection.sessions[target, login] = session
         return session
 
     def _respond(self, site: Site, exchange: Exchange, refusal: Refusal) -> None:
@@ -228,27 +238,31 @@ class Serving:
             self._body = await exchange.body.collect(HELD_LIMIT)
             plan = model.plan(exchange.head, self._body, caller)
         permission = await session.decider.decide(plan, _patience(exchange.head))
-        fields = plan.fields
+        started = time.time_ns()
+        answering = None
+        try:
+            answering = self._answering(plan, permission, caller)
+            session.running[permission.intent] = plan, self._connection
+            await answering.run()
+        except BaseException as error:
+            if answering is not None:
+                answering.broke_off(_why(error))
+            raise
+        finally:
+            session.running.pop(permission.intent, None)
+            answered = Answered(outcome=NOT_SENT) if answering is None else answering.answered()
+            session.journal.finished(permission.intent, started, answered)
+
+    def _answering(self, plan: Plan, permission: Permission, caller: Caller) -> Answering:
+        """Ask what of the answer is shown, and write that down."""
+        session, fields = self._session, plan.fields
         sights = self._context.policy.sights(session.principal, fields, session.id)
         if fields:
             see = fields[0].type.partition("::")[0] + "::see"
             session.journal.shown(
                 see, {each: sights[each.id] for each in fields}, permission.verdict
             )
-        session.running[permission.intent] = plan, self._connection
-        answering = Answering(session, exchange, plan, sights, caller, self._body)
-        started = time.time_ns()
-        try:
-            await answering.run()
-        except (CancelledError, MessageError):
-            answering.outcome = answering.outcome or "LOST: the client left"
-            raise
-        except (LinkError, UnavailableError, RefusedError) as error:
-            answering.outcome = answering.outcome or f"FAILED: {error}"
-            raise
-        finally:
-            session.running.pop(permission.intent, None)
-            session.journal.finished(permission.intent, started, answering.answered())
+        return Answering(session, self._exchange, plan, sights, caller, self._body)
 
     def _caller(self) -> Caller:
         session, head = self._session, self._exchange.head
@@ -261,6 +275,15 @@ class Serving:
             authority=head.host,
             seal=hashlib.blake2b(about.encode(), key=key, digest_size=32).digest(),
         )
+
+
+def _why(error: BaseException) -> str:
+    """Return why an answer was not given whole; for the recording."""
+    if isinstance(error, CancelledError | MessageError):
+        return "LOST: the client left"
+    if isinstance(error, LinkError | UnavailableError | RefusedError):
+        return f"FAILED: {error}"
+    return "FAILED: the gateway could not go on"
 
 
 def _who(session: HttpSession) -> tuple[str, ...]:

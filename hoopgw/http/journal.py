@@ -32,6 +32,8 @@ BODY_LIMIT: Final = 65_536
 """Bytes of a request's body that are kept; the digest covers all."""
 OUTPUT_LIMIT: Final = 65_536
 """Bytes of an answer that are kept, as the client got them."""
+NOT_SENT: Final = "FAILED: it was not sent"
+"""How a request came out that was allowed, and then not passed on."""
 _DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
 
 

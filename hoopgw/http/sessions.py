@@ -131,6 +131,8 @@ class HttpSession:
             LinkError, UnavailableError: there is none to be had.
 
         """
+        if self.over:  # while this request waited for something: the pool would open another one
+            raise UnavailableError(self.over)
         return await self._pool.take(self._pooled, self._open)
 
     async def _open(self) -> DataTransport:

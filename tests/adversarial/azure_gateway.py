@@ -1,0 +1,242 @@
+"""The client leg before Azure in memory: clients, targets and people are the test itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from hoopgw.errors import AuthenticationError
+from hoopgw.events import Hop, Operation, Principal, Resource
+from hoopgw.http.gateway import Connection, HttpsFactory
+from hoopgw.identity.shown import Bearer
+from hoopgw.policy.decision import Allow, Hidden, Sights, Verdict
+from hoopgw.spi import GatewayContext, ReviewOutcome
+from hoopgw_azure.sites import make_factory
+from tests.azure.world import target
+from tests.fakes import FakeRecorder
+from tests.http.fakes import FakeTransport
+
+ALICE: Final = Principal(
+    chain=(Hop(id="corp|alice", name="alice", kind="person"),), session="login-1", expires=1e9
+)
+BOB: Final = Principal(
+    chain=(Hop(id="corp|bob", name="bob", kind="person"),), session="login-2", expires=1e9
+)
+ARM_HOST: Final = "arm.gw.example"
+VAULT_HOST: Final = "shop-kv.vault.gw.example"
+REST_HOST: Final = "rest.gw.example"
+ALLOW: Final = Verdict(decision=Allow(), because=("p",), policy="v1")
+
+
+class Wire(FakeTransport):
+    """A client's transport, with TLS up."""
+
+    tls: Any = SimpleNamespace(getpeercert=lambda binary_form: None)
+
+    def startTLS(self, _context: Any, *, server_side: bool) -> None:
+        """Do nothing: it is up already."""
+
+    def getPeer(self) -> Any:
+        """Return the client's address."""
+        return SimpleNamespace(host="192.0.2.1")
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self.reading = True
+
+
+@define(eq=False)
+class Pending:
+    """A request for approval that a test settles."""
+
+    request: str
+    settled: Deferred[ReviewOutcome] = field(factory=Deferred)
+
+    def withdraw(self) -> None:
+        """As the desk does."""
+        if not self.settled.called:
+            self.settle("withdrawn")
+
+    def settle(self, outcome: str) -> None:
+        """End it."""
+        approved = outcome == "approved"
+        self.settled.callback(
+            ReviewOutcome(approved=approved, request=self.request, outcome=outcome, reason=outcome)
+        )
+
+
+@define(eq=False)
+class Client:
+    """One connection of a client."""
+
+    world: Gateway
+    connection: Connection
+    wire: Wire
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str = "alice",  # noqa: S107  # names who asks
+        host: str = ARM_HOST,
+        body: bytes | None = None,
+        **fields: str,
+    ) -> bytes:
+        """Send a request; return what came back at once."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {token}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        return self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes; return what came back at once."""
+        self.connection.dataReceived(memoryview(bytearray(data)))
+        self.world.clock.advance(0)
+        return self.wire.take()
+
+    def leave(self) -> None:
+        """Go away."""
+        self.wire.lose()
+        self.world.clock.advance(0)
+
+
+@define(eq=False)
+class Target:
+    """One connection to a target."""
+
+    world: Gateway
+    name: str
+    wire: FakeTransport = field(factory=FakeTransport)
+
+    def answer(self, head: str, body: bytes = b"", *, length: int | None = None) -> None:
+        """Answer the request that waits."""
+        size = len(body) if length is None else length
+        data = f"HTTP/1.1 {head}\r\nContent-Length: {size}\r\n\r\n".encode() + body
+        self.send(data)
+
+    def answer_json(self, value: Any, head: str = "200 OK") -> None:
+        """Answer with JSON."""
+        self.answer(f"{head}\r\nContent-Type: application/json", json.dumps(value).encode())
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.wire.protocol.dataReceived(memoryview(bytearray(data)))
+        self.world.clock.advance(0)
+
+
+@define(eq=False)
+class Gateway:
+    """A listener for Azure among fakes."""
+
+    verdict: Callable[[Operation], Verdict] = lambda _operation: ALLOW
+    sights: Callable[[Resource], Any] = lambda _field: Hidden(reason="no")
+    clock: Clock = field(factory=Clock)
+    recorder: FakeRecorder = field(factory=FakeRecorder)
+    targets: list[Target] = field(factory=list)
+    asked: list[Pending] = field(factory=list)
+    asking: list[Deferred[Pending]] = field(factory=list)
+    slow_desk: bool = False
+    """Requests for approval are filed when the test says so."""
+    slow_link: list[Deferred[Any]] | None = None
+    closed: list[str] = field(factory=list)
+    factory: HttpsFactory = field(init=False)
+    _sessions: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        settings = {
+            "arm": target("arm", hosts=["management.azure.com"]),
+            "keyvault": target("keyvault", name="shop-kv"),
+        }
+        context = SimpleNamespace(
+            clock=self.clock,
+            targets=settings,
+            listener={"domain": "gw.example"},
+            tls=SimpleNamespace(set_alpn_protocols=lambda _protocols: None),
+            policy=SimpleNamespace(
+                decide=lambda _who, operation, _session: self.verdict(operation),
+                sights=self._sights,
+            ),
+            recorder=self.recorder,
+            reviews=SimpleNamespace(ask=self._ask),
+            budgets=SimpleNamespace(open=lambda _principal: None),
+            link=SimpleNamespace(open=self._open),
+            logins=SimpleNamespace(bearer=self._bearer),
+            sessions=SimpleNamespace(
+                opened=lambda *_arguments: None,
+                closed=lambda session, *_reason: self.closed.append(session),
+            ),
+            grants=SimpleNamespace(
+                url="https://gw.example",
+                use=lambda *_arguments: succeed(False),
+                used=lambda *_arguments: None,
+                refused=lambda *_arguments: None,
+            ),
+            tokens=None,
+            mask_key=lambda: b"k" * 32,
+            new_session=self._new_session,
+        )
+        self.factory = make_factory(cast("GatewayContext", context))
+
+    def connect(self) -> Client:
+        """Connect a client."""
+        connection = cast("Connection", self.factory.buildProtocol(None))
+        wire = Wire(connection)
+        connection.makeConnection(cast("Any", wire))
+        return Client(self, connection, wire)
+
+    @property
+    def target(self) -> Target:
+        """The last connection to a target."""
+        return self.targets[-1]
+
+    def sent(self) -> bytes:
+        """Return all that reached targets."""
+        return b"".join(bytes(each.wire.written) for each in self.targets)
+
+    def _sights(self, _who: Principal, fields: tuple[Resource, ...], _session: str) -> Sights:
+        return {each.id: self.sights(each) for each in fields}
+
+    def _bearer(self, token: str, _target: str) -> Bearer:
+        known = {"alice": ALICE, "bob": BOB}
+        if token not in known:
+            raise AuthenticationError("the token is not good")
+        return Bearer(principal=known[token], account="", expires=1e9)
+
+    def _ask(self, *_arguments: object) -> Deferred[Pending]:
+        self.asked.append(Pending(f"r-{len(self.asked)}"))
+        if not self.slow_desk:
+            return succeed(self.asked[-1])
+        self.asking.append(Deferred())
+        return self.asking[-1]
+
+    def file(self, number: int) -> None:
+        """Let a request for approval be filed."""
+        self.asking[number].callback(self.asked[number])
+        self.clock.advance(0)
+
+    def _open(
+        self, _who: Principal, _session: str, name: str, _account: str, _wishes: object
+    ) -> Deferred[Any]:
+        if self.slow_link is not None:
+            self.slow_link.append(Deferred())
+            return self.slow_link[-1]
+        if name not in ("arm", "keyvault"):
+            return fail(AssertionError(name))
+        return succeed(SimpleNamespace(leg=self.opened(name)))
+
+    def opened(self, name: str) -> Any:
+        """Return the transport of a new connection to a target."""
+        self.targets.append(Target(self, name))
+        return self.targets[-1].wire
+
+    def _new_session(self) -> str:
+        self._sessions += 1
+        return f"s-{self._sessions}"

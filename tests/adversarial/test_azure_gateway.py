@@ -1,0 +1,268 @@
+"""Attacks on the client leg of HTTPS: who is mixed with whom, what runs twice, what is recorded."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.events import Operation
+from hoopgw.http.journal import NOT_SENT
+from hoopgw.policy.decision import Deny, Remedy, Review, Sight, Verdict
+from hoopgw.recording.records import Intent, Result, SessionStarted
+from tests.adversarial.azure_gateway import ALLOW, VAULT_HOST, Client, Gateway
+from tests.azure.world import GROUP
+
+GROUPS = f"{GROUP}?api-version=2021-04-01"
+KEYS = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/shop/listKeys?api-version=2023-01-01"
+SECRET = "/secrets/db?api-version=7.4"
+REVIEW = Verdict(
+    decision=Review(remedies=(Remedy(rule="four-eyes", groups=frozenset({"ops"})),)),
+    because=("four-eyes",),
+    policy="v1",
+)
+
+
+def held(operation: Operation) -> Verdict:
+    """Let the session begin, and everything else wait for people."""
+    return ALLOW if operation.action == "connect" else REVIEW
+
+
+class MixingTests(SynchronousTestCase):
+    """One connection, several targets and principals."""
+
+    def test_a_token_for_two_targets(self) -> None:
+        """What is for the vault does not go to the target that was asked before."""
+        world = Gateway()
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer_json({})
+        client.wire.take()
+        body = b'{"value":"hunter2"}'
+        client.ask("PUT", SECRET, host=VAULT_HOST, body=body, Content_Type="application/json")
+        self.assertEqual([each.name for each in world.targets], ["arm", "keyvault"])
+        self.assertNotIn(b"hunter2", world.targets[0].wire.written)
+        self.assertEqual(
+            [each.target for each in world.recorder.of(SessionStarted)], ["arm", "keyvault"]
+        )
+        self.assertNotIn(b"hunter2", b"".join(each.text for each in world.recorder.of(Intent)))
+
+    def test_policy_is_asked_of_each_target(self) -> None:
+        """Being let into one is not being let into another."""
+
+        def verdict(operation: Operation) -> Verdict:
+            if operation.target == "keyvault" and operation.action == "connect":
+                return Verdict(decision=Deny(reason="not into vaults"), policy="v1")
+            return ALLOW
+
+        world = Gateway(verdict)
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer_json({})
+        client.wire.take()
+        self.assertIn(b"not into vaults", client.ask("GET", SECRET, host=VAULT_HOST))
+
+    def test_two_principals_share_no_connection_to_a_target(self) -> None:
+        world = Gateway()
+        client = world.connect()
+        for token in ("alice", "bob", "alice"):
+            client.ask("GET", GROUPS, token=token)
+            waiting = [each for each in world.targets if each.wire.take()]
+            self.assertEqual(len(waiting), 1)
+            waiting[0].answer_json({})
+        self.assertEqual(len(world.targets), 2)
+        self.assertEqual(len(world.recorder.of(SessionStarted)), 2)
+        self.assertEqual(len(world.recorder.of(Result)), 3)
+
+
+class OnceTests(SynchronousTestCase):
+    """What is done once is not done twice."""
+
+    def idle(self, world: Gateway) -> Client:
+        """Return a client whose connection to the target was used before."""
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer_json({})
+        client.wire.take()
+        world.target.wire.take()
+        return client
+
+    def test_what_changes_something_is_not_sent_again(self) -> None:
+        """The target took it, and closed: it may have done it."""
+        for method in ("PUT", "DELETE", "PATCH", "POST"):
+            world = Gateway()
+            client = self.idle(world)
+            path = GROUPS if method != "POST" else f"{GROUP}/exportTemplate?api-version=2021-04-01"
+            client.ask(method, path, body=b"{}", Content_Type="application/json")
+            self.assertEqual(len(world.targets), 1)
+            self.assertTrue(world.target.wire.take().startswith(method.encode()))
+            world.target.wire.lose()
+            world.clock.advance(0)
+            self.assertEqual(len(world.targets), 1, method)
+            self.assertIn(b" 502 ", client.wire.take())
+
+    def test_what_only_reads_is(self) -> None:
+        world = Gateway()
+        client = self.idle(world)
+        client.ask("GET", GROUPS)
+        world.target.wire.lose()
+        world.clock.advance(0)
+        self.assertEqual(len(world.targets), 2)
+
+    def test_the_same_request_twice_at_once_is_one_request_for_approval(self) -> None:
+        """Control takes its time; one of the two is done, once."""
+        world = Gateway(held, slow_desk=True)
+        clients = [world.connect() for _ in range(3)]
+        for each in clients:
+            each.ask("DELETE", GROUPS)
+        self.assertEqual(len(world.asked), 1)
+        world.file(0)
+        self.assertEqual(len(world.asked), 1)
+        world.asked[0].settle("approved")
+        world.clock.advance(0)
+        self.assertEqual(world.sent().count(b"DELETE "), 1)
+        answers = [each.wire.take() for each in clients]
+        self.assertEqual(sum(b"it has been used" in each for each in answers), 2)
+
+    def test_an_approval_is_the_principals_own(self) -> None:
+        world = Gateway(held)
+        client = world.connect()
+        client.ask("DELETE", GROUPS, X_Hoopgw_Wait="0")
+        world.asked[0].settle("approved")
+        self.assertIn(
+            b"ApprovalRequired", client.ask("DELETE", GROUPS, token="bob", X_Hoopgw_Wait="0")
+        )
+        self.assertNotIn(b"DELETE", world.sent())
+        client.ask("DELETE", GROUPS)
+        self.assertEqual(world.sent().count(b"DELETE "), 1)
+
+    def test_what_was_approved_is_what_is_sent(self) -> None:
+        """Another body, query or field is another request."""
+        world = Gateway(held)
+        client = world.connect()
+        kind = {"Content_Type": "application/json", "X_Hoopgw_Wait": "0"}
+        client.ask("PUT", GROUPS, body=b'{"location":"a"}', **kind)
+        world.asked[0].settle("approved")
+        for path, body, fields in (
+            (GROUPS, b'{"location":"b"}', kind),
+            (GROUPS + "&x=1", b'{"location":"a"}', kind),
+            (GROUPS, b'{"location":"a"}', {**kind, "If_Match": "*"}),
+        ):
+            self.assertIn(b"ApprovalRequired", client.ask("PUT", path, body=body, **fields))
+        self.assertEqual(world.sent(), b"")
+
+
+class LeavingTests(SynchronousTestCase):
+    """Clients that go away at every moment; what the recording says of it."""
+
+    def outcomes(self, world: Gateway) -> list[str]:
+        """Return how requests came out."""
+        return [each.outcome for each in world.recorder.of(Result)]
+
+    def test_in_the_middle_of_an_answer(self) -> None:
+        """The recording does not say that it was given whole."""
+        world = Gateway()
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer("200 OK\r\nContent-Type: text/html", b"some", length=100)
+        client.leave()
+        (outcome,) = self.outcomes(world)
+        self.assertTrue(outcome.startswith("LOST"), outcome)
+
+    def test_a_target_that_breaks_off(self) -> None:
+        world = Gateway()
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer("200 OK\r\nContent-Type: text/html", b"some", length=100)
+        world.target.wire.lose()
+        world.clock.advance(0)
+        (outcome,) = self.outcomes(world)
+        self.assertTrue(outcome.startswith("FAILED"), outcome)
+        self.assertEqual(client.wire.ended, "aborted")
+
+    def test_an_answer_that_is_no_json(self) -> None:
+        """It is withheld, as Azure would say it, and no fault of ours."""
+        world = Gateway()
+        client = world.connect()
+        client.ask("POST", KEYS)
+        world.target.answer("200 OK\r\nContent-Type: application/json", b'{"keys": nonsense}')
+        got = client.wire.take()
+        self.assertNotIn(b" 500 ", got)
+        (outcome,) = self.outcomes(world)
+        self.assertTrue(outcome.startswith("FAILED"), outcome)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_while_the_record_is_put_on_disk(self) -> None:
+        """Nothing is sent, and the recording says so."""
+        world = Gateway(lambda _operation: evolve(ALLOW, strict=True))
+        client = world.connect()
+        world.recorder.hold_syncs = True
+        client.ask("DELETE", GROUPS)
+        client.leave()
+        self.assertEqual(world.sent(), b"")
+        self.assertEqual(len(world.recorder.of(Intent)), 1)
+        self.assertEqual(self.outcomes(world), [NOT_SENT])
+
+    def test_once_it_is_approved(self) -> None:
+        world = Gateway(held)
+        client = world.connect()
+        client.ask("DELETE", GROUPS)
+        world.recorder.hold_syncs = True
+        world.asked[0].settle("approved")
+        client.leave()
+        self.assertEqual(world.sent(), b"")
+        self.assertEqual(self.outcomes(world), [NOT_SENT])
+
+    def test_while_it_waits_for_people(self) -> None:
+        world = Gateway(held)
+        client = world.connect()
+        client.ask("DELETE", GROUPS)
+        client.leave()
+        self.assertTrue(world.asked[0].settled.called)
+        self.assertEqual(world.sent(), b"")
+
+    def test_while_the_target_is_opened(self) -> None:
+        """What is opened then serves nobody."""
+        world = Gateway(slow_link=[])
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        client.leave()
+        self.assertTrue(self.outcomes(world)[0].startswith("LOST"))
+        self.assertEqual(world.factory.pool.size, 0)
+
+    def test_no_session_stays(self) -> None:
+        """However a client leaves, its session ends a while after."""
+        world = Gateway()
+        for _ in range(3):
+            client = world.connect()
+            client.ask("GET", GROUPS)
+            client.leave()
+        self.assertEqual(len(world.factory.live), 1)
+        world.clock.advance(61)
+        self.assertEqual(len(world.factory.live), 0)
+        self.assertEqual(world.closed, ["s-1"])
+
+
+class RecordTests(SynchronousTestCase):
+    """What may not be in a log that forgets nothing."""
+
+    def test_keys_that_an_auditor_sees(self) -> None:
+        world = Gateway(sights=lambda _field: Sight(mask=None))
+        client = world.connect()
+        client.ask("POST", KEYS)
+        world.target.answer_json({"keys": [{"keyName": "key1", "value": "c2VjcmV0"}]})
+        self.assertIn(b"c2VjcmV0", client.wire.take())
+        (result,) = world.recorder.of(Result)
+        self.assertNotIn(b"c2VjcmV0", result.output)
+        self.assertIn(b"200", result.output)
+
+    def test_everything_that_was_sent_was_written_before(self) -> None:
+        """And nothing is sent that cannot be."""
+        world = Gateway()
+        client = world.connect()
+        client.ask("GET", GROUPS)
+        world.target.answer_json({})
+        world.target.wire.take()
+        client.wire.take()
+        world.recorder.full = True
+        self.assertIn(b" 503 ", client.ask("DELETE", GROUPS))
+        self.assertEqual(world.sent(), b"")
