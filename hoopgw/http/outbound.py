@@ -5,6 +5,7 @@ Runs in the agent, on its pump. Answers pass untouched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -40,15 +41,29 @@ _STRIPPED: Final = frozenset(
         b"authorization",
         b"connection",
         b"cookie",
+        b"forwarded",
         b"host",
         b"keep-alive",
         b"proxy-authorization",
         b"proxy-connection",
         b"te",
+        b"x-forwarded-host",
+        b"x-forwarded-server",
+        b"x-host",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
         b"x-ms-authorization-auxiliary",
+        b"x-original-host",
+        b"x-original-method",
+        b"x-original-url",
+        b"x-rewrite-url",
     }
 )
-"""Who the caller says to be, and what concerns the connection to the gateway only."""
+"""Who the caller says to be, what concerns the connection to the gateway only, and what makes
+another request of one: of another host, or method, than the agent has let through."""
+_METHODS: Final = re.compile("(?!TRACE$|TRACK$|CONNECT$)[A-Z]+")
+"""Not those that give the request back, credential included, or ask for another host."""
 
 
 @frozen(kw_only=True)
@@ -132,6 +147,10 @@ class Outbound:
             self._refuse(error.status, str(error))
 
     def _begin(self, head: RequestHead) -> None:
+        if not head.target.startswith("/") or not _METHODS.fullmatch(head.method):
+            # Of a URL, the host would count and not the one that is ours (RFC 9112, 3.2.2).
+            self._refuse(403, "the agent passes on requests for paths of its own target only")
+            return
         if self.stamp.read_only and head.method not in READING:
             self._refuse(403, "the agent's floor lets this account only read")
             return

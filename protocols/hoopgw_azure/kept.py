@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any, Final
 
+from hoopgw_azure.calls import Query
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.strict_json import decode
 
@@ -20,9 +21,11 @@ _NAMES: Final = re.compile(
     r"(?i).*(password|passwd|secret|token|credential|connectionstring|privatekey|passphrase"
     r"|accesskey|sharedkey|storagekey|accountkey|apikey|primarykey|secondarykey|sas(uri|url)?"
     r"|pfx|pwd|jwt|assertion)"
-    r"|protectedsettings|customdata|userdata|keyvalue|keydata|authorization"
+    r"|securevalue|protectedsettings|customdata|userdata|keyvalue|keydata|authorization"
 )
 _SECURE: Final = frozenset({"securestring", "secureobject"})
+_IN_QUERIES: Final = frozenset({"code", "sig", "key", "subscription-key", "t", "c", "s", "h"})
+"""Keys of functions and gateways; and what Azure signs the addresses of operations' states with."""
 _VAULT: Final = frozenset({"value", "key", "k", "d", "p", "q", "dp", "dq", "qi", "pwd"})
 
 
@@ -49,6 +52,15 @@ def kept(body: bytes, media_type: str, *, vault: bool = False) -> bytes:
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def kept_query(query: Query) -> Query:
+    """Return a query without the values of what looks secret."""
+    return tuple(
+        (name, HIDDEN if _NAMES.fullmatch(low) or low in _IN_QUERIES else value)
+        for name, value in query
+        for low in (name.lower(),)
+    )
+
+
 def _hide(value: Any, secure: frozenset[str], names: frozenset[str]) -> Any:
     """Return a value without secrets; ``secure`` are parameters that a template says are."""
     if isinstance(value, list):
@@ -56,10 +68,14 @@ def _hide(value: Any, secure: frozenset[str], names: frozenset[str]) -> Any:
     if not isinstance(value, dict):
         return value
     secure |= _secure(value.get("template"))
+    said = {name.lower(): inside for name, inside in value.items()}
+    # As in lists of settings.
+    is_setting = isinstance(said.get("name"), str) and _NAMES.fullmatch(said["name"])
+    own = names | {"value"} if is_setting else names
     found: dict[str, Any] = {}
     for name, inside in value.items():
         low = name.lower()
-        if low in names or low in secure or _NAMES.fullmatch(low):
+        if low in own or low in secure or _NAMES.fullmatch(low):
             # A parameter of that name that a template defines is no secret itself.
             found[name] = _outline(inside)
         else:

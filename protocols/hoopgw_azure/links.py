@@ -16,9 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from attrs import field, frozen
+from attrs import frozen
 
-from hoopgw.http.path import locate
+from hoopgw.http.path import Locator, LocatorError, locate, read_query
 from hoopgw_azure.calls import Secrets
 from hoopgw_azure.errors import UnclearRequestError
 
@@ -26,6 +26,7 @@ PARAMETER: Final = "hoopgw-poll"
 """Of the query of an address that we have sealed."""
 _MAC: Final = 16
 _SEAL_LIMIT: Final = 4_096
+_UNBOUND: Final = frozenset({PARAMETER, "api-version"})
 _ABSOLUTE: Final = re.compile(r"(?i)https?://")
 
 
@@ -35,43 +36,55 @@ class Origin:
 
     operation: str
     secrets: Secrets
+    method: str
+    path: str
+    """Of the request that began it: what its answers are about."""
 
-    def sealed(self, seal: bytes, path: tuple[str, ...]) -> str:
-        """Return it for a path, in a form that only the holder of ``seal`` can make."""
+    def sealed(self, seal: bytes, place: Locator) -> str:
+        """Return it for an address, in a form that only the holder of ``seal`` can make."""
+        secrets = self.secrets
         data = msgspec.json.encode(
-            [self.operation, self.secrets.everything, list(self.secrets.paths)]
+            [self.operation, secrets.everything, secrets.paths, self.method, self.path]
         )
-        mac = _mac(seal, data, path)
+        mac = _mac(seal, data, place)
         return base64.urlsafe_b64encode(mac + data).decode().rstrip("=")
 
     @classmethod
-    def opened(cls, text: str, seal: bytes, path: tuple[str, ...]) -> Origin:
+    def opened(cls, text: str, seal: bytes, place: Locator) -> Origin:
         """Return what was sealed.
 
         Raises:
-            UnclearRequestError: it was not, or for another path or principal.
+            UnclearRequestError: it was not, or for another address or principal.
 
         """
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             if len(text) > _SEAL_LIMIT or not hmac.compare_digest(
-                raw[:_MAC], _mac(seal, raw[_MAC:], path)
+                raw[:_MAC], _mac(seal, raw[_MAC:], place)
             ):
                 raise ValueError
-            operation, everything, paths = msgspec.json.decode(
-                raw[_MAC:], type=tuple[str, bool, list[str]]
+            operation, everything, paths, method, path = msgspec.json.decode(
+                raw[_MAC:], type=tuple[str, bool, tuple[str, ...], str, str]
             )
         except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
             raise UnclearRequestError(
-                f"{PARAMETER} is not of this path and caller, or of another time"
+                f"{PARAMETER} is not of this address and caller, or of another time"
             ) from error
-        return cls(operation=operation, secrets=Secrets(everything=everything, paths=tuple(paths)))
+        return cls(
+            operation=operation,
+            secrets=Secrets(everything=everything, paths=paths),
+            method=method,
+            path=path,
+        )
 
 
-def _mac(seal: bytes, data: bytes, path: tuple[str, ...]) -> bytes:
-    about = "\0".join(segment.lower() for segment in path).encode()
+def _mac(seal: bytes, data: bytes, place: Locator) -> bytes:
+    """Return what binds a seal to an address: path and query, but for the version of the API."""
+    path = [segment.lower() for segment in place.segments]
+    query = sorted(pair for pair in place.query if pair[0].lower() not in _UNBOUND)
+    about = msgspec.json.encode([path, query])
     whole = len(about).to_bytes(4, "big") + about + data
-    return hmac.digest(seal, b"hoopgw/azure/poll/v1\0" + whole, hashlib.sha256)[:_MAC]
+    return hmac.digest(seal, b"hoopgw/azure/poll/v2\0" + whole, hashlib.sha256)[:_MAC]
 
 
 @frozen
@@ -108,20 +121,26 @@ class Links:
         if found is None:
             return None
         parts = urlsplit(found)
-        place = locate(parts.path or "/")
-        query = "&".join(
-            each for each in parts.query.split("&") if each and not each.startswith(PARAMETER)
-        )
-        mark = f"{PARAMETER}={origin.sealed(seal, place.segments)}"
+        try:
+            query = without_seal(parts.query)
+            place = locate(f"{parts.path or '/'}?{query}")
+        except LocatorError:
+            return None
+        mark = f"{PARAMETER}={origin.sealed(seal, place)}"
         return urlunsplit(
             (parts.scheme, parts.netloc, parts.path, f"{query}&{mark}" if query else mark, "")
         )
 
 
-@frozen
-class Polled:
-    """A request for the state of an operation."""
+def without_seal(query: str) -> str:
+    """Return a query without what we added, as it is forwarded.
 
-    origin: Origin
-    text: str = field(repr=False)
-    """The seal, to carry it on."""
+    Raises:
+        LocatorError: something in it cannot be decoded.
+
+    """
+    return "&".join(
+        each
+        for each in query.split("&")
+        if each and all(name.lower() != PARAMETER for name, _value in read_query(each))
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
@@ -22,9 +23,10 @@ from hoopgw_azure import masking, refusals
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
-from hoopgw_azure.kept import kept
-from hoopgw_azure.links import PARAMETER, Links, Origin
+from hoopgw_azure.kept import kept, kept_query
+from hoopgw_azure.links import PARAMETER, Links, Origin, without_seal
 from hoopgw_azure.operations import Service, forwarded, text
+from hoopgw_azure.polls import is_state
 
 _DROPPED: Final = frozenset(
     {b"set-cookie", b"www-authenticate", b"strict-transport-security", b"server"}
@@ -34,6 +36,7 @@ _CHANGED: Final = frozenset(
     {b"content-encoding", b"content-length", b"content-md5", b"digest", b"etag", b"accept-ranges"}
 )
 """Fields that are not true any more of a body that was changed."""
+_BODYLESS: Final = frozenset({"GET", "HEAD"})
 _POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
 _LINKED: Final = (b"content-location",)
 _JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -71,6 +74,12 @@ class AzureModel:
 
     def collects(self, head: RequestHead) -> int:
         """Return how many bytes of body must be there before the request can be read."""
+        if head.method in _BODYLESS and (
+            head.content_length or b"transfer-encoding" in head.headers
+        ):
+            # Some services read one, and nothing here has.
+            text_ = f"a {head.method} with a body is not taken"
+            raise RefusedError(Refusal(kind="malformed", text=text_))
         return self.service.collects(head.method)
 
     def plan(self, head: RequestHead, body: bytes | None, caller: Caller) -> Plan:
@@ -93,15 +102,22 @@ class AzureModel:
             body=body,
         )
         call = self.service.call(asked)
-        origin = Origin(operation=call.operation, secrets=call.secrets)
+        origin = Origin(
+            operation=call.operation,
+            secrets=call.secrets,
+            method=head.method,
+            path=place.canonical,
+        )
         chain = ("chain", "\0".join(caller.chain).encode())
         operation = self.service.operation(asked, call, caller.account, [chain])
         if seal is not None:
             if head.method != "GET":
                 raise UnclearRequestError(f"{PARAMETER} is for GET")
-            origin = Origin.opened(seal, caller.seal, place.segments)
+            origin = Origin.opened(seal, caller.seal, place)
+            if not call.poll:
+                raise UnclearRequestError(f"{PARAMETER} is for the state of operations")
             # The operation itself was allowed to this principal: this is its answer.
-            call = evolve(call, secrets=origin.secrets, operation=f"{origin.operation} (state)")
+            call = self.service.state(call, origin)
             connecting = self.service.connecting(caller.account)
             operation = evolve(
                 connecting,
@@ -110,14 +126,16 @@ class AzureModel:
                 digest=operation.digest,
             )
         shown = kept(body, _media(head), vault=self.service.kind == "keyvault")
+        told = evolve(asked, body=shown, query=kept_query(asked.query))
+        fields = self.service.fields(call)
         return Plan(
-            operation=evolve(
-                operation, text=text(evolve(asked, body=shown), evolve(call, body=None))
+            operation=evolve(operation, text=text(told, evolve(call, body=None))),
+            send=RequestHead(
+                head.method, asked.target, self._fields(head, caller, whole=bool(fields))
             ),
-            send=RequestHead(head.method, asked.target, self._fields(head, call, caller)),
             body=call.body,
             kept=shown,
-            fields=self.service.fields(call),
+            fields=fields,
             model=_Known(call=call, origin=origin),
         )
 
@@ -138,6 +156,9 @@ class AzureModel:
         )
         content_type = head.headers.get(b"content-type")
         masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
+        if masked and head.status == 206:
+            text_ = "the answer is a part, and something in the whole is masked"
+            raise RefusedError(Refusal(kind="withheld", text=text_))
         if not masked and not _is_json(content_type):
             return Shown(evolve(head, headers=headers))
         if head.content_length == 0:
@@ -168,17 +189,16 @@ class AzureModel:
         return None
 
     def _target(self, place: Locator) -> str:
-        query = "&".join(
-            each
-            for each in place.raw_query.split("&")
-            if each and not each.lower().startswith(PARAMETER)
-        )
+        query = without_seal(place.raw_query)
         return f"{place.canonical}?{query}" if query else place.canonical
 
-    def _fields(self, head: RequestHead, call: Call, caller: Caller) -> Headers:
-        """Return what goes on to the target: allow-listed, with our ids for Azure's own logs."""
+    def _fields(self, head: RequestHead, caller: Caller, *, whole: bool) -> Headers:
+        """Return what goes on to the target: allow-listed, with our ids for Azure's own logs.
+
+        ``whole``: the answer must not begin in the middle, where a mask would not know its place.
+        """
         fields = forwarded(head.headers)
-        if call.secrets:
+        if whole:
             fields = fields.without((b"range", b"x-ms-range"))
         correlation = str(uuid.uuid5(uuid.NAMESPACE_URL, f"hoopgw:{caller.session}"))
         return fields.added(
@@ -195,7 +215,7 @@ class AzureModel:
             if not values:
                 continue
             said = values[0].decode("latin-1")
-            if name in _POLLED and head.status in (200, 201, 202):
+            if name in _POLLED and head.status in (200, 201, 202) and self._has_state(said):
                 link = self.links.polled(said, caller.authority, known.origin, caller.seal)
             else:
                 link = self.links.rewritten(said, caller.authority)
@@ -204,6 +224,10 @@ class AzureModel:
                 raise RefusedError(Refusal(kind="withheld", text=text_))
             headers = headers.replaced(name.title(), link.encode("latin-1"))
         return headers
+
+    def _has_state(self, said: str) -> bool:
+        """Say whether an address is that of an operation's state, and of nothing that is stored."""
+        return self.service.kind == "arm" and is_state(urlsplit(said).path)
 
     def _link(self, said: str, authority: str) -> str:
         """Return a link of a body that leads to us; names that are no links stay."""

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from hoopgw.errors import ConfigError
 from hoopgw.events import (
@@ -22,12 +22,14 @@ from hoopgw.events import (
     operation_digest,
 )
 from hoopgw.http.messages import Headers
+from hoopgw.http.path import locate
 from hoopgw.spi import TargetSettings
 from hoopgw_azure import arm, batch, bodies, keyvault, known, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call, Touch
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.generic import Rules
+from hoopgw_azure.links import Origin
 from hoopgw_azure.resources import Place
 from hoopgw_azure.strict_json import SIZE_LIMIT
 
@@ -150,6 +152,23 @@ class Service:
         if batch.is_batch(asked):
             return batch.call(asked, self.hosts, self._arm)
         return self._arm(asked)
+
+    def state(self, poll: Call, origin: Origin) -> Call:
+        """Return what the answer of an operation's state is: the operation's own.
+
+        Raises:
+            UnclearRequestError: the operation was none.
+
+        """
+        began = arm.call(arm.read(origin.method, locate(origin.path).segments, ()), self.place)
+        return evolve(
+            poll,
+            operation=f"{origin.operation} (state)",
+            secrets=origin.secrets,
+            # What is labelled, and may be seen, goes by what was begun.
+            type=began.type,
+            touches=(*began.touches[:1], *poll.touches),
+        )
 
     def _arm(self, asked: Asked) -> Call:
         return bodies.call(arm.read(asked.method, asked.segments, asked.query), asked, self.place)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hoopgw_azure.ids import ArmPath
+from hoopgw.http.path import LocatorError, locate
+from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.ids import ArmPath, parse
 
 _STATES: Final = re.compile(
     r"\w*(operation(status|statuses|result|results)|operationsstatus|asyncoperations?)|\w+operations"
@@ -20,6 +22,14 @@ _LOCATED: Final = "operations"
 """A question only below ``locations``: APIs have operations, too."""
 _STORED: Final = frozenset({"microsoft.edge/disconnectedoperations"})
 """Types of that form that are resources of their own."""
+
+
+def is_state(path: str) -> bool:
+    """Whether a path, still encoded, is the address of such a question."""
+    try:
+        return is_poll("GET", parse(locate(path or "/").segments))
+    except (LocatorError, UnclearRequestError):
+        return False
 
 
 def is_poll(method: str, path: ArmPath) -> bool:

@@ -40,13 +40,16 @@ class ModelCase(SynchronousTestCase):
         **fields: str,
     ) -> Plan:
         """Read a request."""
+        if body is not None:
+            fields["Content_Type"] = "application/json"
+        sent = b"" if body is None else json.dumps(body).encode()
+        return (model or self.arm).plan(self.head(method, target, **fields), sent, caller)
+
+    def head(self, method: str, target: str, **fields: str) -> RequestHead:
+        """Return a request's head; underscores in names are hyphens."""
         given = [(b"Host", HOST.encode())]
         given += [(n.replace("_", "-").encode(), v.encode()) for n, v in fields.items()]
-        if body is not None:
-            given.append((b"Content-Type", b"application/json"))
-        sent = b"" if body is None else json.dumps(body).encode()
-        head = RequestHead(method, target, Headers.of(given))
-        return (model or self.arm).plan(head, sent, caller)
+        return RequestHead(method, target, Headers.of(given))
 
     def show(
         self,

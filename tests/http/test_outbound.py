@@ -46,7 +46,7 @@ class Leg:
         self.paused = False
 
 
-class OutboundTests(SynchronousTestCase):
+class OutboundCase(SynchronousTestCase):
     """One connection of the agent."""
 
     def setUp(self) -> None:
@@ -77,6 +77,10 @@ class OutboundTests(SynchronousTestCase):
         self.assertTrue(self.near.written.startswith(b"HTTP/1.1 %d " % status), self.near.written)
         self.assertIn(said, self.near.written)
         self.assertTrue(self.near.closed and self.far.closed)
+
+
+class OutboundTests(OutboundCase):
+    """Tests for `Outbound`."""
 
     def test_a_request_gets_host_and_credential(self) -> None:
         self.assertEqual(self.send(GET), SENT)
