@@ -254,17 +254,17 @@ class ControlService:
 
     def _note_time(self) -> None:
         """Keep what time it is, if that is certain."""
+        if self._is_sure(now := self._now()):
+            self.store.note_time(now)
+
+    def _is_sure(self, now: float) -> bool:
+        """Whether the clock has run evenly until now, and our time has not run ahead of it."""
         if jumped := self._even.jump():
             log.error(
                 "the clock was set by {seconds} s; what has ended stays so, and if the time before"
                 " was wrong, restart the gateway",
                 seconds=int(jumped),
             )
-        if self._is_sure(now := self._now()):
-            self.store.note_time(now)
-
-    def _is_sure(self, now: float) -> bool:
-        """Whether the clock has run evenly, and our time has not run ahead of it."""
         return self._even.seconds >= SETTLED and now - time.time() <= UNEVEN
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ A worker takes the request in the cloud's form (`az` posts a ``client_assertion`
 what proves the caller. The token endpoint decides, as it does for everybody: an issuer's token
 begins a log-in, and the log-in gives a token for targets. The same proof shown again, while it is
 good, is the same log-in: a job that asks for a token for each call has one, and what is granted to
-it, or used up of its budgets, counts for all of them.
+it, or used up of its budgets, counts for all of them, and when it is ended it stays so.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any, Final
 from attrs import define, field
 
 from hoopgw.errors import AuthenticationError, UnavailableError
+from hoopgw.events import Principal
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.hops import is_chain
+from hoopgw.identity.issuing import Issuing
 from hoopgw.identity.jose import parse
+from hoopgw.identity.oidc import moment
 from hoopgw.identity.refusals import ExchangeError
-from hoopgw.identity.tokens import target_audience
+from hoopgw.identity.tokens import GATEWAY, target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, GRANT, JWT
 from hoopgw.ipc import Body, Handler
 
@@ -38,8 +41,8 @@ class TargetTokens:
     _limits: FormLimits
     """Shared with the token endpoint."""
     _now: Callable[[], float]
-    _begun: OrderedDict[bytes, tuple[str, float]] = field(factory=OrderedDict, init=False)
-    """Hash of what began a log-in to its gateway token and that one's end."""
+    _begun: OrderedDict[bytes, tuple[Principal, float]] = field(factory=OrderedDict, init=False)
+    """Hash of what began a log-in to who that is, and when one of the two is over."""
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what workers may call, by name."""
@@ -91,15 +94,23 @@ class TargetTokens:
         parsed = parse(proof)
         if parsed.claims.get("iss") == parts.signer.issuer:
             return proof
-        key, now = hashlib.sha256(parsed.signed + b"." + parsed.signature).digest(), self._now()
+        key = hashlib.sha256(parsed.signed + b"." + parsed.signature).digest()
+        principal = self._known(key)
+        if principal is None:
+            given = await self._exchange.exchange(
+                {"grant_type": GRANT, "subject_token": proof, "subject_token_type": JWT}
+            )
+            began = parts.verifier.read(str(given["access_token"]), GATEWAY, self._now()).principal
+            # Who was asked twice before the first answer has begun one log-in all the same.
+            principal = self._known(key) or began
+            # A log-in may outlast what it began with, which is then worth nothing to who finds it.
+            self._begun[key] = principal, min(principal.expires, moment(parsed.claims, "exp"))
+            while len(self._begun) > LOGINS_LIMIT:
+                self._begun.popitem(last=False)
+        until = self._now() + parts.lifetimes.token
+        return str(Issuing(parts).token(principal, GATEWAY, until, None)["access_token"])
+
+    def _known(self, key: bytes) -> Principal | None:
+        """Return who logged in with this before, if it is good still."""
         known = self._begun.get(key)
-        if known is not None and known[1] > now:
-            return known[0]
-        given = await self._exchange.exchange(
-            {"grant_type": GRANT, "subject_token": proof, "subject_token_type": JWT}
-        )
-        token = str(given["access_token"])
-        self._begun[key] = token, now + float(given["expires_in"]) - 1.0
-        while len(self._begun) > LOGINS_LIMIT:
-            self._begun.popitem(last=False)
-        return token
+        return None if known is None or known[1] <= self._now() else known[0]
