@@ -31,6 +31,8 @@ WAITING_LIMIT: Final = 20
 """Requests of one session that may wait for people at the same time."""
 APPROVAL_KEPT: Final = 240.0
 """Seconds for which an approval waits for the client to come again; control keeps it for longer."""
+OVER: Final = "what allowed this ended before it was sent; nothing was done"
+"""Why a request is refused that was allowed, and is not any more once its record is on disk."""
 
 
 @frozen(kw_only=True)
@@ -83,6 +85,7 @@ class Decider:
     _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
     _asking: DeferredLock = field(factory=DeferredLock, init=False)
     """One request for approval is filed at a time: the same request must find it, and count it."""
+    _closed: bool = field(default=False, init=False)
 
     def needs_all(self, plan: Plan) -> bool:
         """Say whether all of a request must be here before it can be decided.
@@ -109,12 +112,7 @@ class Decider:
 
         """
         operation = plan.operation
-        verdict = self._judge(operation)
-        match verdict.decision:
-            case Deny(uses=uses) if uses:
-                verdict = await self._use_grant(plan, verdict)
-            case _:
-                pass
+        verdict, once = await self._use_grant(plan, self._judge(operation))
         try:
             match verdict.decision:
                 case Deny():
@@ -127,7 +125,7 @@ class Decider:
                     intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
                     with self._unless_sent(intent):
                         if self.strict or verdict.strict:
-                            await self.journal.sync()
+                            await self._sync(operation, once=once)
         except RecorderError as error:
             raise RefusedError(_not_recorded(error)) from error
         if verdict.grants:
@@ -135,7 +133,8 @@ class Decider:
         return Permission(verdict=verdict, intent=intent)
 
     def close(self) -> None:
-        """Withdraw all that waits."""
+        """Withdraw all that waits, and let nothing pass any more."""
+        self._closed = True
         while self._held:
             _digest, held = self._held.popitem()
             if held.outcome is None:
@@ -144,12 +143,17 @@ class Decider:
     def _judge(self, operation: Operation) -> Verdict:
         return self.context.policy.decide(self.principal, operation, self.session)
 
-    async def _use_grant(self, plan: Plan, verdict: Verdict) -> Verdict:
-        """Use a grant that would allow what is refused; return what the request is then."""
-        assert isinstance(verdict.decision, Deny)
-        for use in verdict.decision.uses:
+    async def _use_grant(self, plan: Plan, verdict: Verdict) -> tuple[Verdict, bool]:
+        """Use a grant that would allow what is refused.
+
+        Returns:
+            What the request is then, and whether it is that for this one time.
+
+        """
+        uses = verdict.decision.uses if isinstance(verdict.decision, Deny) else ()
+        for use in uses:
             if await self.context.grants.use(use, self.session, plan.operation.digest):
-                return Verdict(
+                allowed = Verdict(
                     decision=Allow(max_rows=use.max_rows),
                     because=use.because,
                     policy=verdict.policy,
@@ -157,7 +161,38 @@ class Decider:
                     now=verdict.now,
                     grants=(use.grant,),
                 )
-        return verdict
+                return allowed, use.digest is not None
+        return verdict, False
+
+    async def _sync(
+        self, operation: Operation, approved: Review | None = None, *, once: bool = False
+    ) -> None:
+        """Wait until an intent survives a power loss, and judge once more: that takes a while.
+
+        Whoever looked at what runs when a grant or a log-in ended did not see it: it ran not yet.
+
+        Args:
+            operation: what is asked for.
+            approved: what people have approved.
+            once: a grant for this one call was used up by it, so policy does not know it any more.
+
+        Raises:
+            RecorderError: it is not on disk.
+            RefusedError: it is not allowed any more.
+
+        """
+        await self.journal.sync()
+        decision = self._judge(operation).decision
+        match decision:
+            case Allow():
+                allowed = True
+            case Review():
+                allowed = approved is not None and approved.covers(decision)
+            case Deny():
+                allowed = once
+        if self._closed or not allowed:
+            hint = "Send it again to see what it needs now."
+            raise RefusedError(Refusal(kind="denied", text=OVER, hint=hint))
 
     def _denied(self, plan: Plan, verdict: Verdict) -> RefusedError:
         """Record a refusal, and return it."""
@@ -307,9 +342,9 @@ class Decider:
                 raise RefusedError(Refusal(kind="denied", text=text))
             case Review() | Allow():
                 pass
+        await self._sync(plan.operation, held.review)
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
-        await self.journal.sync()
         return Permission(verdict=verdict, intent=held.intent)
 
     def _come_again(self, held: Held) -> Refusal:

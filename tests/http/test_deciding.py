@@ -13,13 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Access, Hop, Operation, Principal, Resource
-from hoopgw.http.deciding import APPROVAL_KEPT, WAITING_LIMIT, Decider, Permission
-from hoopgw.http.journal import HttpJournal, Opening
+from hoopgw.http.deciding import APPROVAL_KEPT, OVER, WAITING_LIMIT, Decider, Permission
+from hoopgw.http.journal import NOT_SENT, HttpJournal, Opening
 from hoopgw.http.messages import RequestHead
 from hoopgw.http.model import Plan, Refusal, RefusedError
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Use, Verdict
 from hoopgw.recording.inputs import InputBook
-from hoopgw.recording.records import Intent, ReviewSettled
+from hoopgw.recording.records import Intent, Result, ReviewSettled
 from hoopgw.spi import GatewayContext, ReviewOutcome
 from tests.fakes import FakeRecorder
 
@@ -152,6 +152,39 @@ class VerdictTests(DeciderCase):
         synced.callback(None)
         self.successResultOf(deciding)
 
+    def test_what_ended_while_it_was_synced_is_not_sent(self) -> None:
+        """A grant, a log-in, or a policy that asks people by now; the record says it."""
+        self.decider.strict = True
+        granted = Verdict(decision=Allow(), policy="v1", grants=("g-1",))
+        over = Verdict(decision=Deny(reason="not any more"), policy="v1")
+        for now in (over, Verdict(decision=REVIEW, policy="v1")):
+            self.verdict = granted
+            synced: Deferred[None] = Deferred()
+            self.patch(self.recorder, "sync", lambda synced=synced: synced)
+            deciding = self.decide()
+            self.verdict = now
+            synced.callback(None)
+            self.assertEqual(self.refused(deciding).text, OVER)
+            self.assertEqual(self.recorder.of(Result)[-1].outcome, NOT_SENT)
+        self.assertEqual(self.used, [])
+
+    def test_a_session_that_ended_while_it_was_synced_sends_nothing(self) -> None:
+        self.decider.strict = True
+        synced: Deferred[None] = Deferred()
+        self.patch(self.recorder, "sync", lambda: synced)
+        deciding = self.decide()
+        self.decider.close()
+        synced.callback(None)
+        self.assertEqual(self.refused(deciding).text, OVER)
+
+    def test_a_grant_for_one_call_is_used_up_by_it(self) -> None:
+        """Policy does not know of it any more when it is asked again: that is no end of it."""
+        self.decider.strict = True
+        use = Use(grant="g-1", digest=plan().operation.digest)
+        self.verdict = Verdict(decision=Deny(reason="no", uses=(use,)), policy="v1")
+        self.successResultOf(self.decide())
+        self.assertEqual(self.used, ["g-1"])
+
     def test_denied(self) -> None:
         self.verdict = Verdict(decision=Deny(reason="not here"), because=("p",), policy="v1")
         refusal = self.refused(self.decide())
@@ -279,6 +312,17 @@ class HoldTests(DeciderCase):
             self.verdict = Verdict(decision=decision, policy="v2")
             self.asked[-1].settle("approved")
             self.assertEqual(self.refused(deciding).kind, "denied")
+
+    def test_the_policy_changes_while_an_approved_one_is_synced(self) -> None:
+        synced: Deferred[None] = Deferred()
+        self.patch(self.recorder, "sync", lambda: synced)
+        deciding = self.decide()
+        self.asked[0].settle("approved")
+        self.assertNoResult(deciding)
+        self.verdict = Verdict(decision=Deny(reason="not any more"), policy="v2")
+        synced.callback(None)
+        self.assertEqual(self.refused(deciding).text, OVER)
+        self.assertEqual(self.recorder.of(Result)[-1].outcome, NOT_SENT)
 
     def test_a_request_that_needs_other_approvals_is_asked_anew(self) -> None:
         self.refused(self.decide(patience=0))
