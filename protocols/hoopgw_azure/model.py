@@ -91,6 +91,7 @@ class AzureModel:
             raise RefusedError(Refusal(kind="malformed", text=str(error))) from error
 
     def _plan(self, head: RequestHead, place: Locator, body: bytes, caller: Caller) -> Plan:
+        head = evolve(head, headers=self.service.sent(head.headers, caller.authority))
         seal = place.parameter(PARAMETER)
         asked = Asked(
             method=head.method,

@@ -40,6 +40,13 @@ KINDS: Final[dict[str, Kind]] = {
     "storage": "storage",
     "rest": "rest",
 }
+GENUINE: Final[Mapping[Kind, str]] = {
+    "arm": "management.azure.com",
+    "keyvault": "{name}.vault.azure.net",
+    "storage": "{name}.blob.core.windows.net",
+    "rest": "",
+}
+"""Hosts of the public cloud, by kind of target."""
 PROTOCOL: Final = "azure"
 SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and none itself
 TEXT_LIMIT: Final = 16_384
@@ -47,7 +54,7 @@ TEXT_LIMIT: Final = 16_384
 _OPTIONS: Final[dict[Kind, frozenset[str]]] = {
     "arm": frozenset({"service", "account", "hosts"}),
     "keyvault": frozenset({"service", "account", "hosts", "name"}),
-    "storage": frozenset({"service", "account", "hosts", "name", "name_in_path"}),
+    "storage": frozenset({"service", "account", "hosts", "host", "name", "name_in_path"}),
     "rest": frozenset({"service", "account", "hosts", "operations"}),
 }
 
@@ -110,19 +117,28 @@ class Service:
             known.prepare()
         name = str(options.get("name", target.name)).lower()
         hosts = frozenset(host.lower() for host in _texts(options, "hosts"))
-        in_path = options.get("name_in_path", False)
-        if not isinstance(in_path, bool):
-            raise ConfigError("options.name_in_path must be true or false")
         return cls(
             target=target,
             kind=kind,
             place=_place(target),
             name=name,
             hosts=hosts,
-            account=storage.Account(name, in_path, hosts) if kind == "storage" else None,
+            account=_account(options, name, hosts) if kind == "storage" else None,
             rules=Rules.of(options.get("operations")) if kind == "rest" else None,
             labelled=_labelled(target),
         )
+
+    def sent(self, headers: Headers, authority: str) -> Headers:
+        """Return a request's fields as the target is to understand them.
+
+        Args:
+            headers: as they came.
+            authority: by which the client reached us.
+
+        """
+        if self.account is None:
+            return headers
+        return storage.with_own_source(headers, self.account, authority)
 
     def collects(self, method: str) -> int:
         """Return how many bytes of body must be there before a request can be read."""
@@ -348,6 +364,18 @@ def _place(target: TargetSettings) -> Place:
             if "#" not in name
         },
     )
+
+
+def _account(options: Mapping[str, Any], name: str, hosts: frozenset[str]) -> storage.Account:
+    in_path = options.get("name_in_path", False)
+    if not isinstance(in_path, bool):
+        raise ConfigError("options.name_in_path must be true or false")
+    host = options.get("host", GENUINE["storage"].format(name=name))
+    if not isinstance(host, str) or not host:
+        raise ConfigError(
+            "options.host must be the account's own host, with its port if it has one"
+        )
+    return storage.Account(name, in_path, hosts, host.lower())
 
 
 def _labelled(target: TargetSettings) -> Mapping[str, Mapping[str, frozenset[str]]]:

@@ -16,7 +16,6 @@ tells `az` the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 from hoopgw.errors import ConfigError
@@ -28,17 +27,10 @@ from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_azure import refusals
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
-from hoopgw_azure.operations import PROTOCOL, Service
+from hoopgw_azure.operations import GENUINE, PROTOCOL, Service
 from hoopgw_azure.pages import METADATA, Pages, Place
 
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
-GENUINE: Final[Mapping[str, str]] = {
-    "arm": "management.azure.com",
-    "keyvault": "{name}.vault.azure.net",
-    "storage": "{name}.blob.core.windows.net",
-    "rest": "",
-}
-"""Hosts of the public cloud, by kind of target."""
 ACCOUNT: Final = "default"
 """The account that is meant where neither the caller nor the target says one."""
 
@@ -93,6 +85,8 @@ def make_factory(context: GatewayContext) -> HttpsFactory:
 def _site(context: GatewayContext, service: Service, place: Place) -> Site:
     target = service.target
     genuine = GENUINE[service.kind].format(name=service.name)
+    if service.account is not None:
+        genuine = service.account.host
     hosts = service.hosts | ({genuine} if genuine else set())
     model = AzureModel(
         service, Links(frozenset(hosts)), _challenge(service, place), context.mask_key()

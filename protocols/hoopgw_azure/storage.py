@@ -16,6 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from hoopgw.events import Resource
+from hoopgw.http.messages import Headers
 from hoopgw.http.path import LocatorError, read_path, read_query
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb
@@ -26,6 +27,9 @@ ACCOUNTS: Final = "Microsoft.Storage/storageAccounts"
 SERVICES: Final = f"{ACCOUNTS}/blobServices"
 CONTAINERS: Final = f"{SERVICES}/containers"
 BLOBS: Final = f"{CONTAINERS}/blobs"
+
+COPY_SOURCE: Final = b"x-ms-copy-source"
+"""The field that says what a blob is copied from."""
 
 _SIGNED: Final = frozenset({"sharedkey", "sharedkeylite"})
 _SIGNATURES: Final = frozenset({"sig", "skoid", "sktid", "se", "sr"})
@@ -92,6 +96,8 @@ class Account:
     """Whether its name is the first segment of each path, as in emulators."""
     hosts: frozenset[str] = frozenset()
     """Under which clients know its blobs, with the port if there is one, in lower case."""
+    host: str = ""
+    """Its own, in lower case: under which the account itself knows its blobs."""
 
 
 def call(asked: Asked, place: Place, account: Account) -> Call:
@@ -125,6 +131,34 @@ def call(asked: Asked, place: Place, account: Account) -> Call:
         grants=any(touch.verb == "grant" for touch in touches),
         extra=(("opaque", opaque),) if opaque else (),
     )
+
+
+def with_own_source(headers: Headers, account: Account, authority: str) -> Headers:
+    """Return a request's fields in which the source of a copy is where the account finds it.
+
+    Clients name the source as they know it, by a name of the gateway that the account could not
+    reach, and must not: the copy is its own, and so is the token for it. What names another
+    host, or cannot be read, stays as it is; `call` says what that is.
+
+    Args:
+        headers: as they came.
+        account: that is asked.
+        authority: by which the client reached us.
+
+    """
+    written = headers.all(COPY_SOURCE)
+    match = _URL.fullmatch(written[0].decode("latin-1")) if len(written) == 1 else None
+    if match is None or not account.host:
+        return headers
+    if _usual(match[1]) not in {_usual(each) for each in (authority, *account.hosts)}:
+        return headers
+    mark = "?" if match[3] else ""
+    own = f"https://{account.host}{match[2]}{mark}{match[3]}"
+    return headers.replaced(COPY_SOURCE, own.encode("latin-1"))
+
+
+def _usual(host: str) -> str:
+    return host.lower().removesuffix(":443")
 
 
 def refuse_signed(asked: Asked) -> None:
@@ -193,7 +227,7 @@ def _resource(segments: tuple[str, ...], slash: bool, place: Place, account: Acc
 
 def _source(asked: Asked, place: Place, account: Account) -> Touch | None:
     """Return the reading of what is copied from; ``unknown`` if that is not in this account."""
-    written = asked.header(b"x-ms-copy-source")
+    written = asked.header(COPY_SOURCE)
     if not written:
         return None
     here = Resource(type="Azure::Account", id=account.name, parents=(place.target,))
@@ -206,13 +240,17 @@ def _source(asked: Asked, place: Place, account: Account) -> Touch | None:
         raise UnclearRequestError("the query of the copy's source is not clear") from error
     if signed:
         raise UnclearRequestError("a copy whose source has a shared access signature is not taken")
-    if match is None or match[1].lower() not in account.hosts or "+" in match[2]:
+    known = {_usual(each) for each in (*account.hosts, account.host) if each}
+    if match is None or _usual(match[1]) not in known or "+" in match[2]:
         return unknown
     try:
         segments, slash = read_path(match[2])
     except LocatorError:
         return unknown
-    segments = segments[1:] if account.in_path and segments[:1] == (account.name,) else segments
+    if account.in_path:
+        if segments[:1] != (account.name,):  # another account of the same emulator
+            return unknown
+        segments = segments[1:]
     if len(segments) < 2:
         return unknown
     resource = _resource(segments, slash, place, account)

@@ -124,6 +124,40 @@ class SendTests(ModelCase):
             with self.subTest(changed=changed.send):
                 self.assertNotEqual(changed.operation.digest, first)
 
+    def test_a_copy_reads_where_the_account_finds_it(self) -> None:
+        """Whatever the name by which the client knows us: it is sent, judged, and approved so."""
+        own = "https://shopdata.blob.core.windows.net/in/a.txt?snapshot=1"
+        digests = set()
+        for host in (HOST, HOST.upper(), f"{HOST}:443", "blobs.gw.example", own.split("/")[2]):
+            source = f"https://{host}/in/a.txt?snapshot=1"
+            plan = self.plan("PUT", "/out/a.txt", model=self.blobs, x_ms_copy_source=source)
+            self.assertEqual(plan.send.headers.all(b"x-ms-copy-source"), (own.encode(),), host)
+            actions = {each.action for each in plan.operation.accesses}
+            self.assertEqual(actions, {"Azure::writeData", "Azure::readData"})
+            digests.add(plan.operation.digest)
+        self.assertEqual(len(digests), 1)
+        other = self.plan(
+            "PUT", "/out/a.txt", model=self.blobs, x_ms_copy_source=f"https://{HOST}/in/b.txt"
+        )
+        self.assertNotIn(other.operation.digest, digests)
+
+    def test_a_copy_from_another_host_is_unknown_and_stays_as_it_is(self) -> None:
+        for source in (
+            "https://evil.example/in/a.txt",
+            f"https://{HOST}.evil.example/in/a.txt",
+            f"https://{HOST}@evil.example/in/a.txt",
+            f"https://{HOST}:8443/in/a.txt",
+            f"http://{HOST}/in/a.txt",
+            f"https://{HOST}\\evil.example/in/a.txt",
+            f"https://{HOST}/in/../secret/a.txt",
+        ):
+            with self.subTest(source=source):
+                plan = self.plan("PUT", "/out/a.txt", model=self.blobs, x_ms_copy_source=source)
+                self.assertIn("Azure::unknown", {each.action for each in plan.operation.accesses})
+        for source in (f"https://{HOST}/in/a?sig=x", f"https://{HOST}/in/a?sv=1&%73ig=x"):
+            with self.subTest(source=source), self.assertRaises(RefusedError):
+                self.plan("PUT", "/out/a.txt", model=self.blobs, x_ms_copy_source=source)
+
     def test_secrets_of_a_body_are_not_kept(self) -> None:
         """Neither in the recording nor before reviewers; Azure gets them."""
         body = {

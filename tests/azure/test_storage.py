@@ -6,6 +6,7 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.errors import ConfigError
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.operations import Service
@@ -150,3 +151,19 @@ class CopyTests(SynchronousTestCase):
             found = ask("PUT", "/out/a.txt", x_ms_copy_source=source)
             self.assertIn("unknown", verbs(found), source)
             self.assertEqual(context(found)["opaque"], ("copySource",))
+
+    def test_within_an_emulator(self) -> None:
+        """Another account of the same host is another account."""
+        service = Service.of(
+            target("storage", name="dev1", name_in_path=True, host="127.0.0.1:10000")
+        )
+        for source, verb in (
+            ("https://127.0.0.1:10000/dev1/in/a.txt", "readData"),
+            ("https://127.0.0.1:10000/dev2/in/a.txt", "unknown"),
+        ):
+            found = call("PUT", "/dev1/out/a.txt", None, service, x_ms_copy_source=source)
+            self.assertEqual(verbs(found), {"writeData", verb})
+
+    def test_the_host_is_one(self) -> None:
+        for host in ("", 5, ["a"]):
+            self.assertRaises(ConfigError, Service.of, target("storage", host=host))
