@@ -128,7 +128,8 @@ class GatewayRoutes:
             raise ApiError(403, "refused", "only administrators revoke the log-ins of others")
         if len(login) > 256:
             raise ApiError(400, "invalid_request", "no log-in is called so")
-        self._delegations.revoke(login, "the log-in was revoked")
+        by = None if caller.is_admin else caller.principal
+        self._delegations.revoke(login, "the log-in was revoked", by)
         return {"login": login, "revoked": True}
 
     async def _explain(self, call: Call) -> dict[str, Any]:

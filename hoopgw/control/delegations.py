@@ -20,7 +20,7 @@ from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.caller_certificates import CERTIFICATE, LIFETIME
 from hoopgw.identity.shares import SharedRate, share
-from hoopgw.identity.tokens import CHAIN_LIMIT, GatewayToken
+from hoopgw.identity.tokens import CHAIN_LIMIT, TOKEN, GatewayToken
 from hoopgw.reviews.docket import Docket
 from hoopgw.store.rows import LINEAGE_KEPT, NodeRow, Store
 
@@ -32,8 +32,8 @@ BRANCH_LIMIT: Final = 1_000
 """Delegations that descend from one of the root's own: a child must not use up what its parent and
 its siblings need."""
 UNKNOWN_LIMIT: Final = 100_000
-"""Revocations beyond which nothing is revoked that control has not heard of: every worker keeps
-them all, so a child must not make them up without end."""
+"""Revocations beyond which nothing is revoked that control has not heard of, nor by who has used a
+share up: every worker keeps them all, so nobody may make them without end."""
 REVOKED_BURST: Final = 5_000.0
 REVOKED_PER_SECOND: Final = 1 / 30
 """What one root may revoke below its log-ins, with all that descends from it, which has a share:
@@ -130,19 +130,17 @@ class Delegations:
         Args:
             node: one of `Principal.lineage`, or a certificate's.
             reason: shown to those whose sessions and requests end.
-            by: who ends it, if it is something below a log-in and they are no administrator.
+            by: who ends it, if they are no administrator.
 
         Raises:
             TooManyError: the share is used up, or control has not heard of it, and there
                 are too many revocations already; what it descends from can be ended all the same.
+                One's own log-in is refused only if both are so.
             UnavailableError: it cannot be kept.
 
         """
         if by is not None and not self._store.is_revoked([node]):
-            if self._is_unknown(node) and self._store.count_revoked() >= UNKNOWN_LIMIT:
-                raise TooManyError("too much was revoked already; end what this descends from")
-            if not self._rate.charge(by.root.id, by, 1.0, self._now()):
-                raise TooManyError("you have revoked too much; end what this descends from")
+            self._pay(node, by)
         expires = self._until(node)
         self._revoke(node, expires, reason)
         withdrawn = self._docket.withdraw_lineage(node, reason)
@@ -153,9 +151,12 @@ class Delegations:
         """End one token alone: it opens nothing more. What it stands for goes on.
 
         Raises:
+            TooManyError: there are too many revocations already, and the share is used up.
             UnavailableError: it cannot be kept.
 
         """
+        if not self._store.is_revoked([token.node]):
+            self._pay(token.node, token.principal)
         self._revoke(token.node, token.expires, "the token was revoked")
         log.info("{node} was revoked, of {path}", node=token.node, path=token.principal.path)
 
@@ -166,6 +167,20 @@ class Delegations:
     def _revoke(self, node: str, expires: float, reason: str) -> None:
         self._store.revoke(node, expires)
         self._fleet.tell_all("cut", {"node": node, "expires": expires, "reason": reason})
+
+    def _pay(self, node: str, by: Principal) -> None:
+        """Take a revocation from the share of who ends something.
+
+        Log-ins and tokens are let go beyond it, as nobody else might end them; but they can be made
+        as they are ended, so not when there are too many revocations in all.
+        """
+        is_own = node == by.session or node.startswith(TOKEN)
+        is_full = self._store.count_revoked() >= UNKNOWN_LIMIT
+        if is_full and not is_own and self._is_unknown(node):
+            raise TooManyError("too much was revoked already; end what this descends from")
+        paid = self._rate.charge(by.root.id, by, 1.0, self._now())
+        if not paid and (is_full or not is_own):
+            raise TooManyError("you have revoked too much; end what this descends from")
 
     def _until(self, node: str) -> float:
         """Return until when it must be kept that something was ended: some time after its end.

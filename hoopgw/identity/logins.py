@@ -164,7 +164,7 @@ class Logins:
 
     def _reused(self, row: LoginRow) -> None:
         log.warn("{why}: log-in {sid} is revoked", why=REUSED, sid=row.id)
-        self.parts.revoke(row.id, REUSED)
+        self.parts.revoke(row.id, REUSED, row.principal)
         raise ExchangeError(
             "invalid_grant", "the refresh token was used before, so the log-in was revoked"
         )

@@ -78,8 +78,7 @@ class Revocation:
     def _end(self, principal: Principal, key: str | None, revoker: Revoker) -> None:
         if not (_is_ancestor(revoker, principal) or self._holds(key, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
-        limited = principal.nodes and not revoker.is_admin
-        by = (revoker.principal or principal) if limited else None
+        by = None if revoker.is_admin else revoker.principal or principal
         self.parts.revoke(principal.lineage[-1], REASON, by)
 
     def _login(self, token: str, revoker: Revoker) -> None:
@@ -88,7 +87,7 @@ class Revocation:
             return
         if not (_is_ancestor(revoker, row.principal) or self._holds(row.thumbprint, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
-        self.parts.revoke(row.id, REASON)
+        self.parts.revoke(row.id, REASON, None if revoker.is_admin else row.principal)
 
     def _chain(self, token: str) -> tuple[Principal, str]:
         """Return whom a chain stands for, and its last key."""

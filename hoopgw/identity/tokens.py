@@ -44,7 +44,8 @@ NEST: Final = 3
 AUDIENCES_LIMIT: Final = 50
 """Targets that one token may be for."""
 _TYPE: Final = "at+jwt"
-_TOKEN: Final = "token:"  # noqa: S105  # a prefix
+TOKEN: Final = "token:"  # noqa: S105  # a prefix
+"""Begins what a token is called among what can be revoked."""
 _ALGORITHM: Final = "EdDSA"
 _KINDS: Final = typing.get_args(HopKind)
 
@@ -85,7 +86,7 @@ class GatewayToken:
     @property
     def node(self) -> str:
         """What the token is called among what can be revoked."""
-        return f"{_TOKEN}{self.id}"
+        return f"{TOKEN}{self.id}"
 
     @property
     def hops_left(self) -> int:

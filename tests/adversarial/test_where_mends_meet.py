@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import requests
+from attrs import evolve
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from hoopgw.clock import EvenClock
+from hoopgw.control import delegations
 from hoopgw.control.service import SETTLED
 from hoopgw.control.target_tokens import TargetTokens
+from hoopgw.events import Principal
 from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.issuers import Issuer, Issuers
 from hoopgw.identity.jose import PublicKey
 from hoopgw.identity.token_parts import Lifetimes
-from hoopgw.identity.tokens import target_audience
+from hoopgw.identity.tokens import GATEWAY, target_audience
 from hoopgw.store.sqlite_revocations import FORGET_AFTER
-from tests.control.gateway_case import GatewayCase
+from tests.control.gateway_case import ALICE, CAROL, DAVE, ROOT, GatewayCase
 from tests.identity.forge import NOW, rsa_key, run, settings, token
 from tests.identity.test_exchange import ExchangeTestCase
 from tests.identity.test_oidc import FixedKeys
@@ -104,3 +109,42 @@ class WrongForAMomentTests(GatewayCase):
         self.service.tidy()
         self.assertTrue(self.store.is_revoked(["login-x"]))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+
+class OwnLoginsTests(GatewayCase):
+    """A job that logs in and ends that, again and again: each worker keeps what was ended."""
+
+    def setUp(self) -> None:
+        self.patch(delegations, "REVOKED_BURST", 4.0)
+        self.patch(delegations, "UNKNOWN_LIMIT", 6)
+        super().setUp()
+
+    async def end_login(self, who: Principal, number: int) -> int:
+        again = evolve(who, session=f"{who.root.name}-{number:016}")
+        return (await self.call("POST", "/v1/logins/mine/revoke", again)).status
+
+    async def revoke(self, token: str) -> int:
+        path, form = f"{self.url}/sts/revoke", {"token": token}
+        ca = str(self.config.paths.ca_certificate)
+        answer = await deferToThread(requests.post, path, data=form, verify=ca, timeout=60)
+        return int(answer.status_code)
+
+    async def test_log_ins(self) -> None:
+        """Nobody fills the list with them; others, and administrators, still end theirs."""
+        found = [await self.end_login(ALICE, number) for number in range(9)]
+        self.assertEqual(found[:6], [200] * 6)  # beyond its share as long as there is room
+        self.assertNotIn(200, found[6:])
+        self.assertEqual(self.store.count_revoked(), 6)
+        self.assertEqual(await self.end_login(CAROL, 1), 200)
+        self.assertEqual(await self.end_login(ROOT, 1), 200)
+        path = f"/v1/logins/{ALICE.root.name}-{8:016}/revoke"
+        self.assertEqual((await self.call("POST", path, ROOT)).status, 200)
+
+    async def test_tokens(self) -> None:
+        """Nor with tokens that are ended by who has them: for the gateway, and for a target."""
+        for audience in (GATEWAY, target_audience("orders")):
+            for number in range(9):
+                who = evolve(DAVE, session=f"dave-{number:017}")
+                await self.revoke(self.token(who, audience))
+            self.assertEqual(self.store.count_revoked(), 6)
+        self.assertEqual(await self.revoke(self.token(CAROL, target_audience("orders"))), 200)
