@@ -62,7 +62,7 @@ class Answering:
     _session: HttpSession
     _exchange: Exchange
     _plan: Plan
-    _sights: Sights
+    sights: Sights
     _caller: Caller
     _body: bytes | None = field(repr=False)
     """All of the request's, if it was collected."""
@@ -76,7 +76,7 @@ class Answering:
     """Whether the caller sees what others do not: then the recording does not keep it."""
 
     def __attrs_post_init__(self) -> None:
-        sights = [self._sights.get(each.id) for each in self._plan.fields]
+        sights = [self.sights.get(each.id) for each in self._plan.fields]
         self._clear = any(isinstance(each, Sight) and each.mask is None for each in sights)
 
     async def run(self) -> None:
@@ -155,7 +155,7 @@ class Answering:
     async def _show(self, call: Call, head: ResponseHead) -> None:
         session = self._session
         self.outcome = f"{head.status} {REASONS.get(head.status, b'').decode()}".strip()
-        shown = session.site.model.show(self._plan, head, self._sights, self._caller)
+        shown = session.site.model.show(self._plan, head, self.sights, self._caller)
         self._shown = shown
         self._keep_head(shown.head)
         length = call.length if shown.transform is None else None

@@ -42,6 +42,8 @@ class Permission:
     verdict: Verdict
     intent: int
     """Sequence of its record."""
+    once: bool = False
+    """Whether it was granted for this one time."""
 
 
 @define(eq=False)
@@ -130,7 +132,12 @@ class Decider:
             raise RefusedError(_not_recorded(error)) from error
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
-        return Permission(verdict=verdict, intent=intent)
+        return Permission(verdict=verdict, intent=intent, once=once)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for people, or for a client that was told to come again."""
+        return bool(self._held)
 
     def close(self) -> None:
         """Withdraw all that waits, and let nothing pass any more."""
@@ -287,6 +294,10 @@ class Decider:
         except UnavailableError as error:
             text = f"nobody can be asked to approve it: {error}"
             raise RefusedError(Refusal(kind="unavailable", text=text)) from error
+        if self._closed:  # while it was filed: nobody would withdraw it later
+            pending.settled.addErrback(lambda failure: None)
+            pending.withdraw()
+            raise RefusedError(Refusal(kind="denied", text=OVER))
         held = Held(pending, review, intent)
         digest = plan.operation.digest
         self._held[digest] = held

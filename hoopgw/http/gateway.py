@@ -34,7 +34,7 @@ from hoopgw.http.messages import Limits, Request, RequestHead, Response
 from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
-from hoopgw.http.sessions import HttpSession, HttpSessions, Site
+from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
 from hoopgw.http.timing import Timeouts
 from hoopgw.spi import GatewayContext
 
@@ -47,8 +47,8 @@ PATIENCE: Final = 55.0
 """Seconds that a client is let wait for people; load balancers and clients give up at 60."""
 WAIT: Final = b"x-hoopgw-wait"
 """Seconds that a client itself wants to wait; 0 for programs that come again."""
-PAGE_LIMIT: Final = 262_144
-"""Bytes of a request to a page of the gateway's own."""
+PAGE_LIMIT: Final = 98_304
+"""Bytes of a request to a page of the gateway's own, which strangers may send, too."""
 HELD_LIMIT: Final = 16 * 2**20
 """Bytes of a body that is read whole because its request is to be held."""
 
@@ -217,8 +217,24 @@ class Serving:
     _exchange: Exchange
     _connection: Connection
     _body: bytes | None = field(default=None, init=False)
+    _stored: int = field(default=0, init=False)
 
     async def run(self) -> None:
+        """Decide, pass on, and answer. Raises as `_run`."""
+        try:
+            await self._run()
+        finally:
+            self._session.stored -= self._stored
+
+    async def _collect(self, limit: int) -> bytes:
+        """Return all of the body, if the session may store it."""
+        said = self._exchange.head.content_length
+        size = 0 if self._exchange.body.ended else limit if said is None else min(said, limit)
+        self._session.store(size)
+        self._stored += size
+        return await self._exchange.body.collect(limit)
+
+    async def _run(self) -> None:
         """Decide, pass on, and answer.
 
         Raises:
@@ -231,18 +247,20 @@ class Serving:
         model, caller = session.site.model, self._caller()
         limit = model.collects(exchange.head)
         if limit:
-            self._body = await exchange.body.collect(limit)
+            self._body = await self._collect(limit)
         plan = model.plan(exchange.head, self._body, caller)
         if self._body is None and not exchange.body.ended and session.decider.needs_all(plan):
             # An approval covers all that is sent, so all of it must be here.
-            self._body = await exchange.body.collect(HELD_LIMIT)
+            self._body = await self._collect(HELD_LIMIT)
             plan = model.plan(exchange.head, self._body, caller)
         permission = await session.decider.decide(plan, _patience(exchange.head))
         started = time.time_ns()
         answering = None
         try:
             answering = self._answering(plan, permission, caller)
-            session.running[permission.intent] = plan, self._connection
+            session.running[permission.intent] = Running(
+                plan, self._connection, answering.sights, permission.once
+            )
             await answering.run()
         except BaseException as error:
             if answering is not None:

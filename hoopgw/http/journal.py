@@ -207,7 +207,7 @@ class HttpJournal:
 
     def ended(self, reason: str) -> None:
         """Write that the session is over."""
-        if not self._ended:
+        if not self._ended and self._sequence:  # what was cut while it was opened never began
             self._ended = True
             self._put_off(
                 SessionEnded(self._opening.session, self._sequence, time.time_ns(), reason)

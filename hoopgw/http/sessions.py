@@ -25,7 +25,7 @@ from hoopgw.http.model import Model, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Key as PoolKey
 from hoopgw.http.pool import Pool
 from hoopgw.policy.cures import Cure
-from hoopgw.policy.decision import Allow, Deny, Review, Verdict
+from hoopgw.policy.decision import Allow, Deny, Review, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import GatewayContext, TargetSettings
@@ -35,6 +35,8 @@ log = Logger()
 
 IDLE: Final = 60.0
 """Seconds for which a session waits for another connection."""
+BODIES_LIMIT: Final = 64 * 2**20
+"""Bytes of bodies of one session that are stored at the same time: what is held waits with them."""
 GRANT_OVER: Final = "the access that was granted for a while is over"
 
 
@@ -59,6 +61,18 @@ class Client(Protocol):
         ...
 
 
+@frozen
+class Running:
+    """One request that the target has not answered whole."""
+
+    plan: Plan
+    client: Client
+    sights: Sights
+    """How its answer is shown."""
+    once: bool
+    """Whether it was granted for this one time: then the grant is used up while it runs."""
+
+
 @define(eq=False)
 class HttpSession:
     """One session."""
@@ -74,7 +88,9 @@ class HttpSession:
     _on_over: Callable[[HttpSession], None]
     over: str = field(default="", init=False)
     """Why it has ended, once it has."""
-    running: dict[int, tuple[Plan, Client]] = field(factory=dict, init=False)
+    stored: int = field(default=0, init=False)
+    """Bytes of bodies that are read whole, or may be."""
+    running: dict[int, Running] = field(factory=dict, init=False)
     """Requests that the target has not answered whole, by the sequence of their intent."""
     _clients: set[Client] = field(factory=set, init=False)
     _idle: IDelayedCall | None = field(default=None, init=False)
@@ -124,6 +140,18 @@ class HttpSession:
         self._context.sessions.closed(self.id, reason)
         self._on_over(self)
 
+    def store(self, size: int) -> None:
+        """Count a body that is read whole; who does it takes as much away at the end.
+
+        Raises:
+            RefusedError: there are too many at the moment.
+
+        """
+        if self.stored and self.stored + size > BODIES_LIMIT:
+            text = "too much is being sent at once in this session"
+            raise RefusedError(Refusal(kind="unavailable", text=text, retry_after=5))
+        self.stored += size
+
     async def connect(self) -> UpstreamConnection:
         """Return a connection to the target, for one request.
 
@@ -157,17 +185,27 @@ class HttpSession:
         connect = self.site.connecting(self.login.account)
         if not isinstance(self._judge(connect).decision, Allow):
             return GRANT_OVER
-        for plan, client in list(self.running.values()):
-            if isinstance(self._judge(plan.operation).decision, Deny):
-                client.cut(GRANT_OVER)
+        for each in list(self.running.values()):
+            plan = each.plan
+            if not each.once and isinstance(self._judge(plan.operation).decision, Deny):
+                each.client.cut(GRANT_OVER)
+            elif plan.fields and self._sights(plan) != each.sights:
+                each.client.cut("what may be seen has changed")
         return None
+
+    def _sights(self, plan: Plan) -> Sights:
+        return self._context.policy.sights(self.principal, plan.fields, self.id)
 
     def _judge(self, operation: Operation) -> Verdict:
         return self._context.policy.decide(self.principal, operation, self.id)
 
     def _rested(self) -> None:
         self._idle = None
-        self.cut("it was not used any more")
+        if self.decider.waits:
+            # A client was told to come again once people have decided.
+            self._idle = self._context.clock.callLater(IDLE, self._rested)
+        else:
+            self.cut("it was not used any more")
 
 
 Key: TypeAlias = tuple[str, LoggedIn]

@@ -147,6 +147,8 @@ class Gateway:
     """Requests for approval are filed when the test says so."""
     slow_link: list[Deferred[Any]] | None = None
     closed: list[str] = field(factory=list)
+    reconsider: Callable[[], str | None] = lambda: None
+    """Look at the last session, as grants have changed."""
     factory: HttpsFactory = field(init=False)
     _sessions: int = 0
 
@@ -170,12 +172,12 @@ class Gateway:
             link=SimpleNamespace(open=self._open),
             logins=SimpleNamespace(bearer=self._bearer),
             sessions=SimpleNamespace(
-                opened=lambda *_arguments: None,
+                opened=self._opened,
                 closed=lambda session, *_reason: self.closed.append(session),
             ),
             grants=SimpleNamespace(
                 url="https://gw.example",
-                use=lambda *_arguments: succeed(False),
+                use=lambda *_arguments: succeed(True),
                 used=lambda *_arguments: None,
                 refused=lambda *_arguments: None,
             ),
@@ -236,6 +238,9 @@ class Gateway:
         """Return the transport of a new connection to a target."""
         self.targets.append(Target(self, name))
         return self.targets[-1].wire
+
+    def _opened(self, session: str, *more: Any) -> None:
+        self.reconsider = more[5]
 
     def _new_session(self) -> str:
         self._sessions += 1

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Operation
 from hoopgw.http.journal import NOT_SENT
-from hoopgw.policy.decision import Deny, Remedy, Review, Sight, Verdict
+from hoopgw.http.sessions import BODIES_LIMIT
+from hoopgw.policy.decision import Deny, Hidden, Remedy, Review, Sight, Use, Verdict
 from hoopgw.recording.records import Intent, Result, SessionStarted
 from tests.adversarial.azure_gateway import ALLOW, VAULT_HOST, Client, Gateway
 from tests.azure.world import GROUP
@@ -122,6 +123,17 @@ class OnceTests(SynchronousTestCase):
         self.assertEqual(world.sent().count(b"DELETE "), 1)
         answers = [each.wire.take() for each in clients]
         self.assertEqual(sum(b"it has been used" in each for each in answers), 2)
+
+    def test_a_session_that_ends_while_it_asks(self) -> None:
+        """What it asked for does not wait for people after it."""
+        world = Gateway(held, slow_desk=True)
+        client = world.connect()
+        client.ask("DELETE", GROUPS)
+        (session,) = client.connection.sessions.values()
+        session.decider.close()
+        world.file(0)
+        self.assertTrue(world.asked[0].settled.called)
+        self.assertIn(b" 403 ", client.wire.take())
 
     def test_an_approval_is_the_principals_own(self) -> None:
         world = Gateway(held)
@@ -266,3 +278,92 @@ class RecordTests(SynchronousTestCase):
         world.recorder.full = True
         self.assertIn(b" 503 ", client.ask("DELETE", GROUPS))
         self.assertEqual(world.sent(), b"")
+
+
+class StoringTests(SynchronousTestCase):
+    """What clients can make the gateway keep."""
+
+    def test_bodies_that_wait_with_their_requests(self) -> None:
+        """However many connections one session has."""
+        world = Gateway(held)
+        body = b'{"x":"' + b"a" * 2_000_000 + b'"}'
+        answers = []
+        clients = [world.connect() for _ in range(40)]
+        for number, client in enumerate(clients):
+            path = f"{GROUPS}&n={number % 3}"
+            answers.append(client.ask("PUT", path, body=body, Content_Type="application/json"))
+        (session,) = {each for client in clients for each in client.connection.sessions.values()}
+        self.assertLessEqual(session.stored, BODIES_LIMIT)
+        self.assertGreater(sum(b" 503 " in each for each in answers), 5)
+        for client in clients:
+            client.leave()
+        self.assertEqual(session.stored, 0)
+
+    def test_who_was_told_to_come_again_may_take_its_time(self) -> None:
+        """People need more than a minute, and nobody is connected meanwhile."""
+        world = Gateway(held)
+        client = world.connect()
+        client.ask("DELETE", GROUPS, X_Hoopgw_Wait="0")
+        client.leave()
+        for _ in range(6):
+            world.clock.advance(60)
+        self.assertFalse(world.asked[0].settled.called)
+        world.asked[0].settle("approved")
+        world.clock.advance(30)
+        world.connect().ask("DELETE", GROUPS)
+        self.assertEqual(world.sent().count(b"DELETE "), 1)
+        world.clock.advance(30)
+
+    def test_nor_does_it_stay_for_ever(self) -> None:
+        world = Gateway(held)
+        client = world.connect()
+        client.ask("DELETE", GROUPS, X_Hoopgw_Wait="0")
+        client.leave()
+        world.asked[0].settle("expired")
+        for _ in range(6):
+            world.clock.advance(60)
+        self.assertEqual(len(world.factory.live), 0)
+
+
+class EndingTests(SynchronousTestCase):
+    """Grants that end while an answer comes."""
+
+    def begun(self, world: Gateway) -> Client:
+        """Begin an answer."""
+        client = world.connect()
+        client.ask("POST", KEYS)
+        half = b'{"keys": [{"value": "c2VjcmV0"}, '
+        world.target.answer("200 OK\r\nContent-Type: application/json", half, length=99)
+        return client
+
+    def test_what_allowed_it(self) -> None:
+        world = Gateway()
+        client = self.begun(world)
+        world.verdict = denied
+        self.assertIsNone(world.reconsider())
+        self.assertEqual(client.wire.ended, "aborted")
+
+    def test_what_let_secrets_be_seen(self) -> None:
+        """It may still be done, but the rest must not come in clear."""
+        world = Gateway(sights=lambda _field: Sight(mask=None))
+        client = self.begun(world)
+        self.assertIsNone(world.reconsider())
+        self.assertEqual(client.wire.ended, "")
+        world.sights = lambda _field: Hidden(reason="no")
+        self.assertIsNone(world.reconsider())
+        self.assertEqual(client.wire.ended, "aborted")
+
+    def test_one_call_is_let_end(self) -> None:
+        """The grant for it is used up as soon as it runs."""
+        world = Gateway(denied)
+        client = self.begun(world)
+        self.assertIsNone(world.reconsider())
+        self.assertEqual(client.wire.ended, "")
+
+
+def denied(operation: Operation) -> Verdict:
+    """Deny what may be done by a grant for one call."""
+    if operation.action == "connect":
+        return ALLOW
+    uses = (Use(grant="g-1", because=("granted",), digest=operation.digest),)
+    return Verdict(decision=Deny(reason="no", uses=uses), policy="v1")
