@@ -20,6 +20,7 @@ from benchmarks import (
     documents,
     grants,
     http,
+    https,
     lateness,
     mask_rows,
     memory,
@@ -40,6 +41,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "grants": grants.run,
     "chains": chains.run,
     "http": http.run,
+    "https": https.run,
     "documents": documents.run,
 }
 
@@ -54,8 +56,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
     """Measure NAMES, or everything.
 
-    They are small, bulk, memory, recording, lateness, rows, grants, chains, http and
-    documents.
+    They are small, bulk, memory, recording, lateness, rows, grants, chains, http, https
+    and documents.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}
