@@ -379,6 +379,8 @@ def lock(path: Path) -> int:
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path.parent}: is not there; 'hoopgw init' makes it") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be opened: {error.strerror}") from error
     try:

@@ -86,8 +86,13 @@ class SearchTests(SynchronousTestCase):
         """A credential given by the environment is found."""
         word = secrets.token_urlsafe(24)
         with subprocess.Popen(
-            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"X": word}
+            [sys.executable, "-c", "print(flush=True); input()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"X": word},
         ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is that program now
             found = search({"word": word.encode()}, [], [process.pid])
             process.communicate(b"\n")
         self.assertIn(f"/proc/{process.pid}/environ", {f.place for f in found.found})

@@ -128,10 +128,16 @@ class RefreshTests(AgentCase):
         gateway, _ = self.gateway()
         agent = self.agent_of(gateway)
         agent.found = evolve(agent.found, enrolment=evolve(agent.found.enrolment, log_key="first"))
+        before = agent.found.enrolment
+
+        def answer(enrolled: Enrolled) -> Enrolled:
+            agent._log_handed_over("second")
+            return evolve(enrolled, gateway_ca=gateway.ca.decode())
+
+        gateway.answer = answer
         agent.link.on_refresh("new")
-        await eventually(self.reactor, lambda: agent._renewing is not None)
-        agent._log_handed_over("second")
-        await eventually(self.reactor, lambda: agent._renewing is None)
+        await eventually(self.reactor, lambda: bool(gateway.seen) and agent._renewing is None)
+        self.assertIsNot(agent.found.enrolment, before)
         self.assertEqual(agent.found.enrolment.log_key, "second")
         kept = identity.load(agent.settings.state, time.time()).enrolment
         self.assertEqual(kept.log_key, "second")
