@@ -166,7 +166,7 @@ class Service:
         if asked.slash and asked.segments:
             raise UnclearRequestError("this path ends in a slash where nothing can follow")
         if batch.is_batch(asked):
-            return batch.call(asked, self.hosts, self._arm)
+            return batch.call(asked, self.hosts, self._in_batch)
         return self._arm(asked)
 
     def state(self, poll: Call, origin: Origin) -> Call:
@@ -185,6 +185,15 @@ class Service:
             type=began.type,
             touches=(*began.touches[:1], *poll.touches),
         )
+
+    def _in_batch(self, asked: Asked) -> Call:
+        call = self._arm(asked)
+        if self.labelled.get(call.type.lower()):
+            # Labels go by paths from the root of an answer, and here it is inside of another.
+            raise UnclearRequestError(
+                f"the answer for {call.type} has labelled fields: send it without a batch"
+            )
+        return call
 
     def _arm(self, asked: Asked) -> Call:
         return bodies.call(arm.read(asked.method, asked.segments, asked.query), asked, self.place)

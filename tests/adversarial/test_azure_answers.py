@@ -134,6 +134,18 @@ class MaskTests(ModelCase):
         refusal = self.refused(plan, b'"k-1"', status=206, model=model)
         self.assertEqual(refusal.kind, "withheld")
 
+    def test_a_batch_hides_no_labels(self) -> None:
+        """Their paths do not hold inside of the batch's answer."""
+        label = {"microsoft.storage/storageaccounts#properties.plan": ("pii",)}
+        model = AzureModel(Service.of(target("arm", label)), Links(frozenset()))
+        for url, fits in ((TAGS, False), (f"{GROUP}?api-version=2021-04-01", True)):
+            one = {"httpMethod": "GET", "name": "a", "url": url}
+            batch = "/batch?api-version=2020-06-01", {"requests": [one]}
+            if fits:
+                self.plan("POST", *batch, model)
+            else:
+                self.assertRaises(RefusedError, self.plan, "POST", *batch, model)
+
     def test_bodies_of_what_only_reads(self) -> None:
         """It would reach the target and be in no digest, no policy and no recording."""
         for method, fields in (
