@@ -27,6 +27,7 @@ PARAMETER: Final = "hoopgw-poll"
 _MAC: Final = 16
 _SEAL_LIMIT: Final = 4_096
 _UNBOUND: Final = frozenset({PARAMETER, "api-version"})
+_TARGETS: Final = re.compile(r"<([^<>]*)>")
 _ABSOLUTE: Final = re.compile(r"(?i)https?://")
 
 
@@ -114,6 +115,22 @@ class Links:
             return None
         parts = urlsplit(url)
         return urlunsplit(("https", authority, parts.path, parts.query, ""))
+
+    def listed(self, said: str, authority: str) -> str | None:
+        """Return a ``Link`` field (RFC 8288) that leads to us; None if any of it is another's.
+
+        Clients go on to its ``next`` by themselves, and take their token there.
+        """
+        whole = True
+
+        def ours(found: re.Match[str]) -> str:
+            nonlocal whole
+            link = self.rewritten(found[1].strip(), authority)
+            whole = whole and link is not None
+            return f"<{link}>"
+
+        shown = _TARGETS.sub(ours, said)
+        return shown if whole else None
 
     def polled(self, url: str, authority: str, origin: Origin, seal: bytes) -> str | None:
         """Return the sealed address of an operation's state; None if it is another host's."""

@@ -29,7 +29,10 @@ from hoopgw_azure.operations import Service, forwarded, text
 from hoopgw_azure.polls import is_state
 
 _DROPPED: Final = frozenset(
-    {b"set-cookie", b"www-authenticate", b"strict-transport-security", b"server"}
+    {
+        *(b"set-cookie", b"www-authenticate", b"strict-transport-security", b"server"),
+        *(b"alt-svc", b"refresh"),  # they lead past us
+    }
 )
 """Fields of an answer that are not the client's."""
 _CHANGED: Final = frozenset(
@@ -224,6 +227,12 @@ class AzureModel:
                 text_ = "the answer leads to another host than the target's"
                 raise RefusedError(Refusal(kind="withheld", text=text_))
             headers = headers.replaced(name.title(), link.encode("latin-1"))
+        said = ", ".join(value.decode("latin-1") for value in head.headers.all(b"link"))
+        if said:
+            headers = headers.without((b"link",))
+            shown = self.links.listed(said, caller.authority)
+            if shown is not None:
+                headers = headers.added((b"Link", shown.encode("latin-1")))
         return headers
 
     def _has_state(self, said: str) -> bool:

@@ -146,6 +146,23 @@ class MaskTests(ModelCase):
             else:
                 self.assertRaises(RefusedError, self.plan, "POST", *batch, model)
 
+    def test_fields_that_lead_past_us(self) -> None:
+        """Clients follow them with the token that they have for us."""
+        plan = self.plan("GET", f"{GROUP}?api-version=2021-04-01")
+        shown, _body = self.show(
+            plan, {}, Link=f'<{AZURE}/a?b=1>; rel="next", </c>; rel=x', Alt_Svc='h3="evil:443"'
+        )
+        self.assertEqual(
+            shown.head.headers.get(b"link"),
+            f'<https://{HOST}/a?b=1>; rel="next", </c>; rel=x'.encode(),
+        )
+        self.assertNotIn(b"alt-svc", shown.head.headers)
+        for link in ("https://evil.example/", "//evil.example/", " https://evil.example/"):
+            shown, _body = self.show(plan, {}, Link=f'<{AZURE}/a>; rel="first", <{link}>; rel=next')
+            self.assertNotIn(b"link", shown.head.headers)
+        shown, _body = self.show(plan, {}, Refresh="0; url=https://evil.example/")
+        self.assertNotIn(b"refresh", shown.head.headers)
+
     def test_bodies_of_what_only_reads(self) -> None:
         """It would reach the target and be in no digest, no policy and no recording."""
         for method, fields in (
