@@ -53,5 +53,9 @@ class DocumentError(HoopgwError):
     """
 
 
+class DocumentLimitError(DocumentError):
+    """An answer holds more than may be shown: more values, or more bytes."""
+
+
 class TicketError(HoopgwError):
     """A ticket is not genuine, not for this agent, too old, or used before."""

@@ -7,7 +7,7 @@ from collections import deque
 from attrs import define, field
 
 from hoopgw.documents.limits import SLICE
-from hoopgw.errors import DocumentError
+from hoopgw.errors import DocumentError, DocumentLimitError
 
 
 @define(eq=False)
@@ -38,7 +38,7 @@ class Arrivals:
         """Take a slice; nothing if nothing is there.
 
         Raises:
-            DocumentError: it was too much.
+            DocumentLimitError: it was too much.
 
         """
         if not self._pieces:
@@ -49,7 +49,7 @@ class Arrivals:
             data = data[:size]
         self.taken += len(data)
         if self.taken > self.total:
-            raise fault(f"it is longer than {self.total} bytes")
+            raise beyond(f"it is longer than {self.total} bytes")
         return data
 
     def give_back(self, rest: bytes) -> None:
@@ -67,3 +67,8 @@ def fault(what: str, at: int | None = None) -> DocumentError:
     """Return the error that says what is wrong, and at which byte."""
     place = "" if at is None else f", at byte {at}"
     return DocumentError(f"the answer cannot be masked: {what}{place}")
+
+
+def beyond(what: str) -> DocumentLimitError:
+    """Return the error that says of what there is too much."""
+    return DocumentLimitError(f"the answer is beyond a limit: {what}")

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from attrs import define, field
 
-from hoopgw.documents.arrivals import Arrivals, fault
+from hoopgw.documents.arrivals import Arrivals, beyond, fault
 from hoopgw.documents.limits import SLICE, Limits
 from hoopgw.errors import DocumentError
 
@@ -150,6 +150,6 @@ class Inflater:
     def _count(self, given: int) -> None:
         self._given += given
         if self._given > self.limits.total:
-            raise fault(f"it is longer than {self.limits.total} bytes")
+            raise beyond(f"it is longer than {self.limits.total} bytes")
         if self._given > _FREE and self._given > self._arrived.taken * self.limits.ratio:
             raise fault(f"a byte of it becomes more than {self.limits.ratio}")

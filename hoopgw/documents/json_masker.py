@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from hoopgw.documents import grammar, leaves
-from hoopgw.documents.arrivals import Arrivals, fault
+from hoopgw.documents.arrivals import Arrivals, beyond, fault
 from hoopgw.documents.automaton import DEAD, NOTHING, REPEATED, Effect, State
 from hoopgw.documents.frames import Frame, Next
 from hoopgw.documents.grammar import LITERAL, NUMBER, PUNCTUATION, STRING
@@ -348,7 +348,7 @@ class JsonMasker:
         count = self.counts[name] = self.counts.get(name, 0) + 1
         limit = self.limits.counts.get(name)
         if limit is not None and count > limit:
-            raise self._fault(f"it has more than {limit} values of {name}")
+            raise beyond(f"it has more than {limit} {name}")
 
     # Scalars.
 

@@ -10,13 +10,21 @@ from typing import Any, Final
 from attrs import define, evolve, field
 from twisted.internet.task import deferLater
 
-from hoopgw.errors import DocumentError
+from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, Answered
 from hoopgw.http.messages import REASONS, ResponseHead
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown, Transform
+from hoopgw.http.model import (
+    Caller,
+    ExceededError,
+    Plan,
+    Refusal,
+    RefusedError,
+    Shown,
+    Transform,
+)
 from hoopgw.http.sessions import HttpSession
 from hoopgw.http.streams import Outgoing, relay
 from hoopgw.http.wire import Buffer, encode_response
@@ -66,6 +74,8 @@ class Answering:
     _caller: Caller
     _body: bytes | None = field(repr=False)
     """All of the request's, if it was collected."""
+    _max_items: int | None = None
+    """How many items of a list policy allows."""
     outcome: str = field(default="", init=False)
     _kept: bytearray = field(factory=bytearray, init=False, repr=False)
     _sent: int = field(default=0, init=False)
@@ -155,7 +165,9 @@ class Answering:
     async def _show(self, call: Call, head: ResponseHead) -> None:
         session = self._session
         self.outcome = f"{head.status} {REASONS.get(head.status, b'').decode()}".strip()
-        shown = session.site.model.show(self._plan, head, self.sights, self._caller)
+        shown = session.site.model.show(
+            self._plan, head, self.sights, self._caller, self._max_items
+        )
         self._shown = shown
         self._keep_head(shown.head)
         length = call.length if shown.transform is None else None
@@ -241,4 +253,6 @@ def _next_piece(transform: Transform) -> bytes | None:
 
 
 def _withheld(error: DocumentError) -> RefusedError:
+    if isinstance(error, DocumentLimitError):
+        return ExceededError(str(error))
     return RefusedError(Refusal(kind="withheld", text=str(error)))

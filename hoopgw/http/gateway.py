@@ -31,11 +31,12 @@ from hoopgw.http.errors import MessageError, UpstreamError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import NOT_SENT, Answered
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
 from hoopgw.http.timing import Timeouts
+from hoopgw.policy.decision import Deny
 from hoopgw.spi import GatewayContext
 
 log = Logger()
@@ -280,7 +281,9 @@ class Serving:
             session.journal.shown(
                 see, {each: sights[each.id] for each in fields}, permission.verdict
             )
-        return Answering(session, self._exchange, plan, sights, caller, self._body)
+        decision = permission.verdict.decision
+        max_items = None if isinstance(decision, Deny) else decision.max_rows
+        return Answering(session, self._exchange, plan, sights, caller, self._body, max_items)
 
     def _caller(self) -> Caller:
         session, head = self._session, self._exchange.head
@@ -299,6 +302,8 @@ def _why(error: BaseException) -> str:
     """Return why an answer was not given whole; for the recording."""
     if isinstance(error, CancelledError | MessageError):
         return "LOST: the client left"
+    if isinstance(error, ExceededError):
+        return f"CUT: {error}"
     if isinstance(error, LinkError | UnavailableError | RefusedError):
         return f"FAILED: {error}"
     return "FAILED: the gateway could not go on"

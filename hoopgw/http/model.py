@@ -64,6 +64,14 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
+class ExceededError(RefusedError):
+    """An answer holds more than may be shown."""
+
+    def __init__(self, text: str) -> None:
+        hint = "Ask for less at a time: a narrower scope or filter, a smaller page, a part."
+        super().__init__(Refusal(kind="denied", text=text, hint=hint))
+
+
 class Transform(Protocol):
     """Changes a body as it streams. One for each answer."""
 
@@ -145,7 +153,14 @@ class Model(Protocol):
         """
         ...
 
-    def show(self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller) -> Shown:
+    def show(
+        self,
+        plan: Plan,
+        head: ResponseHead,
+        sights: Sights,
+        caller: Caller,
+        max_items: int | None = None,
+    ) -> Shown:
         """Say how an answer is shown.
 
         What is masked follows from the request, never from what the answer says of itself.
@@ -155,9 +170,11 @@ class Model(Protocol):
             head: of the answer.
             sights: how policy shows each of ``plan.fields``.
             caller: on whose behalf.
+            max_items: how many items of a list policy allows; None: any number.
 
         Raises:
             RefusedError: it may not be shown.
+            ExceededError: because it is too much.
 
         """
         ...

@@ -29,13 +29,19 @@ _REMEMBERED: Final = 1024
 """Sets of rules that are kept compiled."""
 
 
-def rules(fields: Iterable[Resource], sights: Sights, links: tuple[str, ...] = ()) -> Rules | None:
+def rules(
+    fields: Iterable[Resource],
+    sights: Sights,
+    links: tuple[str, ...] = (),
+    counted: tuple[Rule, ...] = (),
+) -> Rules | None:
     """Return how an answer is shown; None if there is nothing to change.
 
     Args:
         fields: of `hoopgw_azure.operations.Service.fields`.
         sights: what policy says of each; one that it says nothing of is not shown.
         links: paths of links, which are rewritten.
+        counted: rules that count.
 
     """
     shown = []
@@ -43,7 +49,9 @@ def rules(fields: Iterable[Resource], sights: Sights, links: tuple[str, ...] = (
         kind = kind_of(each, sights)
         if kind is not None:
             shown.append((each.id.partition("#")[2], kind))
-    return _compiled(tuple(shown), links) if shown or links else None
+    if not (shown or links or counted):
+        return None
+    return _compiled(tuple(shown), links, counted)
 
 
 def kind_of(each: Resource, sights: Sights) -> str | None:
@@ -53,9 +61,12 @@ def kind_of(each: Resource, sights: Sights) -> str | None:
 
 
 @lru_cache(_REMEMBERED)
-def _compiled(shown: tuple[tuple[str, str], ...], links: tuple[str, ...]) -> Rules:
+def _compiled(
+    shown: tuple[tuple[str, str], ...], links: tuple[str, ...], counted: tuple[Rule, ...]
+) -> Rules:
     masked = [rule for path, kind in shown for rule in _rules(path, kind)]
-    return compile_rules([*masked, *(Rule(path, Rewrite()) for path in links)], fold_case=True)
+    linked = (Rule(path, Rewrite()) for path in links)
+    return compile_rules([*masked, *linked, *counted], fold_case=True)
 
 
 def _rules(path: str, kind: str) -> Iterator[Rule]:

@@ -13,16 +13,17 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
-from hoopgw.documents.opening import MaskingOrder, open_document
-from hoopgw.errors import DocumentError
+from hoopgw.documents.opening import Document, MaskingOrder, open_document
+from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
+from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
 from hoopgw.policy.decision import Sights
 from hoopgw_azure import masking, refusals
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.exports import Bounded, Export, counting
 from hoopgw_azure.kept import kept, kept_query
 from hoopgw_azure.links import PARAMETER, Links, Origin, without_seal
 from hoopgw_azure.operations import Service, forwarded, text
@@ -143,39 +144,69 @@ class AzureModel:
             model=_Known(call=call, origin=origin),
         )
 
-    def show(self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller) -> Shown:
+    def show(
+        self,
+        plan: Plan,
+        head: ResponseHead,
+        sights: Sights,
+        caller: Caller,
+        max_items: int | None = None,
+    ) -> Shown:
         """Say how an answer is shown. Raises `RefusedError`."""
         known: _Known = plan.model
         if head.status == 401:
             text_ = "Azure does not take the agent's credential for this account"
             raise RefusedError(Refusal(kind="withheld", text=text_))
         headers = self._rewritten(head, known, caller)
-        rules = masking.rules(plan.fields, sights, _JSON_LINKS[self.service.kind])
-        if rules is None or head.status in (204, 304):
-            return Shown(evolve(head, headers=headers))
+        plain = Shown(evolve(head, headers=headers))
+        if head.status in (204, 304) or head.content_length == 0:
+            return plain
+        is_head = plan.send.method == "HEAD"  # then a length is of what does not come
+        export = Export() if is_head else self._export(known.call, head, max_items)
+        try:
+            export.check(head.content_length)
+            document = self._document(plan, head, sights, caller, export)
+        except DocumentLimitError as error:
+            raise ExceededError(str(error)) from error
+        except DocumentError as error:
+            raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
+        if document is not None:
+            return Shown(evolve(head, headers=headers.without(_CHANGED)), document)
+        if export.size is not None and head.content_length is None:
+            return evolve(plain, transform=Bounded(export.size))
+        return plain
+
+    def _export(self, call: Call, head: ResponseHead, max_items: int | None) -> Export:
+        """Return how much of an answer may be shown."""
+        export = self.service.export.narrowed(max_items)
+        lists = self.service.kind != "storage" or call.touches[0].verb == "listData"
+        return export if lists and head.status < 400 else evolve(export, items=None)
+
+    def _document(
+        self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller, export: Export
+    ) -> Document | None:
+        """Return what changes or counts an answer; None: nothing does. Raises `DocumentError`."""
+        counted = () if export.items is None else tuple(counting(self.service.kind))
+        rules = masking.rules(plan.fields, sights, _JSON_LINKS[self.service.kind], counted)
+        if rules is None:
+            return None
+        content_type = head.headers.get(b"content-type")
+        masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
+        if masked and head.status == 206:
+            raise DocumentError("the answer is a part, and something in the whole is masked")
+        if not masked and not counted and not _is_json(content_type):
+            return None
         order = MaskingOrder(
             rules=rules,
             key=self.key,
             rewrite=lambda _path, said: self._link(said, caller.authority),
+            limits=export.limits(),
         )
-        content_type = head.headers.get(b"content-type")
-        masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
-        if masked and head.status == 206:
-            text_ = "the answer is a part, and something in the whole is masked"
-            raise RefusedError(Refusal(kind="withheld", text=text_))
-        if not masked and not _is_json(content_type):
-            return Shown(evolve(head, headers=headers))
-        if head.content_length == 0:
-            return Shown(evolve(head, headers=headers))
-        try:
-            document = open_document(
-                order,
-                None if content_type is None else content_type.decode("latin-1"),
-                (head.headers.get(b"content-encoding") or b"").decode("latin-1"),
-            )
-        except DocumentError as error:
-            raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
-        return Shown(evolve(head, headers=headers.without(_CHANGED)), document)
+        return open_document(
+            order,
+            None if content_type is None else content_type.decode("latin-1"),
+            (head.headers.get(b"content-encoding") or b"").decode("latin-1"),
+        )
 
     def refuse(self, head: RequestHead | None, refusal: Refusal) -> Response:
         """Say a refusal as the target says its own."""

@@ -28,6 +28,7 @@ from hoopgw_azure import arm, batch, bodies, keyvault, known, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call, Touch
 from hoopgw_azure.errors import UnclearRequestError
+from hoopgw_azure.exports import Export
 from hoopgw_azure.generic import Rules
 from hoopgw_azure.links import Origin
 from hoopgw_azure.resources import Place
@@ -51,11 +52,12 @@ PROTOCOL: Final = "azure"
 SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and none itself
 TEXT_LIMIT: Final = 16_384
 """Characters of a body that a reviewer is shown."""
+_COMMON: Final = frozenset({"service", "account", "hosts", "max_items", "max_bytes"})
 _OPTIONS: Final[dict[Kind, frozenset[str]]] = {
-    "arm": frozenset({"service", "account", "hosts"}),
-    "keyvault": frozenset({"service", "account", "hosts", "name"}),
-    "storage": frozenset({"service", "account", "hosts", "host", "name", "name_in_path"}),
-    "rest": frozenset({"service", "account", "hosts", "operations"}),
+    "arm": _COMMON,
+    "keyvault": _COMMON | {"name"},
+    "storage": _COMMON | {"host", "name", "name_in_path"},
+    "rest": _COMMON | {"operations"},
 }
 
 FORWARDED: Final = frozenset(
@@ -95,6 +97,7 @@ class Service:
     """Names under which the target is known, for URLs in requests."""
     account: storage.Account | None = None
     rules: Rules | None = None
+    export: Export = field(factory=Export)
     labelled: Mapping[str, Mapping[str, frozenset[str]]] = field(factory=dict)
     """Type to JSON paths to labels, from labels of the form ``TYPE#PATH``."""
 
@@ -125,6 +128,7 @@ class Service:
             hosts=hosts,
             account=_account(options, name, hosts) if kind == "storage" else None,
             rules=Rules.of(options.get("operations")) if kind == "rest" else None,
+            export=Export.of(options),
             labelled=_labelled(target),
         )
 

@@ -24,7 +24,7 @@ from hoopgw.documents.rules import (
     Rule,
     compile_rules,
 )
-from hoopgw.errors import DocumentError
+from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.transport import accelerated
 from tests.documents.reference import KEY, Reference, read, run
 from tests.documents.strategies import cuts, documents, rule_lists, write
@@ -331,7 +331,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(one.counts, {"items": 20000})
         one, out = masker(rules, limits=Limits(counts={"items": 19999})), list[bytes]()
         one.receive_data(document)
-        with self.assertRaisesRegex(DocumentError, "more than 19999 values of items"):
+        with self.assertRaisesRegex(DocumentLimitError, "more than 19999 items"):
             out += iter(one.next_piece, None)
         self.assertNotIn(b"19999", b"".join(out))
         self.assertGreater(len(b"".join(out)), len(document) / 2)

@@ -1,0 +1,185 @@
+"""Tests for `hoopgw_azure.exports`: how much of an answer is shown at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.errors import ConfigError, DocumentLimitError
+from hoopgw.http.messages import Headers, RequestHead, ResponseHead
+from hoopgw.http.model import Caller, ExceededError, RefusedError, Shown
+from hoopgw.policy.decision import Hidden
+from hoopgw_azure.exports import Bounded, Export
+from hoopgw_azure.links import Links
+from hoopgw_azure.model import AzureModel
+from hoopgw_azure.operations import Service
+from tests.azure.world import HOST, SUBSCRIPTION, target
+
+GROUPS: Final = f"/subscriptions/{SUBSCRIPTION}/resourcegroups?api-version=2021-04-01"
+CALLER: Final = Caller(
+    account="a", chain=("corp|alice",), session="s-1", authority=HOST, seal=b"s" * 32
+)
+PATHS: Final = {"arm": GROUPS, "rest": "/v1/orders", "keyvault": "/secrets?api-version=7.4"}
+
+
+def service(kind: str, **options: Any) -> Service:
+    """Return a target."""
+    if kind == "rest":
+        rule = {"name": "orders", "method": "GET", "path": "/v1/orders"}
+        options["operations"] = [rule]
+    return Service.of(target(kind, **options))
+
+
+def items(number: int) -> list[dict[str, int]]:
+    """Return a list of so many."""
+    return [{"n": each} for each in range(number)]
+
+
+class ExportCase(SynchronousTestCase):
+    """Answers of targets with limits."""
+
+    def show(
+        self,
+        answer: object,
+        kind: str = "arm",
+        *,
+        path: str = "",
+        method: str = "GET",
+        status: int = 200,
+        content_type: str = "application/json",
+        length: bool = False,
+        allowed: int | None = None,
+        **options: Any,
+    ) -> bytes:
+        """Return what is shown of an answer; raises what refuses it."""
+        model = AzureModel(service(kind, **options), Links(frozenset()))
+        head = RequestHead(method, path or PATHS[kind], Headers.of([(b"Host", HOST.encode())]))
+        plan = model.plan(head, b"", CALLER)
+        sent = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        given = [(b"Content-Type", content_type.encode())]
+        given += [(b"Content-Length", b"%d" % len(sent))] if length else []
+        hidden = {each.id: Hidden(reason="no") for each in plan.fields}
+        answered = ResponseHead(status, Headers.of(given))
+        return self.through(model.show(plan, answered, hidden, CALLER, allowed), sent)
+
+    def through(self, shown: Shown, sent: bytes) -> bytes:
+        """Return what a body becomes."""
+        transform = shown.transform
+        if transform is None:
+            return sent
+        transform.receive_data(sent)
+        transform.receive_end()
+        pieces = []
+        while (piece := transform.next_piece()) is not None:
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+class ItemTests(ExportCase):
+    """Items of lists."""
+
+    def test_as_many_as_may_be(self) -> None:
+        for kind in PATHS:
+            with self.subTest(kind=kind):
+                answer = {"value": items(3)}
+                self.assertEqual(json.loads(self.show(answer, kind, allowed=3)), answer)
+                self.assertRaises(DocumentLimitError, self.show, answer, kind, allowed=2)
+
+    def test_the_smaller_of_two_limits(self) -> None:
+        """The target's option, and what policy says."""
+        for option, policy in ((2, None), (2, 9), (9, 2), (None, 2)):
+            options: dict[str, Any] = {} if option is None else {"max_items": option}
+            with self.subTest(option=option, policy=policy):
+                self.show({"value": items(2)}, allowed=policy, **options)
+                with self.assertRaises(DocumentLimitError):
+                    self.show({"value": items(3)}, allowed=policy, **options)
+
+    def test_wherever_a_list_is(self) -> None:
+        """Queries, batches, and whatever REST services answer; names in any case."""
+        batch = {"responses": [{"content": {"value": items(2)}}, {"content": {"value": items(1)}}]}
+        for kind, answer in (
+            ("arm", {"VALUE": items(3)}),
+            ("arm", {"data": items(3)}),
+            ("arm", {"data": {"rows": [[1], [2], [3]]}}),
+            ("arm", batch),
+            ("rest", items(3)),
+            ("rest", {"orders": items(3)}),
+        ):
+            with self.subTest(answer=answer):
+                self.show(answer, kind, allowed=3)
+                self.assertRaises(DocumentLimitError, self.show, answer, kind, allowed=2)
+
+    def test_lines_are_a_list(self) -> None:
+        lines = b'{"n":1}\n{"n":2}\n{"n":3}\n'
+        kind = "application/x-ndjson"
+        self.show(lines, "rest", content_type=kind, allowed=3)
+        with self.assertRaises(DocumentLimitError):
+            self.show(lines, "rest", content_type=kind, allowed=2)
+
+    def test_what_cannot_be_counted_is_not_shown(self) -> None:
+        for kind, path, media in (
+            ("arm", GROUPS, "text/csv"),
+            ("storage", "/c?restype=container&comp=list", "application/xml"),
+        ):
+            with self.subTest(kind=kind), self.assertRaises(RefusedError):
+                self.show(b"<a/>", kind, path=path, content_type=media, allowed=5)
+
+    def test_a_blob_is_no_list(self) -> None:
+        media = "application/octet-stream"
+        shown = self.show(b"x" * 9, "storage", path="/c/a", content_type=media, allowed=1)
+        self.assertEqual(shown, b"x" * 9)
+
+    def test_errors_are_shown(self) -> None:
+        self.show(b"<html>", status=502, content_type="text/html", allowed=1)
+
+
+class SizeTests(ExportCase):
+    """Bytes."""
+
+    def test_a_length_that_is_known(self) -> None:
+        """Nothing of it is shown; and what only says a length is none."""
+        with self.assertRaises(ExceededError) as caught:
+            self.show({"value": "x" * 99}, length=True, max_bytes=50)
+        self.assertEqual(caught.exception.refusal.code, 403)
+        self.assertIn("Ask for less", caught.exception.refusal.hint)
+        self.show({"value": "x"}, length=True, max_bytes=50)
+        self.show({"value": "x" * 99}, length=True, max_bytes=50, method="HEAD")
+
+    def test_a_length_that_is_not(self) -> None:
+        for kind, path, media in (
+            ("arm", GROUPS, "application/json"),
+            ("storage", "/c/a", "application/octet-stream"),
+            ("storage", "/c?restype=container&comp=list", "application/xml"),
+        ):
+            body = json.dumps("x" * 48).encode()
+            options: dict[str, Any] = {"path": path, "content_type": media, "max_bytes": 50}
+            with self.subTest(kind=kind, media=media):
+                self.assertEqual(self.show(body, kind, **options), body)
+                self.assertRaises(DocumentLimitError, self.show, body + b" ", kind, **options)
+
+    def test_pieces(self) -> None:
+        bounded = Bounded(5)
+        for piece in (b"abc", b"de"):
+            bounded.receive_data(piece)
+            self.assertEqual(bounded.next_piece(), piece)
+        self.assertIsNone(bounded.next_piece())
+        bounded.receive_data(b"f")
+        self.assertRaises(DocumentLimitError, bounded.next_piece)
+
+
+class OptionTests(SynchronousTestCase):
+    """What the configuration may say."""
+
+    def test_numbers(self) -> None:
+        found = Export.of({"max_items": 5, "max_bytes": 10})
+        self.assertEqual((found.items, found.size), (5, 10))
+        for wrong in (0, -1, "5", True, 1.5):
+            for name in ("max_items", "max_bytes"):
+                self.assertRaises(ConfigError, Export.of, {name: wrong})
+
+    def test_of_every_kind_of_target(self) -> None:
+        for kind in ("arm", "keyvault", "storage", "rest"):
+            found = service(kind, max_items=5, max_bytes=10)
+            self.assertEqual(found.export, Export(items=5, size=10))
