@@ -28,7 +28,10 @@ _MAC: Final = 16
 _SEAL_LIMIT: Final = 4_096
 _UNBOUND: Final = frozenset({PARAMETER, "api-version"})
 _TARGETS: Final = re.compile(r"<([^<>]*)>")
-_ABSOLUTE: Final = re.compile(r"(?i)https?://")
+_ABSOLUTE: Final = re.compile(r"(?i)https?:")
+_OTHER_HOST: Final = re.compile(r"[/\\]{2}")
+_IGNORED: Final = {ord(each): None for each in "\t\n\r"}
+_BLANK: Final = "".join(map(chr, range(33)))
 
 
 @frozen(kw_only=True)
@@ -109,11 +112,13 @@ class Links:
 
         What is no absolute URL stays as it is.
         """
-        if not _ABSOLUTE.match(url):
-            return None if url.startswith("//") else url
-        if not self.is_ours(url):
+        # As clients read it that follow WHATWG's URL standard: they forgive much.
+        read = url.translate(_IGNORED).lstrip(_BLANK)
+        if not _ABSOLUTE.match(read):
+            return None if _OTHER_HOST.match(read) else url
+        if not self.is_ours(read):
             return None
-        parts = urlsplit(url)
+        parts = urlsplit(read)
         return urlunsplit(("https", authority, parts.path, parts.query, ""))
 
     def listed(self, said: str, authority: str) -> str | None:

@@ -163,6 +163,22 @@ class MaskTests(ModelCase):
         shown, _body = self.show(plan, {}, Refresh="0; url=https://evil.example/")
         self.assertNotIn(b"refresh", shown.head.headers)
 
+    def test_addresses_that_clients_read_otherwise(self) -> None:
+        """Some take a backslash for a slash, leave blanks out, and forgive slashes."""
+        links = Links(frozenset({"management.azure.com"}))
+        for link in (
+            *("http:evil.example/x", "https:/evil.example", "https:evil.example", "HTTP:\\\\evil"),
+            *("/\\evil.example", "\\\\evil.example", "\\/evil.example", " https://evil.example"),
+            *("\x01https://evil.example", "ht\ntps://evil.example", "/\t/evil.example"),
+            *("https://management.azure.com\\@evil.example/", "\n//evil.example"),
+            "https://evil.example\\.management.azure.com/",
+        ):
+            with self.subTest(link=link):
+                self.assertIsNone(links.rewritten(link, HOST))
+        for link in ("name", "/a/b", "a:b", "", "v1.0/x?y=//z"):
+            self.assertEqual(links.rewritten(link, HOST), link)
+        self.assertEqual(links.rewritten(f" {AZURE}/a", HOST), f"https://{HOST}/a")
+
     def test_bodies_of_what_only_reads(self) -> None:
         """It would reach the target and be in no digest, no policy and no recording."""
         for method, fields in (
