@@ -25,7 +25,7 @@ from hoopgw.control.delegations import TooManyError
 from hoopgw.control.web import ApiError, Call
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.identity.endpoint import INTROSPECT_PATH, REVOKE_PATH
-from hoopgw.identity.forms import FormCall, FormEndpoint, FormLimits
+from hoopgw.identity.forms import FormCall, FormEndpoint, FormLimits, Nothing
 from hoopgw.identity.introspection import INACTIVE, Introspection
 from hoopgw.identity.refusals import ExchangeError
 from hoopgw.identity.revocation import Revocation, Revoker
@@ -92,12 +92,12 @@ class TokenCalls:
         is_admin = caller is not None and caller.is_admin
         revoker = Revoker(proved=call.proved, principal=principal, is_admin=is_admin)
         try:
-            Revocation(self.parts).revoke(token, revoker)
+            was_good = Revocation(self.parts).revoke(token, revoker)
         except TooManyError as error:
             raise ExchangeError("slow_down", str(error)) from error
         except UnavailableError as error:
             raise ExchangeError("temporarily_unavailable", _UNREACHABLE) from error
-        return {}
+        return {} if was_good else Nothing()
 
     async def introspect(self, call: FormCall) -> Mapping[str, Any]:
         """Say what a token says, to who may know."""
@@ -105,7 +105,7 @@ class TokenCalls:
         try:
             may_know = self._asker(call)
             if may_know is None:
-                return INACTIVE
+                return Nothing(INACTIVE)
             return Introspection(self.parts).introspect(token, may_know)
         except UnavailableError as error:
             raise ExchangeError("temporarily_unavailable", _UNREACHABLE) from error

@@ -83,6 +83,10 @@ class FormCall:
     """The key that the request has proved, with no token; None if a token is shown with it."""
 
 
+class Nothing(dict[str, Any]):
+    """An answer by which nothing was given or done: it costs its address what a refusal does."""
+
+
 Answer: TypeAlias = Callable[[FormCall], Awaitable[Mapping[str, Any]]]
 
 
@@ -132,7 +136,10 @@ class FormEndpoint(Resource):
             answer = await self._ask(call)
         finally:
             limits.waiting -= 1
-        limits.charge(address, self._now())
+        if not isinstance(answer, Nothing):
+            limits.charge(address, self._now())
+        elif not limits.refused.charge(address, 1.0, self._now()):
+            raise ExchangeError("slow_down", "too many requests for nothing from this address")
         return answer
 
     def _read(self, request: Request, address: str) -> FormCall:

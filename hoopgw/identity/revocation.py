@@ -48,8 +48,8 @@ class Revocation:
 
     parts: TokenParts
 
-    def revoke(self, token: str, revoker: Revoker) -> None:
-        """Revoke a token.
+    def revoke(self, token: str, revoker: Revoker) -> bool:
+        """Revoke a token; say whether it was good until then.
 
         Raises:
             ExchangeError: it is good, and not the revoker's to revoke.
@@ -57,37 +57,39 @@ class Revocation:
 
         """
         if is_refresh_token(token):
-            self._login(token, revoker)
-            return
+            return self._login(token, revoker)
         try:
             if is_chain(token):
-                self._end(*self._chain(token), revoker)
-            else:
-                self._token(read_any(self.parts, token), revoker)
+                return self._end(*self._chain(token), revoker)
+            return self._token(read_any(self.parts, token), revoker)
         except AuthenticationError:
-            return
+            return False
 
-    def _token(self, read: GatewayToken, revoker: Revoker) -> None:
+    def _token(self, read: GatewayToken, revoker: Revoker) -> bool:
         if read.audience == GATEWAY or _is_ancestor(revoker, read.principal):
-            self._end(read.principal, read.thumbprint, revoker)
-        elif self._holds(read.thumbprint, revoker):
-            self.parts.end_token(read)
-        else:
+            return self._end(read.principal, read.thumbprint, revoker)
+        if not self._holds(read.thumbprint, revoker):
             raise ExchangeError("access_denied", NOT_PROVED)
+        was_good = not self.parts.is_ended_token(read)
+        self.parts.end_token(read)
+        return was_good
 
-    def _end(self, principal: Principal, key: str | None, revoker: Revoker) -> None:
+    def _end(self, principal: Principal, key: str | None, revoker: Revoker) -> bool:
         if not (_is_ancestor(revoker, principal) or self._holds(key, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
         by = None if revoker.is_admin else revoker.principal or principal
+        was_good = not self.parts.is_revoked(principal)
         self.parts.revoke(principal.lineage[-1], REASON, by)
+        return was_good
 
-    def _login(self, token: str, revoker: Revoker) -> None:
+    def _login(self, token: str, revoker: Revoker) -> bool:
         row = Logins(self.parts).login_of(token)
         if row is None:
-            return
+            return False
         if not (_is_ancestor(revoker, row.principal) or self._holds(row.thumbprint, revoker)):
             raise ExchangeError("access_denied", NOT_PROVED)
         self.parts.revoke(row.id, REASON, None if revoker.is_admin else row.principal)
+        return True
 
     def _chain(self, token: str) -> tuple[Principal, str]:
         """Return whom a chain stands for, and its last key."""
