@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.internet.task import deferLater
 
 from hoopgw.errors import DocumentError, DocumentLimitError
@@ -15,7 +15,7 @@ from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, Answered
-from hoopgw.http.messages import REASONS, ResponseHead
+from hoopgw.http.messages import REASONS, RequestHead, ResponseHead
 from hoopgw.http.model import (
     Caller,
     ExceededError,
@@ -134,7 +134,7 @@ class Answering:
         send = self._plan.send
         if b"host" not in send.headers:  # the agent puts the target's own in its place
             headers = send.headers.added((b"Host", self._session.site.target.name.encode()))
-            send = evolve(send, headers=headers)
+            send = RequestHead(send.method, send.target, headers, send.version)
         upstream = await self._session.connect()
         call = upstream.begin(send, self._whole())
         return call, upstream.calls == 1

@@ -7,7 +7,6 @@ what masks.
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 import time
 import typing
@@ -36,7 +35,7 @@ from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
 from hoopgw.http.timing import Timeouts
-from hoopgw.policy.decision import Deny
+from hoopgw.policy.decision import Deny, Sights
 from hoopgw.spi import GatewayContext
 
 log = Logger()
@@ -245,7 +244,8 @@ class Serving:
 
         """
         session, exchange = self._session, self._exchange
-        model, caller = session.site.model, self._caller()
+        model = session.site.model
+        caller = session.caller(self._context.mask_key(), exchange.head.host)
         limit = model.collects(exchange.head)
         if limit:
             self._body = await self._collect(limit)
@@ -275,8 +275,9 @@ class Serving:
     def _answering(self, plan: Plan, permission: Permission, caller: Caller) -> Answering:
         """Ask what of the answer is shown, and write that down."""
         session, fields = self._session, plan.fields
-        sights = self._context.policy.sights(session.principal, fields, session.id)
+        sights: Sights = {}
         if fields:
+            sights = self._context.policy.sights(session.principal, fields, session.id)
             see = fields[0].type.partition("::")[0] + "::see"
             session.journal.shown(
                 see, {each: sights[each.id] for each in fields}, permission.verdict
@@ -284,18 +285,6 @@ class Serving:
         decision = permission.verdict.decision
         max_items = None if isinstance(decision, Deny) else decision.max_rows
         return Answering(session, self._exchange, plan, sights, caller, self._body, max_items)
-
-    def _caller(self) -> Caller:
-        session, head = self._session, self._exchange.head
-        key = self._context.mask_key()
-        about = "\0".join((session.site.target.name, session.login.account, *_who(session)))
-        return Caller(
-            account=session.login.account,
-            chain=_who(session),
-            session=session.id,
-            authority=head.host,
-            seal=hashlib.blake2b(about.encode(), key=key, digest_size=32).digest(),
-        )
 
 
 def _why(error: BaseException) -> str:
@@ -307,10 +296,6 @@ def _why(error: BaseException) -> str:
     if isinstance(error, LinkError | UnavailableError | RefusedError):
         return f"FAILED: {error}"
     return "FAILED: the gateway could not go on"
-
-
-def _who(session: HttpSession) -> tuple[str, ...]:
-    return tuple(hop.id for hop in session.principal.chain)
 
 
 def _patience(head: RequestHead) -> float | None:

@@ -7,6 +7,7 @@ when it is cut. Connections to the target belong to one session and are never an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
@@ -21,7 +22,7 @@ from hoopgw.http.callers import LoggedIn
 from hoopgw.http.client import UpstreamConnection
 from hoopgw.http.deciding import Decider
 from hoopgw.http.journal import HttpJournal, Opening
-from hoopgw.http.model import Model, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Key as PoolKey
 from hoopgw.http.pool import Pool
 from hoopgw.policy.cures import Cure
@@ -94,6 +95,8 @@ class HttpSession:
     """Requests that the target has not answered whole, by the sequence of their intent."""
     _clients: set[Client] = field(factory=set, init=False)
     _idle: IDelayedCall | None = field(default=None, init=False)
+    _caller: tuple[bytes, Caller] | None = field(default=None, init=False, repr=False)
+    """With the key that its seal was made with."""
 
     @property
     def principal(self) -> Principal:
@@ -151,6 +154,28 @@ class HttpSession:
             text = "too much is being sent at once in this session"
             raise RefusedError(Refusal(kind="unavailable", text=text, retry_after=5))
         self.stored += size
+
+    def caller(self, key: bytes, authority: str) -> Caller:
+        """Return what a model may know of who asks; the last is kept, as most are alike.
+
+        Args:
+            key: that seals are made with.
+            authority: by which the client reached us.
+
+        """
+        known = self._caller
+        if known is None or known[0] != key or known[1].authority != authority:
+            chain = tuple(hop.id for hop in self.principal.chain)
+            about = "\0".join((self.site.target.name, self.login.account, *chain))
+            caller = Caller(
+                account=self.login.account,
+                chain=chain,
+                session=self.id,
+                authority=authority,
+                seal=hashlib.blake2b(about.encode(), key=key, digest_size=32).digest(),
+            )
+            known = self._caller = key, caller
+        return known[1]
 
     async def connect(self) -> UpstreamConnection:
         """Return a connection to the target, for one request.

@@ -1,6 +1,6 @@
 """Any other REST service: rules of method and path in the target's options give names. Pure.
 
-    [[targets.options.operations]]
+    [[targets.operations]]
     name = "readOrder"
     method = "GET"
     path = "/v1/orders/{order}"
@@ -54,6 +54,13 @@ class Rule:
     query: frozenset[str] | None = None
     """The parameters that may be there; None is any."""
     secrets: Secrets = field(factory=Secrets)
+    _holes: tuple[str, ...] = field(init=False, eq=False, repr=False)
+    """Names in braces, in the order of the words; nothing where a word is itself."""
+
+    def __attrs_post_init__(self) -> None:
+        found = (_HOLE.fullmatch(word) for word in self.words)
+        holes = tuple("" if hole is None else hole[1] for hole in found)
+        object.__setattr__(self, "_holes", holes)  # rules are read once, and asked for each request
 
     def parameters(self, asked: Asked) -> tuple[tuple[str, str], ...] | None:
         """Return what stands for the names in braces; None if a request does not fit."""
@@ -62,10 +69,9 @@ class Rule:
         if self.query is not None and not {name for name, _ in asked.query} <= self.query:
             return None
         found: list[tuple[str, str]] = []
-        for word, segment in zip(self.words, asked.segments, strict=True):
-            hole = _HOLE.fullmatch(word)
-            if hole is not None:
-                found.append((hole[1], segment))
+        for word, hole, segment in zip(self.words, self._holes, asked.segments, strict=True):
+            if hole:
+                found.append((hole, segment))
             elif word != segment:
                 return None
         return tuple(found)
@@ -73,11 +79,12 @@ class Rule:
     @property
     def shape(self) -> tuple[str, tuple[str, ...]]:
         """What two rules must not share."""
-        return self.method, tuple("{}" if _HOLE.fullmatch(word) else word for word in self.words)
+        words = zip(self.words, self._holes, strict=True)
+        return self.method, tuple("{}" if hole else word for word, hole in words)
 
     @property
     def _order(self) -> tuple[bool, ...]:
-        return tuple(_HOLE.fullmatch(word) is not None for word in self.words)
+        return tuple(map(bool, self._holes))
 
 
 @frozen

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -50,6 +51,8 @@ _JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
     "rest": (),
 }
 """Where links are, by kind of target."""
+_REMEMBERED: Final = 1024
+"""Sessions whose ids are kept as header fields."""
 
 
 @frozen(kw_only=True)
@@ -95,7 +98,9 @@ class AzureModel:
             raise RefusedError(Refusal(kind="malformed", text=str(error))) from error
 
     def _plan(self, head: RequestHead, place: Locator, body: bytes, caller: Caller) -> Plan:
-        head = evolve(head, headers=self.service.sent(head.headers, caller.authority))
+        sent = self.service.sent(head.headers, caller.authority)
+        if sent is not head.headers:
+            head = evolve(head, headers=sent)
         seal = place.parameter(PARAMETER)
         asked = Asked(
             method=head.method,
@@ -131,10 +136,13 @@ class AzureModel:
                 digest=operation.digest,
             )
         shown = kept(body, _media(head), vault=self.service.kind == "keyvault")
-        told = evolve(asked, body=shown, query=kept_query(asked.query))
+        query = kept_query(asked.query)
+        if shown != body or query != asked.query or call.body is not None:
+            told = evolve(asked, body=shown, query=query)
+            operation = evolve(operation, text=text(told, evolve(call, body=None)))
         fields = self.service.fields(call)
         return Plan(
-            operation=evolve(operation, text=text(told, evolve(call, body=None))),
+            operation=operation,
             send=RequestHead(
                 head.method, asked.target, self._fields(head, caller, whole=bool(fields))
             ),
@@ -158,7 +166,7 @@ class AzureModel:
             text_ = "Azure does not take the agent's credential for this account"
             raise RefusedError(Refusal(kind="withheld", text=text_))
         headers = self._rewritten(head, known, caller)
-        plain = Shown(evolve(head, headers=headers))
+        plain = Shown(_with(head, headers))
         if head.status in (204, 304) or head.content_length == 0:
             return plain
         is_head = plan.send.method == "HEAD"  # then a length is of what does not come
@@ -171,7 +179,7 @@ class AzureModel:
         except DocumentError as error:
             raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
         if document is not None:
-            return Shown(evolve(head, headers=headers.without(_CHANGED)), document)
+            return Shown(_with(head, headers.without(_CHANGED)), document)
         if export.size is not None and head.content_length is None:
             return evolve(plain, transform=Bounded(export.size))
         return plain
@@ -235,12 +243,7 @@ class AzureModel:
         fields = forwarded(head.headers)
         if whole:
             fields = fields.without((b"range", b"x-ms-range"))
-        correlation = str(uuid.uuid5(uuid.NAMESPACE_URL, f"hoopgw:{caller.session}"))
-        return fields.added(
-            (b"User-Agent", b"hoopgw"),
-            (b"x-ms-client-request-id", f"hoopgw-{caller.session}".encode()),
-            (b"x-ms-correlation-request-id", correlation.encode()),
-        )
+        return fields.added(*_stamps(caller.session))
 
     def _rewritten(self, head: ResponseHead, known: _Known, caller: Caller) -> Headers:
         """Return an answer's fields with links that lead to us."""
@@ -276,6 +279,21 @@ class AzureModel:
         if found is None:
             raise DocumentError("the answer leads to another host than the target's")
         return found
+
+
+@lru_cache(_REMEMBERED)
+def _stamps(session: str) -> tuple[Pair, ...]:
+    """Return the fields by which Azure's own log joins ours."""
+    correlation = str(uuid.uuid5(uuid.NAMESPACE_URL, f"hoopgw:{session}"))
+    return (
+        (b"User-Agent", b"hoopgw"),
+        (b"x-ms-client-request-id", f"hoopgw-{session}".encode()),
+        (b"x-ms-correlation-request-id", correlation.encode()),
+    )
+
+
+def _with(head: ResponseHead, headers: Headers) -> ResponseHead:
+    return ResponseHead(head.status, headers, head.reason, head.version)
 
 
 def _media(head: RequestHead) -> str:

@@ -330,10 +330,12 @@ def check_target(target: TargetSettings) -> None:
 
 def forwarded(headers: Headers) -> Headers:
     """Return the header fields that go on to Azure; credentials and ids are the agent's to add."""
+    ours = headers.members(b"connection")  # what else concerns one connection is on no list
     return Headers.of(
         pair
-        for pair in headers.end_to_end()
-        if (name := pair[0].lower()) in FORWARDED or name.startswith(FORWARDED_PREFIXES)
+        for pair in headers
+        if ((name := pair[0].lower()) in FORWARDED or name.startswith(FORWARDED_PREFIXES))
+        and name not in ours
     )
 
 

@@ -217,6 +217,16 @@ class HeadersTests(SynchronousTestCase):
             [b"Accept", b"Content-Type", b"x-ms-meta-a", b"x-ms-blob-type", b"If-None-Match"],
         )
 
+    def test_what_connection_names_does_not_go_on(self) -> None:
+        """Whatever its case, and in which of several fields (RFC 9110, section 7.6.1)."""
+        sent = Headers.of(
+            [
+                *((b"Connection", b"close, If-Match"), (b"connection", b"X-MS-Meta-A")),
+                *((b"if-match", b"v"), (b"x-ms-meta-a", b"v"), (b"Accept", b"v")),
+            ]
+        )
+        self.assertEqual(forwarded(sent).pairs, ((b"Accept", b"v"),))
+
     def test_other_methods_in_headers_are_refused(self) -> None:
         """They would make another request of this one."""
         for name in (
