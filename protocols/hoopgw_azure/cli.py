@@ -15,6 +15,7 @@ import requests
 
 from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home, home_folder
+from hoopgw.cli.output import Output, json_option
 from hoopgw_azure.identity_server import IdentityServer
 from hoopgw_azure.settings import KINDS, Cloud, lines, variables
 
@@ -33,10 +34,15 @@ def azure() -> None:
 @click.argument("url")
 @click.option("--for", "kind", type=click.Choice(KINDS), default="az", show_default=True)
 @click.option("--account", default="default", help="The account on the target.")
+@json_option
 def env(url: str, kind: str, account: str) -> None:
     """Print what a job's shell needs; TOKEN_FILE is where the job's own OpenID Connect token is."""
     home = Home.current()
-    for line in lines(_cloud(home, url), kind, account, _ca(home)):
+    cloud = _cloud(home, url)
+    if Output.current().is_json:
+        Output.current().json(variables(cloud, _ca(home)))
+        return
+    for line in lines(cloud, kind, account, _ca(home)):
         click.echo(line)
 
 
@@ -44,6 +50,7 @@ def env(url: str, kind: str, account: str) -> None:
 @click.argument("url")
 @click.option("--account", default="", help="The account on the target; usual: the target's own.")
 @click.argument("command", nargs=-1, required=True)
+@json_option
 def run(url: str, account: str, command: tuple[str, ...]) -> None:
     """Run COMMAND as you, after `hoopgw login`.
 

@@ -16,7 +16,8 @@ SERVER = """
 import socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("listening", flush=True)
-listener.accept()
+while True:
+    listener.accept()
 """
 STUBBORN = """
 import signal
