@@ -32,6 +32,7 @@ from hoopgw.http.journal import NOT_SENT, Answered
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Pool
+from hoopgw.http.reading import Reading, in_thread_of
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
 from hoopgw.http.timing import Timeouts
@@ -118,6 +119,7 @@ class HttpsFactory(Factory):
         patience = float(context.listener.get("patience", PATIENCE))
         self.pool = Pool(clock=context.clock)
         self.live = HttpSessions(context, patience, self.pool)
+        self._reading = Reading(in_thread_of(context.reactor))
         self._limits, self._timeouts, self._doors = Limits(), Timeouts(), Doors()
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["http/1.1"])
 
@@ -166,7 +168,7 @@ class HttpsFactory(Factory):
         """Do what is asked of a target, or say why not."""
         try:
             session = await self._session(site, exchange.head, connection)
-            serving = Serving(self.context, session, exchange, connection)
+            serving = Serving(self.context, session, exchange, connection, self._reading)
             await serving.run()
         except RefusedError as error:
             self._respond(site, exchange, error.refusal)
@@ -216,6 +218,7 @@ class Serving:
     _session: HttpSession
     _exchange: Exchange
     _connection: Connection
+    _reading: Reading
     _body: bytes | None = field(default=None, init=False)
     _stored: int = field(default=0, init=False)
 
@@ -234,6 +237,14 @@ class Serving:
         self._stored += size
         return await self._exchange.body.collect(limit)
 
+    async def _plan(self, caller: Caller) -> Plan:
+        """Return what the request is; that may take a while."""
+        session = self._session
+        plan = await self._reading.plan(session.site.model, self._exchange.head, self._body, caller)
+        if session.over:
+            raise UnavailableError(session.over)
+        return plan
+
     async def _run(self) -> None:
         """Decide, pass on, and answer.
 
@@ -244,16 +255,15 @@ class Serving:
 
         """
         session, exchange = self._session, self._exchange
-        model = session.site.model
         caller = session.caller(self._context.mask_key(), exchange.head.host)
-        limit = model.collects(exchange.head)
+        limit = session.site.model.collects(exchange.head)
         if limit:
             self._body = await self._collect(limit)
-        plan = model.plan(exchange.head, self._body, caller)
+        plan = await self._plan(caller)
         if self._body is None and not exchange.body.ended and session.decider.needs_all(plan):
             # An approval covers all that is sent, so all of it must be here.
             self._body = await self._collect(HELD_LIMIT)
-            plan = model.plan(exchange.head, self._body, caller)
+            plan = await self._plan(caller)
         permission = await session.decider.decide(plan, _patience(exchange.head))
         started = time.time_ns()
         answering = None

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from hoopgw.errors import AuthenticationError
 from hoopgw.events import Hop, Operation, Principal, Resource
@@ -133,6 +134,40 @@ class Target:
 
 
 @define(eq=False)
+class Threads:
+    """A reactor with a pool of threads: what runs in one is done at once, or when a test says."""
+
+    slow: bool = False
+    waiting: list[Callable[[], None]] = field(factory=list)
+
+    def getThreadPool(self) -> Threads:
+        """Return the pool."""
+        return self
+
+    def callInThreadWithCallback(
+        self, result: Callable[[bool, Any], None], work: Callable[[], Any]
+    ) -> None:
+        """Do something, and say how it came out."""
+
+        def run() -> None:
+            try:
+                found = work()
+            except Exception:  # as the pool does
+                result(False, Failure())
+            else:
+                result(True, found)
+
+        if self.slow:
+            self.waiting.append(run)
+        else:
+            run()
+
+    def callFromThread(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Go on in the reactor."""
+        call(*arguments)
+
+
+@define(eq=False)
 class Gateway:
     """A listener for Azure among fakes."""
 
@@ -149,6 +184,7 @@ class Gateway:
     closed: list[str] = field(factory=list)
     reconsider: Callable[[], str | None] = lambda: None
     """Look at the last session, as grants have changed."""
+    threads: Threads = field(factory=lambda: Threads())
     factory: HttpsFactory = field(init=False)
     _sessions: int = 0
 
@@ -158,6 +194,7 @@ class Gateway:
             "keyvault": target("keyvault", name="shop-kv"),
         }
         context = SimpleNamespace(
+            reactor=self.threads,
             clock=self.clock,
             targets=settings,
             listener={"domain": "gw.example"},
