@@ -123,11 +123,13 @@ class Decider:
                     wait = self.patience if patience is None else min(patience, self.patience)
                     return await self._hold(plan, verdict, review, wait)
                 case Allow():
-                    await self._charge(("operations",))
+                    waited = await self._charge(("operations",))
                     intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
                     with self._unless_sent(intent):
                         if self.strict or verdict.strict:
                             await self._sync(operation, once=once)
+                        elif waited:
+                            self._look_again(operation, once=once)
         except RecorderError as error:
             raise RefusedError(_not_recorded(error)) from error
         if verdict.grants:
@@ -176,6 +178,19 @@ class Decider:
     ) -> None:
         """Wait until an intent survives a power loss, and judge once more: that takes a while.
 
+        Raises:
+            RecorderError: it is not on disk.
+            RefusedError: it is not allowed any more.
+
+        """
+        await self.journal.sync()
+        self._look_again(operation, approved, once=once)
+
+    def _look_again(
+        self, operation: Operation, approved: Review | None = None, *, once: bool = False
+    ) -> None:
+        """Judge once more what was waited with.
+
         Whoever looked at what runs when a grant or a log-in ended did not see it: it ran not yet.
 
         Args:
@@ -184,11 +199,9 @@ class Decider:
             once: a grant for this one call was used up by it, so policy does not know it any more.
 
         Raises:
-            RecorderError: it is not on disk.
             RefusedError: it is not allowed any more.
 
         """
-        await self.journal.sync()
         decision = self._judge(operation).decision
         match decision:
             case Allow():
@@ -221,13 +234,11 @@ class Decider:
             )
         )
 
-    async def _charge(self, names: tuple[str, ...]) -> None:
-        """Pay for a request from the chain's budgets, if it has any."""
+    async def _charge(self, names: tuple[str, ...]) -> bool:
+        """Pay for a request from the chain's budgets, if it has any; say whether that took time."""
         purse = self.purse
-        if purse is None:
-            return
-        if purse.spend(names):  # not if rows or bytes are used up
-            return
+        if purse is None or purse.spend(names):  # not if rows or bytes are used up
+            return False
         try:
             used_up = await purse.fund(names)
         except UnavailableError as error:
@@ -235,6 +246,7 @@ class Decider:
             raise RefusedError(Refusal(kind="unavailable", text=text)) from error
         if used_up:
             raise RefusedError(_used_up(used_up))
+        return True
 
     # People
 

@@ -266,6 +266,7 @@ class Dispatch:
         self, funded: Deferred[str], asked: Asked, frame: bytes, judged: Judged
     ) -> None:
         """Go on when more of a budget was taken, or refuse."""
+        epoch = self._judge.epoch
         try:
             short = await funded
             refused = refusals.used_up(short)
@@ -274,6 +275,8 @@ class Dispatch:
         if self._flow.over:
             return
         self.undecided = None  # it may have to wait for people
+        if not short and self._has_ended(judged, epoch):
+            short, refused = GRANT_OVER, self._grant_over()
         if not short:
             self._paid(asked, frame, judged)
             return
@@ -357,13 +360,17 @@ class Dispatch:
             return
         if self._flow.over:
             return
-        if self._judge.epoch != epoch and self._judge.is_over(judged):
-            # Whoever looked at what runs when the grant ended did not see it: it ran not yet.
-            self._refuse_step(
-                asked.step, refusals.refusal(self._judge.refused("42501", GRANT_OVER))
-            )
+        if self._has_ended(judged, epoch):
+            self._refuse_step(asked.step, self._grant_over())
             return
         self._go(asked, frame, judged, intent)
+
+    def _has_ended(self, judged: Judged, epoch: str) -> bool:
+        """Whether a grant has ended since; who looked then at what runs did not see it."""
+        return self._judge.epoch != epoch and self._judge.is_over(judged)
+
+    def _grant_over(self) -> bytes:
+        return refusals.refusal(self._judge.refused("42501", GRANT_OVER))
 
     def _go(self, asked: Asked, frame: bytes | memoryview, judged: Judged, intent: int) -> None:
         """Forward what was decided and recorded."""

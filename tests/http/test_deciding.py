@@ -406,6 +406,24 @@ class BudgetTests(DeciderCase):
         self.refused(self.decide())
         self.assertEqual(self.purse.spent, [])
 
+    def test_what_ended_while_it_was_paid_for_is_not_sent(self) -> None:
+        """A grant, a policy, a log-in: who looked at what runs did not see it."""
+        granted = Verdict(decision=Allow(), policy="v1", grants=("g-1",))
+        over = Verdict(decision=Deny(reason="not any more"), policy="v1")
+        for now in (over, Verdict(decision=REVIEW, policy="v1"), None):
+            self.verdict, paid = granted, Deferred[str]()
+            purse = SimpleNamespace(spend=lambda _names: False, fund=lambda _names, paid=paid: paid)
+            self.decider.purse = cast("Any", purse)
+            deciding = self.decide()
+            if now is None:
+                self.decider.close()
+            else:
+                self.verdict = now
+            paid.callback("")
+            self.assertEqual(self.refused(deciding).text, OVER)
+            self.assertEqual(self.recorder.of(Result)[-1].outcome, NOT_SENT)
+        self.assertEqual(self.used, [])
+
     def test_no_bytes_left(self) -> None:
         self.purse.left["bytes"] = 0
         self.assertEqual(self.refused(self.decide()).text, "the budget of planner is used up")

@@ -15,6 +15,7 @@ from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Use, Verdict
 from hoopgw.recording.records import Intent
 from hoopgw_postgres import wire
 from tests.postgres.conversation import Conversation, FakePolicy, complete, fields
+from tests.postgres.test_budgets import FakePurse
 
 READY = wire.ready(b"I")
 USE = Use(grant="g-1", digest=None, because=("t-read/g-1",))
@@ -285,3 +286,21 @@ class ReconsiderTests(GrantedCase):
         self.grants.answers[0].callback(True)
         self.say(decision=Deny(reason="no"))
         self.assertIsNone(self.talk.session.reconsider())
+
+
+class PaidTests(GrantedCase):
+    """A grant to a chain that has a budget, too."""
+
+    def test_it_ends_while_it_is_paid_for(self) -> None:
+        """Control was asked for more of the budget; who looked at what runs did not see it."""
+        purse = FakePurse(operations=0)
+        self.talk = Conversation(policy=self.policy, purse=purse)
+        self.say(decision=Allow(), grants=("g-1",))
+        self.assertEqual(self.talk.say(wire.query(b"SELECT a FROM t")), [])
+        self.say(decision=Deny(reason="no"))
+        purse.funding[0].callback("")
+        [(_kind, body)] = self.talk.target.take()
+        self.assertNotIn(b"SELECT", body)
+        answer = self.talk.answer(wire.report(b"E", "ERROR", "26000", "none"), READY)
+        self.assertEqual(fields(answer[0][1])["C"], "42501")
+        self.assertEqual(self.intents(), [("deny", [])])
