@@ -28,6 +28,7 @@ from benchmarks import (
     small_statements,
 )
 from benchmarks.figures import Section, show
+from benchmarks.upstream import NotInstalledError
 
 Benchmark: TypeAlias = Callable[[Progress, int, float], list[Section]]
 
@@ -64,7 +65,11 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None)
     for name in names or BENCHMARKS:
         # Seldom redrawn: it would take time from what is measured.
         with Progress(console=console, refresh_per_second=1, transient=True) as progress:
-            found[name] = BENCHMARKS[name](progress, rounds, seconds)
+            try:
+                found[name] = BENCHMARKS[name](progress, rounds, seconds)
+            except NotInstalledError as error:
+                console.print(f"{name} was left out: {error}")
+                continue
         for section in found[name]:
             show(console, section)
     if file is not None:

@@ -20,9 +20,14 @@ SECRET: Final = "/v1/secret"
 """The same file as `LARGE`, under a rule that masks a field."""
 SMALL_SIZE: Final = 1024
 LARGE_SIZE: Final = 2**20
+NGINX: Final = ("nginx", "nginx-light")
 FIELD: Final = "owner"
 """What is masked: it is in the last item, so that all before it is looked at."""
 VALUE: Final = "somebody@example.org"
+
+
+class NotInstalledError(Exception):
+    """A program is not there; the text says which, and where it comes from."""
 
 
 @frozen(kw_only=True)
@@ -33,16 +38,20 @@ class Web:
     port: int
 
 
-def program() -> str:
-    """Return the path of nginx.
+def program(name: str, package: str) -> str:
+    """Return the path of a program.
+
+    Args:
+        name: its own.
+        package: of Debian that has it.
 
     Raises:
-        LookupError: it is not installed.
+        NotInstalledError: it is not there.
 
     """
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if found is None:
-        raise LookupError("nginx is not installed (on Debian: nginx-light)")
+        raise NotInstalledError(f"{name} is not installed (on Debian: {package})")
     return found
 
 
@@ -137,7 +146,7 @@ http {{
 }}
 """
     )
-    command = [program(), "-p", own, "-c", own / "nginx.conf", "-e", "stderr"]
+    command = [program(*NGINX), "-p", own, "-c", own / "nginx.conf", "-e", "stderr"]
     running = processes.start(name, command)
     running.wait_for_port(port)
     return Web(running=running, port=port)
