@@ -42,6 +42,7 @@ from hoopgw.config.gateway import (
     TlsSettings,
 )
 from hoopgw.config.reader import TableReader, read_toml
+from hoopgw.errors import ConfigError, PluginError
 from hoopgw.transport import Address
 
 __all__ = [
@@ -104,6 +105,8 @@ def check(path: Path, installed: Collection[str] | None = None) -> list[Finding]
     config = _gateway(path, installed, findings)
     if config is not None:
         warn_gateway(config, findings)
+        if installed is None:
+            _check_options(config, findings)
     return findings.found
 
 
@@ -114,6 +117,18 @@ def check_agent_file(path: Path, installed: Collection[str] | None = None) -> li
     if config is not None:
         warn_agent(config, findings)
     return findings.found
+
+
+def _check_options(config: GatewayConfig, findings: Findings) -> None:
+    """Ask each target's protocol about its part of the table, as the gateway does at its start."""
+    known = registry.names(registry.PROTOCOLS)
+    for index, target in enumerate(config.targets):
+        if target.protocol not in known:
+            continue  # told already
+        try:
+            registry.load([target.protocol])[target.protocol].check_target(target)
+        except (ConfigError, PluginError) as error:
+            findings.error(f"targets[{index}]", str(error), "the gateway does not start with it")
 
 
 def _gateway(
