@@ -301,7 +301,9 @@ def _figures(case: Case, found: Mapping[str, list[Sample]]) -> Iterator[Figure]:
             speed = tuple(rate * case.size / 1e6 for rate in rates[name])
             yield Figure(name=f"{name}: bodies", samples=speed, unit="MB/s")
     yield Figure(
-        name="hoopgw / nginx", samples=ratios(rates["hoopgw"], rates["nginx"]), target=case.target
+        name=f"{case.name}: hoopgw / nginx",
+        samples=ratios(rates["hoopgw"], rates["nginx"]),
+        target=case.target,
     )
     if case.path == upstream.SECRET:
         speed = tuple(case.size / sample.cost["worker"] for sample in found["hoopgw"])
