@@ -8,7 +8,7 @@ from twisted.application.service import ServiceMaker
 hoopgw = ServiceMaker(
     "hoopgw gateway",
     "hoopgw.tap",
-    "Run the hoopgw gateway: identity-aware access to PostgreSQL, SSH, Azure and Kubernetes.",
+    "Run the hoopgw gateway: identity-aware access to PostgreSQL and Azure.",
     "hoopgw",
 )
 
