@@ -64,7 +64,8 @@ class ChildrenTests(SynchronousTestCase):
         self.children.wait_until("its child", lambda: log.read_text().endswith("\n"), 10.0)
         grandchild = int(log.read_text())
         self.children.stop()
-        self.assertFalse(Path(f"/proc/{grandchild}/exe").exists(), "the grandchild lives")
+        there = Path(f"/proc/{grandchild}/exe")  # what was killed takes a moment to go
+        self.children.wait_until("the grandchild's end", lambda: not there.exists(), 20.0)
 
     def test_what_is_not_there_does_not_start(self) -> None:
         """A missing program is one clear error."""
