@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.demo.data import CUSTOMERS, customers
 from hoopgw.demo.leaks import processes_below
 from hoopgw.demo.postgres import psql_with_tls
-from tests.support.processes import Processes, python_environment
+from tests.support.processes import Processes, python_environment, wait_until
 
 _PATIENCE = 300.0
 """Seconds; the machine is shared with all other tests."""
@@ -89,7 +89,8 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(running.process.wait(_PATIENCE), 0)
         self.assertFalse(place.exists())
         self.assertEqual(self.left(), [private])
-        self.assertEqual([pid for pid in below if Path(f"/proc/{pid}/exe").exists()], [])
+        there = [Path(f"/proc/{pid}/exe") for pid in below]
+        wait_until("all of it is gone", lambda: not any(each.exists() for each in there))
 
     def become(self, name: str, place: Path) -> dict[str, str]:
         """Return the environment of somebody who is logged in."""
