@@ -33,6 +33,12 @@ class RawCase(GatewayCase):
         plain = stack.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=60))
         return stack.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
 
+    async def gone(self) -> None:
+        """Every connection has ended, on the gateway's side too."""
+        connections = self.service._connections
+        assert connections is not None
+        await eventually(reactor, lambda: not connections.protocols)
+
     async def alive(self) -> None:
         """Somebody else is served as ever."""
         self.assertEqual((await self.call("GET", "/v1/me", CAROL)).status, 200)
@@ -90,9 +96,7 @@ class SlowTests(RawCase):
         with ExitStack() as stack:
             connection = await deferToThread(self.connection, stack)
             connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            connections = self.service._connections
-            assert connections is not None
-            await eventually(reactor, lambda: not connections.protocols)
+            await self.gone()
 
 
 class ManyTests(RawCase):
@@ -105,6 +109,7 @@ class ManyTests(RawCase):
                 await deferToThread(self.connection, stack)
             with self.assertRaises(OSError):
                 await deferToThread(self.connection, stack)
+        await self.gone()
         await self.alive()
 
     async def test_nor_can_all(self) -> None:
@@ -114,6 +119,7 @@ class ManyTests(RawCase):
                 await deferToThread(self.connection, stack)
             with self.assertRaises(OSError):
                 await deferToThread(self.connection, stack)
+        await self.gone()
         await self.alive()
 
 

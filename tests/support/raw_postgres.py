@@ -7,6 +7,8 @@ messages, well formed ones; a test that wants others makes them of `message`.
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -22,6 +24,8 @@ from tests.support.gateway import WRITER, GatewayRig, RigTarget
 
 DEADLINE: Final = 30.0
 """Seconds that a test waits for bytes."""
+_PIECE: Final = 65_536
+"""Bytes that are offered to the system at once."""
 SSL_REQUEST: Final = struct.pack(">II", 8, 80877103)
 GSS_REQUEST: Final = struct.pack(">II", 8, 80877104)
 PROTOCOL_3_0: Final = 0x30000
@@ -101,6 +105,33 @@ class RawClient:
         """Send bytes."""
         self.socket.sendall(b"".join(messages))
         return self
+
+    def pour(self, *messages: bytes) -> Self:
+        """Send bytes, and take in meanwhile what comes: for more than buffers hold.
+
+        One thread does both: a TLS connection of Python is not for two at once (a reader beside a
+        writer now and then sees an end that is none).
+        """
+        data = memoryview(b"".join(messages))
+        blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self.socket.settimeout(0)
+        while data:
+            sent = taken = 0
+            with contextlib.suppress(*blocked):
+                sent = self.socket.send(data[:_PIECE])
+                data = data[sent:]
+            with contextlib.suppress(*blocked):
+                taken = len(piece := self.socket.recv(1 << 20))
+                self._buffer += piece
+                if not piece:
+                    raise ConnectionError("the other side has closed")
+            if not sent and not taken and not any(select.select([self], [self], [], DEADLINE)):
+                raise TimeoutError("nothing is taken, and nothing comes")
+        return self
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.socket.fileno()
 
     def byte(self) -> bytes:
         """Return one byte, or none at the end: the answer to an encryption request."""
