@@ -24,7 +24,8 @@ from twisted.python.failure import Failure
 
 from hoopgw import config, registry
 from hoopgw.clock import go_forward
-from hoopgw.config import AgentConfig, AgentTargetSettings
+from hoopgw.config import AgentConfig, AgentTargetSettings, Finding
+from hoopgw.config.findings import Findings
 from hoopgw.credentials import EntraIdentity, SourceContext, make_source
 from hoopgw.errors import ConfigError, HoopgwError, PluginError
 from hoopgw.link import enrol, identity
@@ -87,16 +88,42 @@ def make_agent(reactor: Any, settings: AgentConfig, found: Identity) -> AgentSer
             f"the agent is enrolled as {found.enrolment.name!r}, and configured as "
             f"{settings.name!r}: join again, or mend the configuration"
         )
-    specs = registry.load(settings.protocols)
-    context = AgentContext(reactor=reactor, clock=reactor)
-    legs = {name: spec.make_target_leg(context) for name, spec in specs.items()}
+    legs = _legs(reactor, settings)
     targets = {
-        target.name: _target(reactor, settings, target, legs[target.protocol])
+        target.name: _checked_target(reactor, settings, target, legs[target.protocol])
         for target in settings.targets
     }
-    for target in targets.values():
-        legs[target.protocol].check(target)
     return AgentService(reactor=reactor, settings=settings, found=found, targets=targets, legs=legs)
+
+
+def check_targets(reactor: Any, settings: AgentConfig) -> list[Finding]:
+    """Ask each target's protocol about its part of the table, as `make_agent` does."""
+    findings = Findings(settings.path)
+    try:
+        legs = _legs(reactor, settings)
+    except PluginError as error:
+        findings.error("", str(error), "the agent does not start with it")
+        return findings.found
+    for index, target in enumerate(settings.targets):
+        try:
+            _checked_target(reactor, settings, target, legs[target.protocol])
+        except ConfigError as error:
+            findings.error(f"targets[{index}]", str(error), "the agent does not start with it")
+    return findings.found
+
+
+def _legs(reactor: Any, settings: AgentConfig) -> dict[str, TargetLeg]:
+    context = AgentContext(reactor=reactor, clock=reactor)
+    specs = registry.load(settings.protocols)
+    return {name: spec.make_target_leg(context) for name, spec in specs.items()}
+
+
+def _checked_target(
+    reactor: Any, settings: AgentConfig, target: AgentTargetSettings, leg: TargetLeg
+) -> AgentTarget:
+    made = _target(reactor, settings, target, leg)
+    leg.check(made)
+    return made
 
 
 def _target(

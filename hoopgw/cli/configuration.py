@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from attrs import asdict
+from twisted.internet.task import Clock
 
 from hoopgw import config as configuration
 from hoopgw.cli.failure import CommandError
@@ -30,6 +31,11 @@ def check(file: Path, *, agent: bool, strict: bool) -> None:
     output = Output.current()
     judge = configuration.check_agent_file if agent else configuration.check
     findings = judge(file)
+    if agent and not any(finding.severity == "error" for finding in findings):
+        # Imported here: it brings all that an agent is made of.
+        from hoopgw import agent_tap
+
+        findings += agent_tap.check_targets(Clock(), configuration.load_agent(file))
     errors = sum(finding.severity == "error" for finding in findings)
     failed = bool(errors or (strict and findings))
     if output.is_json:

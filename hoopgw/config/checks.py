@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from hoopgw.config.address import socket_path_problem
 from hoopgw.config.agent import SOURCES, AgentConfig, FloorRule
@@ -163,6 +164,11 @@ def warn_gateway(config: GatewayConfig, findings: Findings) -> None:
             expected = f'callers need a listener with protocol = "{target.protocol}"'
             findings.warn(f"targets[{index}]", "has no listener", expected)
     _warn_issuers(config.identity.issuers, findings)
+    host = urlsplit(config.control.url).hostname or ""
+    named = {host, "*." + host.partition(".")[2]}
+    if config.tls.certificate is None and named.isdisjoint(map(str.lower, config.tls.names)):
+        expected = "name that host there too, or clients do not trust the certificate"
+        findings.warn("control.url", f"has the host {host!r}, which tls.names has not", expected)
     if not config.control.admins:
         findings.warn("control.admins", "is empty", "nobody can enrol agents or end sessions")
     if not config.policy.directory.is_dir():

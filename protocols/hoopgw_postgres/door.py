@@ -51,6 +51,7 @@ class _Asked:
     """Whole, as it is passed on."""
     target: str | None
     """None: it asks to cancel."""
+    account: str = ""
 
 
 @define(eq=False)
@@ -126,6 +127,7 @@ class PostgresDoor:
             await self._cancel(contexts, asked)
             return None
         found = contexts.target(asked.target)
+        _check_account(found, asked.account)
         token = await asyncio.to_thread(place.signer.prove, target_audience(found.name))
         upstream = await contexts.connect(found)
         try:
@@ -273,6 +275,17 @@ class _Contexts:
         return _Side(reader, writer)
 
 
+def _check_account(target: Target, account: str) -> None:
+    """Tell who named no account, or a wrong one, which there are. Raises `Refused`."""
+    if target.accounts and account not in target.accounts:
+        known = ", ".join(sorted(target.accounts))
+        raise Refused(
+            UNKNOWN_TARGET,
+            f"{target.name} has no account {account[:63]!r}",
+            hint=f"Connect with user=ACCOUNT; its accounts are: {known}.",
+        )
+
+
 async def _opening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Asked:
     """Read how a client opens; encryption is declined: this is a socket on the same machine."""
     for _ in range(3):
@@ -287,8 +300,9 @@ async def _opening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             case wire.CancelRequest():
                 return _Asked(head + body, None)
             case wire.Startup(parameters=given):
-                place = given.get("database") or given.get("user", "")
-                return _Asked(head + body, place.partition("/")[0])
+                user = given.get("user", "")
+                place = given.get("database") or user
+                return _Asked(head + body, place.partition("/")[0], user.partition("~")[0])
     raise ProtocolViolationError("encryption was asked for too often")
 
 

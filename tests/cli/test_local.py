@@ -112,6 +112,17 @@ class ConfigTests(FolderTestCase):
         self.assertFalse(as_json.json["ok"])
         self.assertEqual(as_json.status, 1)
 
+    def test_an_agent(self) -> None:
+        """Each target's protocol is asked too, as when the agent starts."""
+        example = (POLICIES.parent / "agent.toml").read_text()
+        path = Path("agent.toml")
+        path.write_text(example)
+        self.assertEqual(run("config", "check", "--agent", path).status, 0)
+        path.write_text(example.replace("[targets.accounts", "tls_ca = 5\n[targets.accounts", 1))
+        result = run("config", "check", "--agent", path)
+        self.assertEqual(result.status, 1, result.output)
+        self.assertIn("targets[0]", result.output)
+
     def test_missing(self) -> None:
         """A file that is not there."""
         result = run("config", "check", "nowhere.toml")

@@ -250,6 +250,18 @@ class CheckTests(FileCase):
             {"targets[0]", "identity.issuers", "control.admins", "policy.directory", "state"},
         )
 
+    def test_a_name_that_the_certificate_has_not(self) -> None:
+        """Clients are sent to ``control.url``, and check its name."""
+
+        def warned(names: str) -> bool:
+            text = LEAST + '[control]\nurl="https://GW.example:8443"\n[tls]\nnames=' + names
+            found = {finding.where for finding in check(self.written(text), {"postgres"})}
+            return "control.url" in found
+
+        self.assertTrue(warned('["db.example", "*.gw.example"]'))
+        self.assertFalse(warned('["gw.example"]'))
+        self.assertFalse(warned('["*.example"]'))
+
     def test_an_open_state_folder(self) -> None:
         """Others must not read it."""
         path = self.written(LEAST)

@@ -41,11 +41,12 @@ class DoorTestCase(SynchronousTestCase):
         gateway = Gateway(ca=None)
         target = Target(name="orders", protocol="postgres", host="127.0.0.1", port=free_port())
         self.stranger = False
+        self.targets = [target]
         self.place = Place(
             folder=folder,
             uid=os.geteuid(),
             signer=gateway.child(gateway.login(), caps=parse_caps(["orders:*"])),
-            targets=[target],
+            targets=self.targets,
             accounts={"orders": "app_reader"},
             admit=self.admit,
             file_mode=0o600,
@@ -103,6 +104,20 @@ class OpeningTests(DoorTestCase):
             error = self.error(self.says(packet))
             self.assertEqual((error["S"], error["C"]), ("FATAL", "42501"))
             self.assertIn("orders", error["H"])
+
+    def test_an_account_that_is_not_there(self) -> None:
+        """Who names none, or a wrong one, is told which there are."""
+        several = attrs.evolve(self.targets[0], accounts=("reader", "app"))
+        self.targets[:] = [several]
+        for packet in (
+            startup(user="ann", database="orders"),
+            startup(user="ann~x", database="orders"),
+        ):
+            error = self.error(self.says(packet))
+            self.assertEqual(error["C"], "42501")
+            self.assertIn("app, reader", error["H"])
+        error = self.error(self.says(startup(user="app~x", database="orders")))
+        self.assertEqual(error["C"], "57P03")
 
     def test_no_gateway(self) -> None:
         """Is told as what it is."""
