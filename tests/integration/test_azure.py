@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from tests.support import azure, azure_cli
-from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig
+from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig, Named
 from tests.support.azure_replay import SUBSCRIPTION, answer_to
 from tests.support.delegating import Person
 from tests.support.processes import python_environment
@@ -218,7 +218,7 @@ def call(
         headers["Authorization"] = f"Bearer {token}"
     session = requests.Session()
     session.trust_env = False
-    session.mount("https://", _Named(f"arm.{azure.DOMAIN}"))
+    session.mount("https://", Named(f"arm.{azure.DOMAIN}"))
     return session.request(
         method,
         f"https://127.0.0.1:{rig.port}{path}?api-version=2021-04-01",
@@ -227,19 +227,6 @@ def call(
         timeout=60,
         **more,
     )
-
-
-class _Named(requests.adapters.HTTPAdapter):
-    """Asks for a name that no name server knows."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__()
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """Check the certificate for that name."""
-        options |= {"assert_hostname": self._name, "server_hostname": self._name}
-        super().init_poolmanager(*arguments, **options)
 
 
 def test_who_shows_nothing_is_told_where_to_log_in(rig: AzureRig) -> None:
@@ -253,7 +240,7 @@ def test_a_secret_of_entra_is_not_taken_and_not_kept(rig: AzureRig) -> None:
     secret = "a-real-client-secret-8Q~"  # it looks like one
     session = requests.Session()
     session.trust_env = False
-    session.mount("https://", _Named(f"login.{azure.DOMAIN}"))
+    session.mount("https://", Named(f"login.{azure.DOMAIN}"))
     form = {
         "grant_type": "client_credentials",
         "client_id": "deployer",
@@ -292,7 +279,7 @@ def test_revoking_the_log_in_ends_it_within_seconds(rig: AzureRig) -> None:
     token = rig.rig.token("arm", session=login)
     session = requests.Session()
     session.trust_env = False
-    session.mount("https://", _Named(f"arm.{azure.DOMAIN}"))
+    session.mount("https://", Named(f"arm.{azure.DOMAIN}"))
 
     def ask() -> int:
         headers = {

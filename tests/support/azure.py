@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+import requests
 from attrs import define, field
 
 from tests.support import azure_cli, gateway
@@ -47,6 +48,19 @@ unless { context.approvals.contains("approve-grants") };
 """
 
 
+class Named(requests.adapters.HTTPAdapter):
+    """Asks for a name that no name server knows."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Check the certificate for that name."""
+        options |= {"assert_hostname": self._name, "server_hostname": self._name}
+        super().init_poolmanager(*arguments, **options)
+
+
 @define(eq=False)
 class Result:
     """What a run of `az` gave."""
@@ -71,12 +85,14 @@ class AzureRig:
     upstream: LookAlike
     port: int
     folder: Path
+    manager: str = "arm"
+    """The target that is Resource Manager."""
     _clients: dict[str, Path] = field(factory=dict, init=False)
 
     @property
     def authority(self) -> str:
         """Where Resource Manager is, for clients."""
-        return f"arm.{DOMAIN}:{self.port}"
+        return f"{self.manager}.{DOMAIN}:{self.port}"
 
     def environment(self, config: Path) -> dict[str, str]:
         """Return what a Python client of Azure needs to reach the gateway."""
@@ -105,16 +121,18 @@ class AzureRig:
         account: str = "deployer",
     ) -> Path:
         """Let `az` log in as somebody, and return its folder."""
+        config, done = self.present(self.rig.token(None, name=name, groups=groups), account)
+        assert done.status == 0, f"az login failed: {done.error}\n{done.out}"
+        return config
+
+    def present(self, proof: str, account: str = "deployer") -> tuple[Path, Result]:
+        """Let `az` log in with a token of somebody's issuer; return its folder, and how it went."""
         config = Path(tempfile.mkdtemp(prefix="az-", dir=self.folder))
-        proof = self.rig.token(None, name=name, groups=groups)
-        done = self.start(
+        return config, self.az(
             config,
             *("login", "--service-principal", "-u", account, "-t", "hoopgw.example"),
             *("--federated-token", proof),
         )
-        out, error = done.communicate(timeout=120)
-        assert done.returncode == 0, f"az login failed: {error}\n{out}"
-        return config
 
     def start(self, config: Path, *arguments: str) -> subprocess.Popen[str]:
         """Start `az`."""
@@ -141,7 +159,12 @@ class AzureRig:
 
 
 def start(
-    *recordings: str, policy: str = POLICY, extra: str = "", more: Iterable[Exchange] = ()
+    *recordings: str,
+    policy: str = POLICY,
+    extra: str = "",
+    more: Iterable[Exchange] = (),
+    manager: str = "arm",
+    vault: str = VAULT,
 ) -> AzureRig:
     """Start a gateway before what was recorded.
 
@@ -150,35 +173,40 @@ def start(
         policy: Cedar.
         extra: more lines for ``hoopgw.toml``.
         more: what is answered besides.
+        manager: the target that is Resource Manager.
+        vault: the name that the recorded vault gets.
 
     """
     folder = Path(tempfile.mkdtemp(prefix="hg-az-"))
-    replay = AzureReplay([*LOGGED_IN, *more, *load(*recordings)], UPSTREAM_TOKEN)
+    recorded = [each.renamed(VAULT, vault) for each in load(*recordings)]
+    replay = AzureReplay([*LOGGED_IN, *more, *recorded], UPSTREAM_TOKEN)
     authority = Authority.make("upstream CA")
-    names = ("management.azure.com", *(f"{name}.vault.azure.net" for name in (VAULT,)))
+    names = ("management.azure.com", f"{vault}.vault.azure.net")
     upstream = LookAlike(replay.answer, authority.issue(folder, "upstream", names))
     ca = authority.write(folder / "upstream-ca.crt")
     token = folder / "upstream-token"
     token.touch(mode=0o600)
     token.write_text(UPSTREAM_TOKEN)
     port = free_port()
-    hosts = ["arm", "login", *(f"{name}.vault" for name in (VAULT,))]
+    hosts = [manager, "login", f"{vault}.vault"]
     (folder / "hosts").write_text("".join(f"127.0.0.1 {name}.{DOMAIN}\n" for name in hosts))
     where = f"127.0.0.1:{upstream.server.server_address[1]}"
     try:
         rig = gateway.start(
             policy=policy,
-            extra=_gateway_toml(port) + extra,
-            agent_extra=_agent_toml(where, ca, token),
+            extra=_gateway_toml(port, manager, vault) + extra,
+            agent_extra=_agent_toml(where, ca, token, manager, vault),
         )
     except BaseException:
         upstream.stop()
         raise
-    return AzureRig(rig=rig, replay=replay, upstream=upstream, port=port, folder=folder)
+    return AzureRig(
+        rig=rig, replay=replay, upstream=upstream, port=port, folder=folder, manager=manager
+    )
 
 
-def _gateway_toml(port: int) -> str:
-    text = f"""
+def _gateway_toml(port: int, manager: str, vault: str) -> str:
+    return f"""
 [tls]
 names = ["127.0.0.1", "*.{DOMAIN}", "*.vault.{DOMAIN}", "*.blob.{DOMAIN}"]
 [[listeners]]
@@ -187,28 +215,24 @@ listen = "127.0.0.1:{port}"
 domain = "{DOMAIN}"
 authority = "{DOMAIN}:{port}"
 [[targets]]
-name = "arm"
+name = "{manager}"
 protocol = "azure"
 agent = "{AGENT}"
 service = "arm"
 hosts = ["management.azure.com"]
-"""
-    for name in (VAULT,):
-        text += f"""
 [[targets]]
-name = "{name}"
+name = "{vault}"
 protocol = "azure"
 agent = "{AGENT}"
 service = "keyvault"
 """
-    return text
 
 
-def _agent_toml(where: str, ca: Path, token: Path) -> str:
+def _agent_toml(where: str, ca: Path, token: Path, manager: str, vault: str) -> str:
     text = ""
     for name, host, service in (
-        ("arm", "management.azure.com", "arm"),
-        *((name, f"{name}.vault.azure.net", "keyvault") for name in (VAULT,)),
+        (manager, "management.azure.com", "arm"),
+        (vault, f"{vault}.vault.azure.net", "keyvault"),
     ):
         text += f"""
 [[targets]]

@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from tests.support.lookalike import Asked, Told
 
@@ -52,6 +52,15 @@ class Exchange:
         """Method, host and path, as they are compared."""
         parts = urlsplit(self.url)
         return self.method, (parts.hostname or "").lower(), canonical(parts.path)
+
+    def renamed(self, old: str, new: str) -> Exchange:
+        """Return the same with another name wherever it stands."""
+        return evolve(
+            self,
+            url=self.url.replace(old, new),
+            headers=tuple((name, value.replace(old, new)) for name, value in self.headers),
+            body=self.body.replace(old.encode(), new.encode()),
+        )
 
 
 SUBSCRIPTION: Final = "00000000-0000-0000-0000-000000000000"
