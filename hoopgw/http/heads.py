@@ -5,13 +5,17 @@ mended or skipped. What proxies are known to read differently is refused: bare L
 space around a name, two lengths, a length beside a transfer coding, another coding than exactly
 ``chunked``, two hosts, a target that names another host, control characters.
 
+The functions that each message needs have compiled twins, in ``_heads``: a twin takes what is
+plainly good, and leaves everything else to the plain function, which says what is wrong with it.
+
 Reference: RFC 9112 (sections 2 to 6), RFC 9110 (sections 5 and 7).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from hoopgw.http.errors import (
     CodingError,
@@ -21,7 +25,8 @@ from hoopgw.http.errors import (
     TargetTooLongError,
     VersionError,
 )
-from hoopgw.http.messages import Headers, Limits, Pair, RequestHead, ResponseHead
+from hoopgw.http.messages import REASONS, Headers, Limits, Pair, RequestHead, ResponseHead
+from hoopgw.transport import accelerated
 
 CHUNKED: Final = -1
 """Framing: chunks, up to the one of size 0."""
@@ -56,6 +61,7 @@ _HOST: Final = re.compile(
     rb"(?:(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})\.)*[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
     rb"|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
+_SENT: Final = re.compile(r"[!-~]+")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)(?=[/?]|$)", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _VERSIONS: Final = {b"1.1": "1.1", b"1.0": "1.0"}
@@ -87,7 +93,15 @@ _CONFUSED: Final = frozenset({b"content_length", b"transfer_encoding", b"host_",
 """Names that some servers take for the ones with a hyphen."""
 
 
-def parse_request_head(head: bytes, limits: Limits) -> RequestHead:
+class EncodeResponse(Protocol):
+    """Writes an answer's head; see `plain_encode_response`."""
+
+    def __call__(self, status: int, pairs: Iterable[Pair], reason: bytes = b"") -> bytes:
+        """Return it; raises `ValueError`."""
+        ...
+
+
+def plain_request_head(head: bytes, limits: Limits) -> RequestHead:
     """Read a request's head, with its blank line.
 
     Raises:
@@ -111,7 +125,7 @@ def parse_request_head(head: bytes, limits: Limits) -> RequestHead:
     return found
 
 
-def parse_response_head(head: bytes, limits: Limits) -> ResponseHead:
+def plain_response_head(head: bytes, limits: Limits) -> ResponseHead:
     """Read an answer's head, with its blank line.
 
     Raises:
@@ -279,3 +293,61 @@ def _bad_start(head: bytes, limits: Limits) -> MalformedError | TargetTooLongErr
     if head.find(b"\r\n", 0, limits.start_line + 2) < 0:
         return TargetTooLongError(f"the first line is longer than {limits.start_line} bytes")
     return MalformedError("the first line is malformed")
+
+
+def plain_encode_request(method: str, target: str, pairs: Iterable[Pair]) -> bytes:
+    """Return a request's head as it goes over the wire.
+
+    Raises:
+        ValueError: something in it would end its line.
+
+    """
+    if _SENT.fullmatch(target) is None or not method.isalpha():
+        raise ValueError("a request line has method and target in ASCII, without spaces")
+    return f"{method} {target} HTTP/1.1\r\n".encode("ascii") + encode_fields(pairs)
+
+
+def plain_encode_response(status: int, pairs: Iterable[Pair], reason: bytes = b"") -> bytes:
+    """Return an answer's head as it goes over the wire.
+
+    Raises:
+        ValueError: something in it would end its line.
+
+    """
+    line = b"HTTP/1.1 %d %b\r\n" % (status, reason or REASONS.get(status, b"Unknown"))
+    if line.count(b"\n") != 1 or line.count(b"\r") != 1:
+        raise ValueError("a reason is one line")
+    return line + encode_fields(pairs)
+
+
+def encode_fields(pairs: Iterable[Pair]) -> bytes:
+    """Return header fields, or trailers, as they go over the wire, with the blank line.
+
+    Raises:
+        ValueError: one of them would be more than a line.
+
+    """
+    lines = [b"%b: %b\r\n" % pair for pair in pairs]
+    block = b"".join(lines)
+    # Values may come from a target's JSON: none may begin a line of its own.
+    count = len(lines)
+    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+        raise ValueError("a header field is one line")
+    return block + b"\r\n"
+
+
+parse_request_head: Callable[[bytes, Limits], RequestHead] = plain_request_head
+"""`plain_request_head`, or its compiled twin where that was built (`accelerated`)."""
+parse_response_head: Callable[[bytes, Limits], ResponseHead] = plain_response_head
+"""The same of `plain_response_head`."""
+encode_request: Callable[[str, str, Iterable[Pair]], bytes] = plain_encode_request
+"""The same of `plain_encode_request`."""
+encode_response: EncodeResponse = plain_encode_response
+"""The same of `plain_encode_response`."""
+if accelerated.is_wanted("hoopgw.http._heads"):
+    from hoopgw.http import _heads
+
+    parse_request_head = _heads.request_head
+    parse_response_head = _heads.response_head
+    encode_request = _heads.encode_request
+    encode_response = _heads.encode_response

@@ -17,8 +17,6 @@ Reference: RFC 9112.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Final, NoReturn, TypeAlias
 
 from attrs import define, field
@@ -35,6 +33,9 @@ from hoopgw.http.heads import (
     CHUNKED,
     TUNNEL,
     UNTIL_CLOSE,
+    encode_fields,
+    encode_request,
+    encode_response,
     parse_request_head,
     parse_response_head,
     request_framing,
@@ -42,7 +43,7 @@ from hoopgw.http.heads import (
     stays_open,
 )
 from hoopgw.http.intake import Buffer, Intake
-from hoopgw.http.messages import REASONS, Headers, Limits, Pair, RequestHead, ResponseHead
+from hoopgw.http.messages import Headers, Limits, RequestHead, ResponseHead
 
 __all__ = [
     "CHUNKED",
@@ -64,7 +65,6 @@ __all__ = [
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-_TARGET: Final = re.compile(r"[!-~]+")
 _HEAD, _BODY, _DONE, _TUNNEL = range(4)
 
 RequestEvent: TypeAlias = RequestHead | BodyEvent
@@ -297,31 +297,6 @@ class ResponseReader:
         raise self._failed from error
 
 
-def encode_request(method: str, target: str, pairs: Iterable[Pair]) -> bytes:
-    """Return a request's head as it goes over the wire.
-
-    Raises:
-        ValueError: something in it would end its line.
-
-    """
-    if _TARGET.fullmatch(target) is None or not method.isalpha():
-        raise ValueError("a request line has method and target in ASCII, without spaces")
-    return f"{method} {target} HTTP/1.1\r\n".encode("ascii") + _fields(pairs)
-
-
-def encode_response(status: int, pairs: Iterable[Pair], reason: bytes = b"") -> bytes:
-    """Return an answer's head as it goes over the wire.
-
-    Raises:
-        ValueError: something in it would end its line.
-
-    """
-    line = b"HTTP/1.1 %d %b\r\n" % (status, reason or REASONS.get(status, b"Unknown"))
-    if line.count(b"\n") != 1 or line.count(b"\r") != 1:
-        raise ValueError("a reason is one line")
-    return line + _fields(pairs)
-
-
 def encode_chunk(data: Buffer) -> bytes:
     """Return data as a chunk. It may not be empty: that would be the end."""
     if not data:
@@ -331,14 +306,4 @@ def encode_chunk(data: Buffer) -> bytes:
 
 def encode_last_chunk(trailers: Headers | None = None) -> bytes:
     """Return what ends a body in chunks."""
-    return b"0\r\n" + _fields(trailers.pairs) if trailers else _LAST_CHUNK
-
-
-def _fields(pairs: Iterable[Pair]) -> bytes:
-    lines = [b"%b: %b\r\n" % pair for pair in pairs]
-    block = b"".join(lines)
-    # Values may come from a target's JSON: none may begin a line of its own.
-    count = len(lines)
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
-        raise ValueError("a header field is one line")
-    return block + b"\r\n"
+    return b"0\r\n" + encode_fields(trailers.pairs) if trailers else _LAST_CHUNK
