@@ -7,10 +7,16 @@ last of them ends; what a worker held that died counts as used.
 
 Rows and bytes go to a client only when they have been taken from control before, so neither
 sessions that run at the same time nor the death of a worker can pass a budget: see `Account.more`.
+
+What may be shown of a list in a while is counted in the same way, in place of a delegation by root,
+target and list, and by stretches of time: two windows long, and begun anew after each. So any
+window lies in one stretch whole, and no moment is good for a fresh start.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -21,8 +27,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.control.client import ControlClient
-from hoopgw.events import AMOUNTS, Node, Principal
+from hoopgw.events import AMOUNTS, Budget, Node, Principal, encode_part
 from hoopgw.ipc import Body
+from hoopgw.sessions.purses import Listing
 from hoopgw.wire_values import node_to_dict
 
 log = Logger()
@@ -30,6 +37,7 @@ log = Logger()
 _PIECES: Final = 20
 """A lease is this part of the smallest budget, or what `_MOST` says."""
 _MOST: Final = {"operations": 200, "rows": 50_000, "bytes": 16 * 2**20, "reviews": 1}
+_LISTING: Final = b"hoopgw/listing/v1\0"
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 Budgeted: TypeAlias = tuple[Node, ...]
@@ -41,6 +49,8 @@ class ControlBudgets:
     """Implements `hoopgw.spi.Budgets`."""
 
     _control: ControlClient
+    _time: Callable[[], float]
+    """Gives seconds since the epoch."""
     _accounts: dict[Budgeted, Account] = field(factory=dict, init=False, repr=False)
 
     def open(self, principal: Principal) -> Account | None:
@@ -59,6 +69,17 @@ class ControlBudgets:
         account.sessions += 1
         return account
 
+    def listing(self, principal: Principal, listing: Listing) -> Account:
+        """Return what may be shown of a list now."""
+        nodes = _stretches(principal, listing, self._time())
+        account = self._accounts.get(nodes)
+        if account is None:
+            kept = 2 * listing.window
+            account = Account(self._control, nodes, {}, self._forget, kept)
+            self._accounts[nodes] = account
+        account.sessions += 1
+        return account
+
     def _forget(self, account: Account) -> None:
         self._accounts.pop(account.nodes, None)
 
@@ -72,6 +93,8 @@ class Account:
     _names: Mapping[str, str]
     """Delegations to the names of who acts in them."""
     _forget: Callable[[Account], None]
+    _kept: float | None = None
+    """Seconds for which control keeps what was used; None is as long as delegations live."""
     sessions: int = field(default=0, init=False)
     _pieces: dict[str, int] = field(init=False)
     """The limited amounts, each with how much is taken at once."""
@@ -183,7 +206,9 @@ class Account:
                 for name, piece in self._pieces.items()
                 if self._leased[name] < (wanted := max(piece, least.get(name, 0)))
             }
-            answer = self._control.call("budget_take", nodes=self._as_dicts(), wanted=wanted)
+            answer = self._control.call(
+                "budget_take", nodes=self._as_dicts(), wanted=wanted, kept=self._kept
+            )
             answer.addCallback(self._taken).addBoth(self._answered)
         return waiter
 
@@ -221,6 +246,21 @@ class Account:
 
     def _as_dicts(self) -> list[dict[str, object]]:
         return [node_to_dict(node) for node in self.nodes]
+
+
+def _stretches(principal: Principal, listing: Listing, now: float) -> Budgeted:
+    """Return what stands for the two stretches of time that now is in, of one list."""
+    root, window = principal.root, listing.window
+    about = [root.kind, root.id, listing.target, listing.name, repr(window)]
+    parts = b"".join(encode_part("part", each.encode("utf-8", "surrogatepass")) for each in about)
+    name = base64.urlsafe_b64encode(hashlib.sha256(_LISTING + parts).digest()[:18]).decode()
+    budget = Budget(rows=listing.rows, bytes=listing.bytes)
+    return tuple(
+        Node(
+            id=f"listing:{name}:{half}:{int((now + half * window) // (2 * window))}", budget=budget
+        )
+        for half in (0, 1)
+    )
 
 
 def _smallest(nodes: Budgeted, name: str) -> int | None:

@@ -199,7 +199,9 @@ class WorkerCalls:
 
     def _budget_take(self, body: Body) -> Body:
         nodes, wanted = _budgeted(body["nodes"]), _amounts(body["wanted"])
-        taken = self._store.nodes.take(nodes, wanted, self._now() + LINEAGE_KEPT)
+        kept = body.get("kept")
+        kept = LINEAGE_KEPT if kept is None else min(float(kept), LINEAGE_KEPT)
+        taken = self._store.nodes.take(nodes, wanted, self._now() + kept)
         return {"given": dict(taken.given), "left": dict(taken.left), "short": dict(taken.short)}
 
     def _budget_return(self, body: Body) -> Body:

@@ -48,6 +48,13 @@ def open_document(
     return Document(_masker(order, content_type), decoder(content_encoding, order.limits))
 
 
+def has_lines(content_type: str | None) -> bool:
+    """Whether an answer of this type is a document in each line."""
+    media, parameters = _parsed(content_type)
+    is_json = media in _JSON or media.endswith("+json")
+    return media in _LINES or (is_json and parameters.get("stream") == "watch")
+
+
 def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
     media, parameters = _parsed(content_type)
     if parameters.get("charset", "").lower() not in _CHARSETS and media not in _XML:
@@ -59,7 +66,7 @@ def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
             key=order.key,
             rewrite=order.rewrite,
             limits=order.limits,
-            lines=media in _LINES or parameters.get("stream") == "watch",
+            lines=has_lines(content_type),
         )
     if order.limits.counts:
         raise fault("it is not JSON, so what is limited in it cannot be counted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import define, field
@@ -17,6 +18,7 @@ from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, Answered
 from hoopgw.http.messages import REASONS, RequestHead, ResponseHead
 from hoopgw.http.model import (
+    ITEMS,
     Caller,
     ExceededError,
     Plan,
@@ -25,6 +27,7 @@ from hoopgw.http.model import (
     Shown,
     Transform,
 )
+from hoopgw.http.paying import Till
 from hoopgw.http.sessions import HttpSession
 from hoopgw.http.streams import Outgoing, relay
 from hoopgw.http.wire import Buffer, encode_response
@@ -49,6 +52,7 @@ class Untouched:
     """Changes nothing. Implements `hoopgw.http.model.Transform`."""
 
     masked: int = 0
+    counts: Mapping[str, int] = field(factory=dict)
     _pieces: deque[bytes] = field(factory=deque, init=False)
 
     def receive_data(self, data: bytes) -> None:
@@ -165,8 +169,14 @@ class Answering:
     async def _show(self, call: Call, head: ResponseHead) -> None:
         session = self._session
         self.outcome = f"{head.status} {REASONS.get(head.status, b'').decode()}".strip()
+        purse = session.purse
         shown = session.site.model.show(
-            self._plan, head, self.sights, self._caller, self._max_items
+            self._plan,
+            head,
+            self.sights,
+            self._caller,
+            self._max_items,
+            counted=purse is not None and purse.room("rows") is not None,
         )
         self._shown = shown
         self._keep_head(shown.head)
@@ -174,14 +184,22 @@ class Answering:
         outgoing = self._exchange.start(shown.head, length, later=True)
         if outgoing.done:
             return
-        metered = session.purse is not None and session.purse.room("bytes") is not None
-        if shown.transform is None and not metered:
-            await relay(call.body, outgoing, self._note)
-        else:
-            await self._through(call, outgoing, shown.transform or Untouched())
+        listing = shown.listing
+        till = Till(
+            session.purse, listing, None if listing is None else session.lists.open(listing)
+        )
+        try:
+            if shown.transform is None and not till.is_needed:
+                await relay(call.body, outgoing, self._note)
+            else:
+                await self._through(call, outgoing, shown.transform or Untouched(), till)
+        finally:
+            till.close()
         outgoing.finish()
 
-    async def _through(self, call: Call, outgoing: Outgoing, transform: Transform) -> None:
+    async def _through(
+        self, call: Call, outgoing: Outgoing, transform: Transform, till: Till
+    ) -> None:
         """Relay what a transform makes of the answer, in turns that keep nobody waiting."""
         since = time.monotonic()
         ended = False
@@ -191,30 +209,22 @@ class Answering:
             ended = data is None
             _feed(transform, data)
             while (piece := _next_piece(transform)) is not None:
-                await self._charge(len(piece))
+                await self._pay(till, len(piece), transform.counts.get(ITEMS, 0))
                 outgoing.write(self._note(piece))
                 await outgoing.drained()
                 if time.monotonic() - since > _TURN:
                     await deferLater(self._session.clock, 0)
                     since = time.monotonic()
 
-    async def _charge(self, size: int) -> None:
-        """Show no more than a budget of bytes has: a piece is charged before it is shown.
-
-        Raises:
-            RefusedError: the budget is used up.
-
-        """
-        purse = self._session.purse
-        if purse is None:
-            return
-        room = purse.room("bytes")
-        if room is not None and size > room:
-            used_up = await purse.more({"bytes": size})
-            if used_up:
-                self.outcome = f"CUT: {used_up}"
-                raise RefusedError(Refusal(kind="denied", text=used_up, status=429))
-        purse.used({"bytes": size})
+    async def _pay(self, till: Till, size: int, items: int) -> None:
+        """Show no more than may be shown: a piece is paid for before. Raises `RefusedError`."""
+        try:
+            await till.pay(size, items)
+        except ExceededError:
+            raise
+        except RefusedError as error:
+            self.outcome = f"CUT: {error}"
+            raise
 
     def _note(self, piece: Buffer) -> Buffer:
         """Count what is shown, and keep its beginning for the recording."""

@@ -16,6 +16,7 @@ from attrs import field, frozen
 from hoopgw.events import Operation, Resource
 from hoopgw.http.messages import RequestHead, Response, ResponseHead
 from hoopgw.policy.decision import Sights
+from hoopgw.sessions.purses import Listing
 
 RefusalKind: TypeAlias = Literal[
     "unauthenticated", "denied", "held", "malformed", "too_large", "unavailable", "withheld"
@@ -67,9 +68,13 @@ class RefusedError(Exception):
 class ExceededError(RefusedError):
     """An answer holds more than may be shown."""
 
-    def __init__(self, text: str) -> None:
-        hint = "Ask for less at a time: a narrower scope or filter, a smaller page, a part."
-        super().__init__(Refusal(kind="denied", text=text, hint=hint))
+    def __init__(self, text: str, hint: str = "", detail: Mapping[str, Any] | None = None) -> None:
+        hint = hint or "Ask for less at a time: a narrower scope or filter, a smaller page, a part."
+        super().__init__(Refusal(kind="denied", text=text, hint=hint, detail=detail or {}))
+
+
+ITEMS: Final = "items"
+"""What `Transform.counts` calls the items of lists."""
 
 
 class Transform(Protocol):
@@ -78,6 +83,11 @@ class Transform(Protocol):
     @property
     def masked(self) -> int:
         """Values that were masked so far."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How much of what is limited is in what was given so far: `ITEMS`."""
         ...
 
     def receive_data(self, data: bytes) -> None:
@@ -106,6 +116,8 @@ class Shown:
     """For the client: links rewritten, and without what is not the client's."""
     transform: Transform | None = None
     """None: the body is passed as it is."""
+    listing: Listing | None = None
+    """The list that the answer is a page of, if so much of it may be shown and no more."""
 
 
 @frozen(kw_only=True)
@@ -160,6 +172,8 @@ class Model(Protocol):
         sights: Sights,
         caller: Caller,
         max_items: int | None = None,
+        *,
+        counted: bool = False,
     ) -> Shown:
         """Say how an answer is shown.
 
@@ -171,6 +185,7 @@ class Model(Protocol):
             sights: how policy shows each of ``plan.fields``.
             caller: on whose behalf.
             max_items: how many items of a list policy allows; None: any number.
+            counted: whether a budget pays for items: then they are counted where that can be.
 
         Raises:
             RefusedError: it may not be shown.

@@ -23,6 +23,7 @@ from hoopgw.http.client import UpstreamConnection
 from hoopgw.http.deciding import Decider
 from hoopgw.http.journal import HttpJournal, Opening
 from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
+from hoopgw.http.paying import Lists
 from hoopgw.http.pool import Key as PoolKey
 from hoopgw.http.pool import Pool
 from hoopgw.policy.cures import Cure
@@ -84,6 +85,7 @@ class HttpSession:
     journal: HttpJournal
     decider: Decider
     purse: Purse | None
+    lists: Lists
     _context: GatewayContext
     _pool: Pool
     _on_over: Callable[[HttpSession], None]
@@ -136,6 +138,7 @@ class HttpSession:
         self._pool.drop(self._pooled.__eq__)
         if self.purse is not None:
             self.purse.close()
+        self.lists.close()
         try:
             self.journal.ended(reason)
         except RecorderError as error:
@@ -338,8 +341,9 @@ class HttpSessions:
             strict=target.durability == "strict",
             patience=self._patience,
         )
+        lists = Lists(context.budgets, login.principal)
         return HttpSession(
-            session, site, login, journal, decider, None, context, self._pool, self._forget
+            session, site, login, journal, decider, None, lists, context, self._pool, self._forget
         )
 
     async def _admit(self, session: HttpSession, operation: Operation) -> Verdict:

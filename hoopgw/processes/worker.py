@@ -135,7 +135,7 @@ class Worker:
             take_time=self.clock.is_at_least,
         )
         self.reviews = ReviewDesk(self.control, reactor)
-        self.budgets = ControlBudgets(self.control)
+        self.budgets = ControlBudgets(self.control, self.clock)
         self.sessions = SessionRegistry(
             self.control,
             reactor,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from attrs import field, frozen
+from attrs.validators import gt
 from twisted.internet.defer import Deferred
 
 from hoopgw.events import Principal
@@ -55,9 +57,30 @@ class Purse(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Listing:
+    """One list of a target, and how much of it may be shown in a while, page by page."""
+
+    target: str
+    name: str
+    """What tells it from the target's other lists, and is the same for all of its pages."""
+    rows: int | None = None
+    """Items; None is no limit."""
+    bytes: int | None = None
+    window: float = field(validator=gt(0.0))
+    """Seconds: in any of that length no more is shown."""
+
+
 class Budgets(Protocol):
     """Where budgets are charged."""
 
     def open(self, principal: Principal) -> Purse | None:
         """Return what a new session may use; None, and nothing to do, if there is no budget."""
+        ...
+
+    def listing(self, principal: Principal, listing: Listing) -> Purse:
+        """Return what may be shown of a list now, to all that descend from a principal's root.
+
+        Each holder closes its own. It is of the moment: ask again for each answer.
+        """
         ...

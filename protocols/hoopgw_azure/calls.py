@@ -90,5 +90,7 @@ class Call:
     """More of the context, by name."""
     body: bytes | None = field(default=None, repr=False)
     """What to send instead of the body that came, where that was not plain JSON."""
+    listing: str = ""
+    """The list that it asks for, without what says which page; empty: all of its path."""
     notes: tuple[str, ...] = ()
     """What a reviewer has to know: what could not be seen, and what is inside."""

@@ -1,8 +1,12 @@
-"""How much one answer may show: items of a list, and bytes. Pure.
+"""How much of a list may be shown: items, and bytes. Pure.
 
 The target's options ``max_items`` and ``max_bytes`` say it for all that is asked of a target, and
 ``@max_rows`` of the policy for one operation; the smaller number of items holds. What is more is
-refused, or broken off where it has begun. A page of a list is an answer of its own.
+refused, or broken off where it has begun.
+
+It holds for one answer, and in any ``window`` (an hour) for all answers to requests of one path.
+So pages, filters and sizes that a caller makes up, and whatever else is in a query or body, make no
+other list of it.
 """
 
 from __future__ import annotations
@@ -11,14 +15,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from hoopgw.documents.limits import Limits
 from hoopgw.documents.rules import Count, Rule
 from hoopgw.errors import ConfigError, DocumentLimitError
+from hoopgw.http.model import ITEMS
+from hoopgw.sessions.purses import Listing
 
-ITEMS: Final = "items"
 _DOCUMENTS: Final = "documents"
+WINDOW: Final = 3600
+"""Seconds, where a target says nothing."""
+WINDOW_LIMIT: Final = 86_400
 _LISTS: Final[Mapping[str, tuple[str, ...]]] = {
     "arm": ("value[*]", "data[*]", "data.rows[*]", "responses[*].content.value[*]"),
     "keyvault": ("value[*]",),
@@ -36,6 +44,8 @@ class Export:
     items: int | None = None
     size: int | None = None
     """Bytes of its body: without content encoding where it is read, else as it comes."""
+    window: int = WINDOW
+    """Seconds in which all answers about one list count; 0: each is by itself."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Export:
@@ -45,21 +55,37 @@ class Export:
             ConfigError: they are not of the format.
 
         """
-        return cls(items=_number(options, "max_items"), size=_number(options, "max_bytes"))
+        window = options.get("window", WINDOW)
+        if type(window) is not int or not 0 <= window <= WINDOW_LIMIT:
+            raise ConfigError(f"options.window must be a number of seconds, 0 to {WINDOW_LIMIT}")
+        items, size = _number(options, "max_items"), _number(options, "max_bytes")
+        return cls(items=items, size=size, window=window)
 
     def narrowed(self, items: int | None) -> Export:
         """Return what holds where an operation has a limit of its own, too."""
         given = [each for each in (self.items, items) if each is not None]
-        return Export(items=min(given, default=None), size=self.size)
+        return evolve(self, items=min(given, default=None))
 
     def limits(self) -> Limits:
         """Return it for what reads documents."""
         usual = Limits()
-        # Lines of JSON are a list, too; other answers are one document.
-        items = self.items
-        counts = {} if items is None else {ITEMS: items, _DOCUMENTS: max(items, 1)}
+        counts = {} if self.items is None else {ITEMS: self.items}
         total = usual.total if self.size is None else min(usual.total, self.size)
         return Limits(counts=counts, total=total)
+
+    def listing(self, target: str, name: str) -> Listing | None:
+        """Return what may be shown of a list by and by; None if that is not limited.
+
+        Args:
+            target: that has it.
+            name: of the list, the same for all its pages.
+
+        """
+        if not self.window or (self.items is None and self.size is None):
+            return None
+        return Listing(
+            target=target, name=name, rows=self.items, bytes=self.size, window=self.window
+        )
 
     def check(self, length: int | None) -> None:
         """Refuse a body whose length is known.
@@ -72,9 +98,16 @@ class Export:
             raise _too_long(self.size)
 
 
-def counting(kind: str) -> Iterator[Rule]:
-    """Yield the rules that count the items of an answer, for a kind of target."""
-    yield Rule("$", Count(_DOCUMENTS))
+def counting(kind: str, *, lines: bool = False) -> Iterator[Rule]:
+    """Yield the rules that count the items of an answer.
+
+    Args:
+        kind: of target.
+        lines: whether it is lines of JSON, which are a list, too.
+
+    """
+    # Where nothing is a list, this one sees to it that the answer is read at all, or refused.
+    yield Rule("$", Count(ITEMS if lines else _DOCUMENTS))
     for path in _LISTS[kind]:
         yield Rule(path, Count(ITEMS))
 
@@ -85,6 +118,7 @@ class Bounded:
 
     size: int
     masked: int = 0
+    counts: Mapping[str, int] = field(factory=dict)
     _taken: int = field(default=0, init=False)
     _pieces: deque[bytes] = field(factory=deque, init=False, repr=False)
 

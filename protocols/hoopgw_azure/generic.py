@@ -5,6 +5,9 @@
     method = "GET"
     path = "/v1/orders/{order}"
 
+``pages = ["page"]`` names what in a path says which part of a list is meant: all parts are one list
+for the limits of `hoopgw_azure.exports`.
+
 A request that fits no rule is ``unknown``, which no ordinary policy permits. Where two rules fit,
 the one counts that has a word where the other has a name in braces; two that are alike are refused
 when the configuration is read.
@@ -39,7 +42,7 @@ _VERBS: Final[dict[str, Verb]] = {
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _HOLE: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_]{0,31})\}")
 _WORD: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
-_KEYS: Final = frozenset({"name", "method", "path", "verb", "query", "secrets"})
+_KEYS: Final = frozenset({"name", "method", "path", "verb", "query", "secrets", "pages"})
 
 
 @frozen(kw_only=True)
@@ -54,6 +57,8 @@ class Rule:
     query: frozenset[str] | None = None
     """The parameters that may be there; None is any."""
     secrets: Secrets = field(factory=Secrets)
+    pages: frozenset[str] = frozenset()
+    """Names in braces that say which part of a list is meant."""
     _holes: tuple[str, ...] = field(init=False, eq=False, repr=False)
     """Names in braces, in the order of the words; nothing where a word is itself."""
 
@@ -75,6 +80,13 @@ class Rule:
             elif word != segment:
                 return None
         return tuple(found)
+
+    def listing(self, asked: Asked) -> str:
+        """Return the list that a request is for, without which page."""
+        pairs = zip(self._holes, asked.segments, strict=True)
+        return "/" + "/".join(
+            f"{{{hole}}}" if hole in self.pages else segment.lower() for hole, segment in pairs
+        )
 
     @property
     def shape(self) -> tuple[str, tuple[str, ...]]:
@@ -119,7 +131,7 @@ class Rules:
         for rule in () if asked.slash and asked.segments else self.rules:
             found = rule.parameters(asked)
             if found is not None:
-                return _called(rule, found, place)
+                return _called(rule, found, place, rule.listing(asked))
         route = Resource(
             type="Rest::Route", id=f"{place.target.id}/unknown", parents=(place.target,)
         )
@@ -129,7 +141,7 @@ class Rules:
         )
 
 
-def _called(rule: Rule, parameters: Iterable[tuple[str, str]], place: Place) -> Call:
+def _called(rule: Rule, parameters: Iterable[tuple[str, str]], place: Place, listing: str) -> Call:
     route = Resource(
         type="Rest::Route",
         id=f"{place.target.id}/{rule.name}",
@@ -141,6 +153,7 @@ def _called(rule: Rule, parameters: Iterable[tuple[str, str]], place: Place) -> 
         type=rule.name,
         touches=(Touch(verb=rule.verb, resource=route, operation=rule.name),),
         secrets=rule.secrets,
+        listing=listing,
         mints=rule.verb == "mint",
         executes=rule.verb == "execute",
         grants=rule.verb == "grant",
@@ -166,13 +179,19 @@ def _rule(number: int, table: object) -> Rule:
     if verb is None:
         raise ConfigError(f"{where}.verb must be one of {', '.join(_VERBS)}")
     query = table.get("query")
+    words = _words(where, path)
+    pages = frozenset(_texts(f"{where}.pages", table.get("pages", [])))
+    holes = {match[1] for word in words if (match := _HOLE.fullmatch(word))}
+    if not pages <= holes:
+        raise ConfigError(f"{where}.pages must be names in braces of its path")
     return Rule(
         name=name,
         method=method,
-        words=_words(where, path),
+        words=words,
         verb=verb,
         query=None if query is None else frozenset(_texts(f"{where}.query", query)),
         secrets=_secrets(where, table),
+        pages=pages,
     )
 
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
-from hoopgw.documents.opening import Document, MaskingOrder, open_document
+from hoopgw.documents.opening import Document, MaskingOrder, has_lines, open_document
+from hoopgw.documents.rules import Rule
 from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
@@ -61,6 +62,8 @@ class _Known:
 
     call: Call
     origin: Origin
+    listing: str
+    """The list that the answer is a part of."""
 
 
 @define(eq=False)
@@ -149,7 +152,7 @@ class AzureModel:
             body=call.body,
             kept=shown,
             fields=fields,
-            model=_Known(call=call, origin=origin),
+            model=_Known(call=call, origin=origin, listing=call.listing or _listing(origin.path)),
         )
 
     def show(
@@ -159,6 +162,8 @@ class AzureModel:
         sights: Sights,
         caller: Caller,
         max_items: int | None = None,
+        *,
+        counted: bool = False,
     ) -> Shown:
         """Say how an answer is shown. Raises `RefusedError`."""
         known: _Known = plan.model
@@ -173,16 +178,20 @@ class AzureModel:
         export = Export() if is_head else self._export(known.call, head, max_items)
         try:
             export.check(head.content_length)
-            document = self._document(plan, head, sights, caller, export)
+            rules = self._counting(head, export, counted=counted and not is_head)
+            document = self._document(plan, head, sights, caller, export, rules)
         except DocumentLimitError as error:
             raise ExceededError(str(error)) from error
         except DocumentError as error:
             raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
+        listing = None
+        if head.status < 400 and not is_head:
+            listing = export.listing(self.service.target.name, known.listing)
         if document is not None:
-            return Shown(_with(head, headers.without(_CHANGED)), document)
+            return Shown(_with(head, headers.without(_CHANGED)), document, listing)
         if export.size is not None and head.content_length is None:
-            return evolve(plain, transform=Bounded(export.size))
-        return plain
+            plain = evolve(plain, transform=Bounded(export.size))
+        return evolve(plain, listing=listing)
 
     def _export(self, call: Call, head: ResponseHead, max_items: int | None) -> Export:
         """Return how much of an answer may be shown."""
@@ -190,15 +199,30 @@ class AzureModel:
         lists = self.service.kind != "storage" or call.touches[0].verb == "listData"
         return export if lists and head.status < 400 else evolve(export, items=None)
 
+    def _counting(self, head: ResponseHead, export: Export, *, counted: bool) -> tuple[Rule, ...]:
+        """Return the rules that count items: where they are limited, or somebody pays for them."""
+        media = _text(head.headers.get(b"content-type"))
+        lines = has_lines(media)
+        if export.items is None and not (
+            counted and head.status < 400 and (lines or _is_json(media))
+        ):
+            return ()
+        return tuple(counting(self.service.kind, lines=lines))
+
     def _document(
-        self, plan: Plan, head: ResponseHead, sights: Sights, caller: Caller, export: Export
+        self,
+        plan: Plan,
+        head: ResponseHead,
+        sights: Sights,
+        caller: Caller,
+        export: Export,
+        counted: tuple[Rule, ...],
     ) -> Document | None:
         """Return what changes or counts an answer; None: nothing does. Raises `DocumentError`."""
-        counted = () if export.items is None else tuple(counting(self.service.kind))
         rules = masking.rules(plan.fields, sights, _JSON_LINKS[self.service.kind], counted)
         if rules is None:
             return None
-        content_type = head.headers.get(b"content-type")
+        content_type = _text(head.headers.get(b"content-type"))
         masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
         if masked and head.status == 206:
             raise DocumentError("the answer is a part, and something in the whole is masked")
@@ -212,7 +236,7 @@ class AzureModel:
         )
         return open_document(
             order,
-            None if content_type is None else content_type.decode("latin-1"),
+            content_type,
             (head.headers.get(b"content-encoding") or b"").decode("latin-1"),
         )
 
@@ -292,6 +316,11 @@ def _stamps(session: str) -> tuple[Pair, ...]:
     )
 
 
+def _listing(path: str) -> str:
+    """Return what all requests for one list have in common, whatever they ask of it."""
+    return path.rstrip("/").lower()
+
+
 def _with(head: ResponseHead, headers: Headers) -> ResponseHead:
     return ResponseHead(head.status, headers, head.reason, head.version)
 
@@ -301,6 +330,10 @@ def _media(head: RequestHead) -> str:
     return value.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def _is_json(content_type: bytes | None) -> bool:
-    media = (content_type or b"").partition(b";")[0].strip().lower()
-    return media in (b"application/json", b"text/json") or media.endswith(b"+json")
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _is_json(content_type: str | None) -> bool:
+    media = (content_type or "").partition(";")[0].strip().lower()
+    return media in ("application/json", "text/json") or media.endswith("+json")

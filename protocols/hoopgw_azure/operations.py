@@ -52,7 +52,7 @@ PROTOCOL: Final = "azure"
 SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and none itself
 TEXT_LIMIT: Final = 16_384
 """Characters of a body that a reviewer is shown."""
-_COMMON: Final = frozenset({"service", "account", "hosts", "max_items", "max_bytes"})
+_COMMON: Final = frozenset({"service", "account", "hosts", "max_items", "max_bytes", "window"})
 _OPTIONS: Final[dict[Kind, frozenset[str]]] = {
     "arm": _COMMON,
     "keyvault": _COMMON | {"name"},

@@ -17,6 +17,7 @@ from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.http.gateway import Connection, HttpsFactory
 from hoopgw.identity.shown import Bearer
 from hoopgw.policy.decision import Allow, Hidden, Sights, Verdict
+from hoopgw.sessions.purses import Listing
 from hoopgw.spi import GatewayContext, ReviewOutcome
 from hoopgw_azure.sites import make_factory
 from tests.azure.world import target
@@ -167,6 +168,18 @@ class Threads:
         call(*arguments)
 
 
+class NoBudgets:
+    """Nobody has a budget, and nothing is counted over pages. Implements `Budgets`."""
+
+    def open(self, _principal: Principal) -> None:
+        """Return no purse."""
+
+    def listing(self, _principal: Principal, _listing: Listing) -> Any:
+        """Return one that has no limit."""
+        nothing = {"room": lambda _name: None, "used": lambda _amounts: None}
+        return SimpleNamespace(**nothing, close=lambda: None)
+
+
 @define(eq=False)
 class Gateway:
     """A listener for Azure among fakes."""
@@ -181,6 +194,9 @@ class Gateway:
     slow_desk: bool = False
     """Requests for approval are filed when the test says so."""
     slow_link: list[Deferred[Any]] | None = None
+    budgets: Any = field(factory=lambda: NoBudgets())
+    options: dict[str, Any] = field(factory=dict)
+    """Of Resource Manager."""
     closed: list[str] = field(factory=list)
     reconsider: Callable[[], str | None] = lambda: None
     """Look at the last session, as grants have changed."""
@@ -190,7 +206,7 @@ class Gateway:
 
     def __attrs_post_init__(self) -> None:
         settings = {
-            "arm": target("arm", hosts=["management.azure.com"]),
+            "arm": target("arm", hosts=["management.azure.com"], **self.options),
             "keyvault": target("keyvault", name="shop-kv"),
         }
         context = SimpleNamespace(
@@ -205,7 +221,7 @@ class Gateway:
             ),
             recorder=self.recorder,
             reviews=SimpleNamespace(ask=self._ask),
-            budgets=SimpleNamespace(open=lambda _principal: None),
+            budgets=self.budgets,
             link=SimpleNamespace(open=self._open),
             logins=SimpleNamespace(bearer=self._bearer),
             sessions=SimpleNamespace(

@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError, DocumentLimitError
 from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import Caller, ExceededError, RefusedError, Shown
+from hoopgw.http.model import ITEMS, Caller, ExceededError, RefusedError, Shown
 from hoopgw.policy.decision import Hidden
-from hoopgw_azure.exports import Bounded, Export
+from hoopgw.sessions.purses import Listing
+from hoopgw_azure.exports import WINDOW, Bounded, Export
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service
@@ -28,7 +29,7 @@ def service(kind: str, **options: Any) -> Service:
     """Return a target."""
     if kind == "rest":
         rule = {"name": "orders", "method": "GET", "path": "/v1/orders"}
-        options["operations"] = [rule]
+        options["operations"] = options.pop("rules", [rule])
     return Service.of(target(kind, **options))
 
 
@@ -40,7 +41,12 @@ def items(number: int) -> list[dict[str, int]]:
 class ExportCase(SynchronousTestCase):
     """Answers of targets with limits."""
 
-    def show(
+    def show(self, answer: object, kind: str = "arm", **given: Any) -> bytes:
+        """Return what is shown of an answer; raises what refuses it. As `shown`."""
+        sent = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return self.through(self.shown(answer, kind, **given), sent)
+
+    def shown(
         self,
         answer: object,
         kind: str = "arm",
@@ -51,9 +57,10 @@ class ExportCase(SynchronousTestCase):
         content_type: str = "application/json",
         length: bool = False,
         allowed: int | None = None,
+        counted: bool = False,
         **options: Any,
-    ) -> bytes:
-        """Return what is shown of an answer; raises what refuses it."""
+    ) -> Shown:
+        """Return how an answer is shown."""
         model = AzureModel(service(kind, **options), Links(frozenset()))
         head = RequestHead(method, path or PATHS[kind], Headers.of([(b"Host", HOST.encode())]))
         plan = model.plan(head, b"", CALLER)
@@ -62,7 +69,7 @@ class ExportCase(SynchronousTestCase):
         given += [(b"Content-Length", b"%d" % len(sent))] if length else []
         hidden = {each.id: Hidden(reason="no") for each in plan.fields}
         answered = ResponseHead(status, Headers.of(given))
-        return self.through(model.show(plan, answered, hidden, CALLER, allowed), sent)
+        return model.show(plan, answered, hidden, CALLER, allowed, counted=counted)
 
     def through(self, shown: Shown, sent: bytes) -> bytes:
         """Return what a body becomes."""
@@ -169,6 +176,65 @@ class SizeTests(ExportCase):
         self.assertRaises(DocumentLimitError, bounded.next_piece)
 
 
+class ListingTests(ExportCase):
+    """Of which list an answer is a page."""
+
+    def listing(self, path: str, kind: str = "arm", **options: Any) -> Listing | None:
+        """Return the list that a request is about."""
+        return self.shown(b"{}", kind, path=path, **{"max_items": 5, **options}).listing
+
+    def test_all_parts_of_a_list_are_one(self) -> None:
+        first = self.listing(GROUPS)
+        assert first is not None
+        self.assertEqual((first.target, first.rows, first.bytes), ("arm", 5, None))
+        self.assertEqual(first.window, WINDOW)
+        for path in (
+            f"{GROUPS}&$top=1",
+            f"{GROUPS}&%24skiptoken=a",
+            GROUPS.replace("2021", "2022"),
+            GROUPS.replace("resourcegroups", "resourceGroups"),
+        ):
+            self.assertEqual(self.listing(path), first, path)
+        self.assertNotEqual(self.listing(GROUPS.replace("resourcegroups", "resources")), first)
+        vault = self.listing("/secrets?api-version=7.4&maxresults=1", "keyvault")
+        self.assertEqual(self.listing("/secrets?api-version=7.4", "keyvault"), vault)
+
+    def test_pages_in_a_path(self) -> None:
+        """A REST service may have them there; the operator says so."""
+        rule = {"name": "orders", "method": "GET", "path": "/v1/{shop}/orders/{page}"}
+        one, two, other = "/v1/a/orders/1", "/v1/A/orders/2", "/v1/b/orders/1"
+        plain, said = ({"rules": [{**rule, **more}]} for more in ({}, {"pages": ["page"]}))
+        self.assertNotEqual(self.listing(one, "rest", **plain), self.listing(two, "rest", **plain))
+        self.assertEqual(self.listing(one, "rest", **said), self.listing(two, "rest", **said))
+        self.assertNotEqual(self.listing(one, "rest", **said), self.listing(other, "rest", **said))
+        with self.assertRaises(ConfigError):
+            self.listing(one, "rest", rules=[{**rule, "pages": ["order"]}])
+
+    def test_only_where_there_is_a_limit(self) -> None:
+        self.assertIsNone(self.listing(GROUPS, window=0))
+        self.assertIsNone(self.listing(GROUPS, max_items=None))
+        found = self.listing(GROUPS, max_items=None, max_bytes=9, window=60)
+        self.assertEqual((found and found.bytes, found and found.window), (9, 60))
+
+    def test_errors_and_heads_are_no_part_of_it(self) -> None:
+        self.assertIsNone(self.shown(b"{}", status=404, max_items=5).listing)
+        self.assertIsNone(self.shown(b"", method="HEAD", max_bytes=5).listing)
+
+    def test_a_budget_of_items_counts_them(self) -> None:
+        """Where they can be counted; nothing is refused by that alone."""
+        for answer, media, count in (
+            ({"value": items(3)}, "application/json", 3),
+            (b'{"n":1}\n{"n":2}\n', "application/x-ndjson", 2),
+        ):
+            shown = self.shown(answer, content_type=media, counted=True)
+            self.through(
+                shown, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            )
+            assert shown.transform is not None
+            self.assertEqual(shown.transform.counts.get(ITEMS), count)
+        self.assertIsNone(self.shown(b"a,b", content_type="text/csv", counted=True).transform)
+
+
 class OptionTests(SynchronousTestCase):
     """What the configuration may say."""
 
@@ -178,6 +244,8 @@ class OptionTests(SynchronousTestCase):
         for wrong in (0, -1, "5", True, 1.5):
             for name in ("max_items", "max_bytes"):
                 self.assertRaises(ConfigError, Export.of, {name: wrong})
+        for window in (-1, 86_401, "60", True):
+            self.assertRaises(ConfigError, Export.of, {"window": window})
 
     def test_of_every_kind_of_target(self) -> None:
         for kind in ("arm", "keyvault", "storage", "rest"):

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from hoopgw.control.budgets import Account, ControlBudgets
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Budget, Hop, Node, Principal
+from hoopgw.sessions.purses import Listing
 from tests.control.world import WorldCase
-from tests.store.values import ALICE
+from tests.store.values import ALICE, CAROL
 
 OPERATIONS = ("operations",)
 
@@ -26,12 +27,14 @@ def acting(*hops: tuple[str, Budget | None]) -> Principal:
     )
 
 
-class BudgetsTests(WorldCase):
-    """A worker's sessions, and control."""
+class BudgetsCase(WorldCase):
+    """Two workers' sessions, and control."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.here, self.there = (ControlBudgets(self.worker(name).client) for name in ("w1", "w2"))
+        self.here, self.there = (
+            ControlBudgets(self.worker(name).client, self.clock.seconds) for name in ("w1", "w2")
+        )
 
     def open(self, who: Principal, at: ControlBudgets | None = None) -> Account:
         """Begin a session that has a budget."""
@@ -55,6 +58,16 @@ class BudgetsTests(WorldCase):
                     return count, said
             count += 1
             self.carry()
+
+    def more(self, purse: Account, **amounts: int) -> str:
+        """Have so much at hand, and return what is said."""
+        asked = purse.more(amounts)
+        self.carry()
+        return self.successResultOf(asked)
+
+
+class BudgetsTests(BudgetsCase):
+    """Budgets of delegations."""
 
     def test_without_a_budget_there_is_nothing_to_do(self) -> None:
         """No account, no call."""
@@ -119,12 +132,6 @@ class BudgetsTests(WorldCase):
         second.close()
         self.carry()
         self.assertEqual(self.store.nodes.spent("node-planner")["operations"], 1)
-
-    def more(self, purse: Account, **amounts: int) -> str:
-        """Have so much at hand, and return what is said."""
-        asked = purse.more(amounts)
-        self.carry()
-        return self.successResultOf(asked)
 
     def test_rows_and_bytes_before_they_go(self) -> None:
         """What is at hand is charged already; what is not there cannot be had."""
@@ -254,3 +261,75 @@ class BudgetsTests(WorldCase):
         wanted = sum(count for _, _, count in sessions)
         if own is None:
             self.assertEqual(sum(used.values()), min(limit, wanted))
+
+
+class ListingTests(BudgetsCase):
+    """What may be shown of a list in a while, whoever asks at which worker."""
+
+    def show(
+        self, who: Principal, rows: int, at: ControlBudgets | None = None, **other: str
+    ) -> int:
+        """Ask for a page of so many rows; return how many may be shown."""
+        name, target = other.get("name", "/groups"), other.get("target", "arm")
+        listing = Listing(target=target, name=name, rows=100, window=60.0)
+        purse = (at or self.here).listing(who, listing)
+        said = self.more(purse, rows=rows, bytes=10_000)
+        if not said:
+            purse.used({"rows": rows, "bytes": 10_000})
+        purse.close()
+        self.carry()
+        return 0 if said else rows
+
+    def test_no_more_than_that_by_pages(self) -> None:
+        """On whatever worker, in whatever sizes; what was not shown goes back."""
+        shown = [self.show(ALICE, 30, at) for at in (self.here, self.there, self.here, self.there)]
+        self.assertEqual(shown, [30, 30, 30, 0])
+        self.assertEqual([self.show(ALICE, each) for each in (11, 9, 1, 1)], [0, 9, 1, 0])
+
+    def test_of_one_root_whatever_stands_between(self) -> None:
+        """Another log-in, and agents that it starts, have the same; somebody else has not."""
+        self.assertEqual(self.show(ALICE, 60), 60)
+        self.assertEqual(self.show(evolve(ALICE, session="another"), 30), 30)
+        self.assertEqual(self.show(acting(("planner", None), ("a", Budget(rows=9999))), 30), 0)
+        self.assertEqual(self.show(acting(("planner", None)), 10), 10)
+        self.assertEqual(self.show(CAROL, 100), 100)
+
+    def test_lists_are_apart(self) -> None:
+        self.assertEqual(self.show(ALICE, 100), 100)
+        self.assertEqual(self.show(ALICE, 100, name="/subscriptions"), 100)
+        self.assertEqual(self.show(ALICE, 100, target="other"), 100)
+        self.assertEqual(self.show(ALICE, 1), 0)
+
+    @given(
+        st.floats(0, 500), st.lists(st.tuples(st.floats(0, 90), st.integers(1, 100)), max_size=9)
+    )
+    def test_in_any_window(self, start: float, asked: list[tuple[float, int]]) -> None:
+        """No moment is one to begin anew at; and at last there is some again."""
+        self.store._db.write("DELETE FROM spent")
+        self.clock.advance(start)
+        given: list[tuple[float, int]] = []
+        for pause, rows in asked:
+            self.clock.advance(pause)
+            given.append((self.clock.seconds(), self.show(ALICE, rows)))
+        for first, _ in given:
+            self.assertLessEqual(sum(n for at, n in given if first <= at < first + 60.0), 100)
+        self.clock.advance(121.0)
+        self.assertEqual(self.show(ALICE, 100), 100)
+
+    def test_control_forgets_it_in_time(self) -> None:
+        """It is kept for as long as it counts, and not for as long as delegations live."""
+        self.show(ALICE, 1)
+        self.assertEqual(len(self.store._db.rows("SELECT node FROM spent")), 2)
+        self.assertEqual(
+            self.store._db.rows(
+                "SELECT 1 FROM spent WHERE expires > ?", self.clock.seconds() + 121
+            ),
+            [],
+        )
+
+    def test_it_survives_restarts(self) -> None:
+        self.show(ALICE, 100)
+        self.kill()
+        self.begin()
+        self.wait(10)
+        self.assertEqual(self.show(ALICE, 1), 0)
