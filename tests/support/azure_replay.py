@@ -3,25 +3,22 @@
 It stands behind the gateway, so it gives the genuine absolute URLs of Azure, and believes nobody
 who does not bring the access token that the test's agent holds. What it was asked is kept.
 
-The recordings are VCR files of the real Azure CLI (``tests/azure/recordings``). A request matches
-by method, host and path, whatever its case; each recorded answer is given once, in order, and
-then the last one again. Names in headers were not always replaced when the recordings were made:
-where nothing matches, the chain of resource types and the last segment decide; for PUT, whose name
-the client may have made up, the types alone.
+The recordings are VCR files of the real Azure CLI (``tests/azure/recordings``);
+`hoopgw.demo.recorded` says which answer belongs to a request.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import yaml
-from attrs import define, evolve, field, frozen
+from attrs import define, field
 
+from hoopgw.demo.recorded import Exchange as Exchange  # as tests import it from here
+from hoopgw.demo.recorded import Replay
 from tests.support.lookalike import Asked, Told
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "azure" / "recordings"
@@ -35,32 +32,6 @@ _DROPPED: Final = frozenset(
         "date",
     }
 )
-
-
-@frozen(kw_only=True)
-class Exchange:
-    """One recorded request with its answer."""
-
-    method: str
-    url: str
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = field(repr=False)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Method, host and path, as they are compared."""
-        parts = urlsplit(self.url)
-        return self.method, (parts.hostname or "").lower(), canonical(parts.path)
-
-    def renamed(self, old: str, new: str) -> Exchange:
-        """Return the same with another name wherever it stands."""
-        return evolve(
-            self,
-            url=self.url.replace(old, new),
-            headers=tuple((name, value.replace(old, new)) for name, value in self.headers),
-            body=self.body.replace(old.encode(), new.encode()),
-        )
 
 
 SUBSCRIPTION: Final = "00000000-0000-0000-0000-000000000000"
@@ -131,17 +102,6 @@ def _exchange(request: Mapping[str, Any], response: Mapping[str, Any]) -> Exchan
     )
 
 
-def canonical(path: str) -> str:
-    """Return a path as it is compared."""
-    return unquote(path).lower().rstrip("/")
-
-
-def shape(path: str) -> tuple[str, ...]:
-    """Return the types that a path goes through, and its last segment."""
-    segments = [each for each in canonical(path).split("/") if each]
-    return (*segments[::2], segments[-1] if segments else "")
-
-
 @define(eq=False)
 class AzureReplay:
     """Gives what was recorded; a `LookAlike` of it is the server.
@@ -154,34 +114,18 @@ class AzureReplay:
 
     exchanges: Sequence[Exchange]
     token: str = field(repr=False)
-    _given: dict[tuple[str, str, str], int] = field(factory=dict, init=False)
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _replay: Replay = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._replay = Replay(self.exchanges, self.token)
 
     def answer(self, asked: Asked) -> Told:
         """Answer one request; many threads ask at once."""
-        if asked.headers.get("authorization") != f"Bearer {self.token}":
-            return Told(401, {"error": {"code": "NoToken"}}, {"WWW-Authenticate": "Bearer"})
-        with self._lock:
-            found = self._find(asked)
-        if found is None:
-            return Told(404, {"error": {"code": "NotRecorded", "message": "it was never asked"}})
+        found = self._replay.find(
+            asked.method,
+            asked.headers.get("host", ""),
+            asked.path,
+            asked.headers.get("authorization"),
+        )
         headers = {name.title(): value for name, value in found.headers}
         return Told(found.status, found.body, headers)
-
-    def _find(self, asked: Asked) -> Exchange | None:
-        host = asked.headers.get("host", "").partition(":")[0].lower()
-        key = asked.method, host, canonical(asked.path.partition("?")[0])
-        here = [each for each in self.exchanges if each.key[:2] == key[:2]]
-        found = [each for each in here if each.key == key]
-        if not found:
-            alike = shape(key[2])
-            found = [each for each in here if shape(each.key[2]) == alike]
-        if not found:  # of a name that the client has made up
-            types = shape(key[2])[:-1]
-            found = [each for each in here if shape(each.key[2])[:-1] == types]
-            found = found if key[0] == "PUT" else []
-        if not found:
-            return None
-        number = self._given.get(key, 0)
-        self._given[key] = number + 1
-        return found[min(number, len(found) - 1)]
