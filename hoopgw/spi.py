@@ -106,7 +106,17 @@ class PendingReview(Protocol):
 
     @property
     def settled(self) -> Deferred[ReviewOutcome]:
-        """Fires once. An approval that it carries has been consumed: it covers this one use."""
+        """Fires once. An approval that it carries has been consumed: it covers this one use.
+
+        Not so if it was asked for ``later``: then `use` consumes it.
+        """
+        ...
+
+    def use(self) -> Deferred[bool]:
+        """Use an approval that was asked for ``later``: true once, for one of all who wait for it.
+
+        Fails with `UnavailableError` if that cannot be said.
+        """
         ...
 
     def withdraw(self) -> None:
@@ -118,9 +128,27 @@ class Reviews(Protocol):
     """Where people are asked."""
 
     def ask(
-        self, principal: Principal, session: str, operation: Operation, review: Review
+        self,
+        principal: Principal,
+        session: str,
+        operation: Operation,
+        review: Review,
+        *,
+        later: bool = False,
     ) -> Deferred[PendingReview]:
-        """File a request. Fails with `UnavailableError` if that is not possible."""
+        """File a request, or join the one for the same operation of the same chain.
+
+        Args:
+            principal: who asks.
+            session: the gateway session's id.
+            operation: what is held.
+            review: whom to ask.
+            later: who asks may go and come again, to any worker: an approval waits unused until
+                `PendingReview.use`, and what was approved before is joined, too.
+
+        The Deferred fails with `UnavailableError` if that is not possible.
+
+        """
         ...
 
 

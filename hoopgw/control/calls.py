@@ -221,15 +221,20 @@ class WorkerCalls:
                 context=context_from_dict(body["context"]),
                 remedies=remedies_from_list(body["remedies"]),
                 reason=str(body.get("reason") or ""),
+                again=body.get("later") is True,
             )
         )
-        self._attendance.seen(request.id, self)
-        log.info("request {id} waits for approval", id=request.id, target=request.target)
-        return {
+        filed: Body = {
             "request": request.id,
             "groups": groups_asked(request.remedies),
             "expires": request.expires,
         }
+        if request.state == "approved":
+            votes = list(self._store.votes(request.id))
+            return {**filed, "settled": settled_body(request, votes)}
+        self._attendance.seen(request.id, self)
+        log.info("request {id} waits for approval", id=request.id, target=request.target)
+        return filed
 
     def _review_alive(self, body: Body) -> Body:
         """Note who waits; say what was settled while the worker could not be told."""

@@ -3,7 +3,8 @@
 Several sessions may wait for the same request (control joins the same operation of the same
 chain); an approval covers one use, so the first of them that consumes it goes on, and the others
 are told that it is used. A session is told that it is approved only after the approval has been
-consumed for its own digest. Whatever goes wrong on the way is no approval.
+consumed for its own digest; one that may wait without its client asks for that itself, when the
+client is there. Whatever goes wrong on the way is no approval.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ HEARTBEAT: Final = 5.0
 """Seconds between two signs that somebody still waits."""
 GRACE: Final = 10.0
 """Seconds after a request's end in which control may still say how it ended."""
+USED: Final = "the approval covers one use, and it has been used"
 REASON: Final = "reason"
 """Attribute of an operation's context that carries the requester's reason, if there is one."""
 
@@ -48,6 +50,8 @@ class FiledReview:
     settled: Deferred[ReviewOutcome]
     _desk: ReviewDesk = field(repr=False)
     digest: bytes = field(repr=False)
+    later: bool = False
+    """Whether an approval waits until it is used."""
     deadline: IDelayedCall | None = field(default=None, init=False, repr=False)
     _over: bool = field(default=False, init=False)
 
@@ -56,6 +60,10 @@ class FiledReview:
         if not self._over:
             self._desk.leave(self)
             self.finish("withdrawn", "the requester does not wait any more")
+
+    def use(self) -> Deferred[bool]:
+        """Use an approval that has waited; see `hoopgw.spi.PendingReview`."""
+        return self._desk.use(self)
 
     def finish(self, outcome: str, reason: str, voters: Iterable[str] = ()) -> None:
         """Say how it ended, once."""
@@ -118,9 +126,15 @@ class ReviewDesk:
             review.withdraw()
 
     def ask(
-        self, principal: Principal, session: str, operation: Operation, review: Review
+        self,
+        principal: Principal,
+        session: str,
+        operation: Operation,
+        review: Review,
+        *,
+        later: bool = False,
     ) -> Deferred[PendingReview]:
-        """File a request. Fails with `UnavailableError` if that is not possible."""
+        """File a request; see `hoopgw.spi.Reviews`."""
         reason = operation.context.get(REASON, "")
         asked = self._control.call(
             "review_ask",
@@ -134,8 +148,14 @@ class ReviewDesk:
             context=dict(operation.context),
             remedies=remedies_to_list(review.remedies),
             reason=reason if isinstance(reason, str) else "",
+            later=later,
         )
-        return asked.addCallback(lambda answer: self._filed(answer, operation.digest))
+        return asked.addCallback(lambda answer: self._filed(answer, operation.digest, later))
+
+    def use(self, review: FiledReview) -> Deferred[bool]:
+        """Use an approval for this one wait: true once, for one of all who have waited."""
+        used = self._control.call("review_consume", request=review.request, digest=review.digest)
+        return used.addCallback(lambda answer: answer.get("ok") is True)
 
     def leave(self, review: FiledReview) -> None:
         """Forget one wait; with the last one for a request gone, tell control."""
@@ -146,7 +166,7 @@ class ReviewDesk:
                 del self._waiting[review.request]
                 self._control.tell("review_withdraw", request=review.request)
 
-    def _filed(self, answer: Body, digest: bytes) -> PendingReview:
+    def _filed(self, answer: Body, digest: bytes, later: bool) -> PendingReview:
         review = FiledReview(
             request=str(answer["request"]),
             groups=tuple(map(str, answer["groups"])),
@@ -154,7 +174,14 @@ class ReviewDesk:
             settled=Deferred(lambda _settled: review.cancelled()),
             desk=self,
             digest=digest,
+            later=later,
         )
+        settled = answer.get("settled")
+        if settled is not None:  # it was approved before, and nobody has used that
+            review.finish(
+                str(settled["outcome"]), str(settled["reason"]), map(str, settled["voters"])
+            )
+            return review
         left = max(0.0, review.expires - self._clock.seconds())
         review.deadline = self._clock.callLater(left + GRACE, self._silent, review)
         self._waiting.setdefault(review.request, []).append(review)
@@ -185,24 +212,26 @@ class ReviewDesk:
         outcome, reason = str(body["outcome"]), str(body["reason"])
         voters = tuple(map(str, body["voters"]))
         for review in self._waiting.pop(str(body["request"]), []):
-            if outcome == "approved":
+            if outcome == "approved" and not review.later:
                 self._consume(review, reason, voters)
+            elif outcome == "consumed":  # elsewhere, while this worker could not be told
+                review.finish("withdrawn", USED)
             else:
                 review.finish(outcome, reason, voters)
 
     def _consume(self, review: FiledReview, reason: str, voters: tuple[str, ...]) -> None:
         """Use the approval for this one wait; only then is it approved."""
 
-        def consumed(answer: Body) -> None:
-            if answer.get("ok") is True:
+        def consumed(used: bool) -> None:
+            if used:
                 review.finish("approved", reason, voters)
             else:
-                review.finish("withdrawn", "the approval covers one use, and it has been used")
+                review.finish("withdrawn", USED)
 
         def failed(failure: Failure) -> None:
             log.warn("an approval could not be used: {reason}", reason=failure.getErrorMessage())
             review.finish("withdrawn", "the approval could not be confirmed; ask again")
 
-        used = self._control.call("review_consume", request=review.request, digest=review.digest)
+        used = self.use(review)
         used.addCallbacks(consumed, failed)
         used.addErrback(lambda failure: log.failure("telling a session failed", failure))

@@ -20,17 +20,19 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
+from hoopgw.http.held import Held, denied, not_recorded, used, used_up
 from hoopgw.http.journal import NOT_SENT, Answered, HttpJournal
 from hoopgw.http.model import Plan, Refusal, RefusedError
-from hoopgw.policy.cures import BUDGET_HINT, Cure, approvers
+from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Allow, Deny, Review, Verdict
 from hoopgw.sessions.purses import Purse
-from hoopgw.spi import GatewayContext, PendingReview, ReviewOutcome
+from hoopgw.spi import GatewayContext, ReviewOutcome
 
 WAITING_LIMIT: Final = 20
 """Requests of one session that may wait for people at the same time."""
 APPROVAL_KEPT: Final = 240.0
-"""Seconds for which an approval waits for the client to come again; control keeps it for longer."""
+"""Seconds for which a session remembers how a request ended whose client may come again; control
+keeps an approval for a little longer, and gives it to whichever worker the client comes to."""
 OVER: Final = "what allowed this ended before it was sent; nothing was done"
 """Why a request is refused that was allowed, and is not any more once its record is on disk."""
 
@@ -46,29 +48,8 @@ class Permission:
     """Whether it was granted for this one time."""
 
 
-@define(eq=False)
-class Held:
-    """One request that waits for people, whether or not a client waits with it."""
-
-    pending: PendingReview
-    review: Review
-    intent: int
-    outcome: ReviewOutcome | None = None
-    waiters: list[Deferred[None]] = field(factory=list)
-    told: bool = False
-    """Whether a client was told to come again: then it goes on waiting without one."""
-
-    def settle(self, outcome: ReviewOutcome) -> None:
-        """Take note of how it ended, and wake who waits."""
-        self.outcome = outcome
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
-
-    def lost(self, reason: str) -> ReviewOutcome:
-        """Return the outcome where nobody can say it."""
-        request = self.pending.request
-        return ReviewOutcome(approved=False, request=request, outcome="withdrawn", reason=reason)
+class _UsedError(Exception):
+    """Another request of the same kind has used the approval."""
 
 
 @define(eq=False, kw_only=True)
@@ -131,7 +112,7 @@ class Decider:
                         elif waited:
                             self._look_again(operation, once=once)
         except RecorderError as error:
-            raise RefusedError(_not_recorded(error)) from error
+            raise RefusedError(not_recorded(error)) from error
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
         return Permission(verdict=verdict, intent=intent, once=once)
@@ -240,32 +221,46 @@ class Decider:
         if purse is None or purse.spend(names):  # not if rows or bytes are used up
             return False
         try:
-            used_up = await purse.fund(names)
+            short = await purse.fund(names)
         except UnavailableError as error:
             text = f"not passed on, because its budget cannot be charged: {error}"
             raise RefusedError(Refusal(kind="unavailable", text=text)) from error
-        if used_up:
-            raise RefusedError(_used_up(used_up))
+        if short:
+            raise RefusedError(used_up(short))
         return True
 
     # People
 
     async def _hold(self, plan: Plan, verdict: Verdict, review: Review, wait: float) -> Permission:
         held = await self._held_for(plan, verdict, review)
-        if held.outcome is None:
+        came_again = held.outcome is not None
+        if not came_again:
             await self._wait(plan.operation.digest, held, wait)
-        outcome = held.outcome
-        if outcome is None:
-            raise RefusedError(self._come_again(held))
-        # Of several that waited for it, one uses it; the others ask anew.
+        if held.outcome is None:
+            raise held.come_again()
+        try:
+            return await self._use(plan, held, held.outcome)
+        except _UsedError:
+            if not came_again:
+                raise used(held.outcome.request) from None
+        # Another worker has used what was kept here for the client: this one is asked for anew.
+        return await self._hold(plan, verdict, review, wait)
+
+    async def _use(self, plan: Plan, held: Held, outcome: ReviewOutcome) -> Permission:
+        """Use an approval, once. Raises `RefusedError`, or `_UsedError`: another request has."""
         if self._held.get(plan.operation.digest) is not held:
-            text = "the approval covers one use, and it has been used"
-            raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
+            raise used(outcome.request)
         del self._held[plan.operation.digest]
         if not outcome.approved:
-            text = outcome.reason or f"the request was {outcome.outcome}"
-            raise RefusedError(Refusal(kind="denied", text=text, request=outcome.request))
+            raise denied(outcome)
         with self._unless_sent(held.intent):
+            try:
+                is_used = await held.pending.use()
+            except UnavailableError as error:
+                text = f"the approval could not be confirmed; ask again: {error}"
+                raise RefusedError(Refusal(kind="unavailable", text=text)) from error
+            if not is_used:
+                raise _UsedError
             return await self._approved(plan, held)
 
     @contextmanager
@@ -301,7 +296,7 @@ class Decider:
         intent = self.journal.intent(plan, verdict, review, verdict.because)
         try:
             pending = await self.context.reviews.ask(
-                self.principal, self.session, plan.operation, review
+                self.principal, self.session, plan.operation, review, later=True
             )
         except UnavailableError as error:
             text = f"nobody can be asked to approve it: {error}"
@@ -369,32 +364,3 @@ class Decider:
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
         return Permission(verdict=verdict, intent=held.intent)
-
-    def _come_again(self, held: Held) -> Refusal:
-        held.told = True
-        request = held.pending.request
-        return Refusal(
-            kind="held",
-            text=f"held for approval by {approvers(held.review)}: request {request}; nothing was"
-            " done yet",
-            hint=f"To approve: hoopgw requests approve {request}. Then send the same again.",
-            detail={
-                "code": "approval_required",
-                "request": request,
-                "rules": [remedy.rule for remedy in held.review.remedies],
-            },
-            request=request,
-            retry_after=10,
-        )
-
-
-def _used_up(reason: str) -> Refusal:
-    return Refusal(kind="denied", text=reason, hint=BUDGET_HINT, status=429)
-
-
-def _not_recorded(error: Exception) -> Refusal:
-    return Refusal(
-        kind="unavailable",
-        text=f"not passed on, because it cannot be recorded: {error}",
-        hint="The operators must make room or start the recorder; then try again.",
-    )

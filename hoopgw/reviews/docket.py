@@ -68,6 +68,9 @@ class Ask:
     context: Mapping[str, ContextValue] = field(factory=dict)
     remedies: tuple[Remedy, ...]
     reason: str = ""
+    again: bool = False
+    """Whether who asks may have been told to come again: then what was approved meanwhile, and not
+    used, is joined too."""
     prefix: str = "r"
     """Begins the request's id: ``r`` for an operation that is held, ``g`` for a grant."""
 
@@ -92,7 +95,9 @@ class Docket:
     an earlier state cannot bring them back while this process lives."""
 
     def file(self, ask: Ask, also: Callable[[Request], None] = lambda _filed: None) -> Request:
-        """File a request, or join the one that waits for the very same operation.
+        """File a request, or join the one for the very same operation.
+
+        That one waits for people; or it was approved, is not used, and who asks came again.
 
         Args:
             ask: what is asked.
@@ -116,6 +121,8 @@ class Docket:
                 return found
             if found is not None:
                 self._time_out(change, found, now)
+            if ask.again and (approved := change.usable(key, now)) is not None:
+                return approved
             request = self._new(ask, key, now)
             self._check_room(change, ask.principal)
             change.add_request(request)

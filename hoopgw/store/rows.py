@@ -254,6 +254,10 @@ class Change(Protocol):
         """Return the request that the same operation may join."""
         ...
 
+    def usable(self, join_key: bytes, now: float) -> Request | None:
+        """Return the request of the same operation that was approved and not used yet."""
+        ...
+
     def count_waiting(self, root: str | None = None, generation: int = 0) -> int:
         """Count what waits for people: all, or what one root asked, from a generation on."""
         ...

@@ -358,6 +358,10 @@ class _SqliteChange:
     def waiting(self, join_key: bytes) -> Request | None:
         return self._db.one(REQUESTS, "join_key = ? AND state = 'requested'", join_key)
 
+    def usable(self, join_key: bytes, now: float) -> Request | None:
+        where = "state = 'approved' AND join_key = ? AND usable_until > ?"
+        return self._db.one(REQUESTS, where, join_key, now)
+
     def count_waiting(self, root: str | None = None, generation: int = 0) -> int:
         rows = self._db.rows(
             "SELECT count(*) FROM requests WHERE state = 'requested'"

@@ -59,6 +59,13 @@ class Pending:
 
     request: str
     settled: Deferred[ReviewOutcome] = field(factory=Deferred)
+    uses: int = 1
+    """How often an approval can still be used."""
+
+    def use(self) -> Deferred[bool]:
+        """As the desk does."""
+        self.uses -= 1
+        return succeed(self.uses >= 0)
 
     def withdraw(self) -> None:
         """As the desk does."""
@@ -265,7 +272,7 @@ class Gateway:
             raise AuthenticationError("the token is not good")
         return Bearer(principal=known[token], account="", expires=1e9)
 
-    def _ask(self, *_arguments: object) -> Deferred[Pending]:
+    def _ask(self, *_arguments: object, later: bool) -> Deferred[Pending]:
         self.asked.append(Pending(f"r-{len(self.asked)}"))
         if not self.slow_desk:
             return succeed(self.asked[-1])

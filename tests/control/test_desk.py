@@ -6,12 +6,13 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 
 from hoopgw.control.attendance import SILENCE
-from hoopgw.control.desk import GRACE
+from hoopgw.control.desk import GRACE, FiledReview
 from hoopgw.errors import UnavailableError
 from hoopgw.ipc import RemoteError
 from hoopgw.policy.decision import Review
-from hoopgw.reviews.docket import TEXT_LIMIT
-from tests.control.world import WorldCase, operation
+from hoopgw.reviews.docket import TEXT_LIMIT, USABLE
+from hoopgw.spi import ReviewOutcome
+from tests.control.world import WorkerEnd, WorldCase, operation
 from tests.store.values import ALICE, CAROL, DAVE, DBA, digest
 
 
@@ -182,6 +183,82 @@ class JoinTests(WorldCase):
         self.carry()
         self.assertEqual(self.state(first.request), "withdrawn")
         self.assertEqual(len(two), 1)
+
+
+class LaterTests(WorldCase):
+    """Who asks may go and come again, to any worker: an approval waits until it is used."""
+
+    def file(self, worker: WorkerEnd) -> tuple[FiledReview, list[ReviewOutcome]]:
+        """File a request whose approval is to wait."""
+        asked = worker.desk.ask(ALICE, "s-1", operation(), Review(remedies=(DBA,)), later=True)
+        self.carry()
+        review = self.successResultOf(asked)
+        assert isinstance(review, FiledReview)
+        outcomes: list[ReviewOutcome] = []
+        review.settled.addCallback(outcomes.append)
+        return review, outcomes
+
+    def used(self, review: FiledReview) -> bool:
+        """Use an approval."""
+        using = review.use()
+        self.carry()
+        return bool(self.successResultOf(using))
+
+    def test_an_approval_waits_until_it_is_used_and_is_used_once(self) -> None:
+        review, outcomes = self.file(self.worker())
+        self.docket.vote(review.request, CAROL, approve=True)
+        self.carry()
+        self.assertEqual([o.approved for o in outcomes], [True])
+        self.assertEqual(self.state(review.request), "approved")
+        self.assertEqual([self.used(review), self.used(review)], [True, False])
+        self.assertEqual(self.state(review.request), "consumed")
+
+    def test_what_was_approved_is_joined_at_another_worker(self) -> None:
+        first, _ = self.file(self.worker("w1"))
+        self.docket.vote(first.request, CAROL, approve=True)
+        self.carry()
+        second, outcomes = self.file(self.worker("w2"))
+        self.assertEqual(second.request, first.request)
+        self.assertEqual([(o.approved, o.voters) for o in outcomes], [(True, ("corp|carol",))])
+        self.assertEqual([self.used(second), self.used(first)], [True, False])
+        third, _ = self.file(self.workers[0])
+        self.assertNotEqual(third.request, first.request)
+
+    def test_also_after_the_worker_that_asked_has_gone(self) -> None:
+        worker = self.worker("w1")
+        first, _ = self.file(worker)
+        self.docket.vote(first.request, CAROL, approve=True)
+        self.carry()
+        self.endpoint.cut()
+        worker.client.stop()
+        second, outcomes = self.file(self.worker("w2"))
+        self.assertEqual((second.request, outcomes[0].approved), (first.request, True))
+        self.assertTrue(self.used(second))
+
+    def test_who_does_not_come_again_does_not_join(self) -> None:
+        """A session that is not asked for by a client again asks people anew."""
+        first, _ = self.file(self.worker("w1"))
+        self.docket.vote(first.request, CAROL, approve=True)
+        self.carry()
+        second, outcomes = self.ask(self.worker("w2"))
+        self.assertNotEqual(second.request, first.request)
+        self.assertEqual(outcomes, [])
+
+    def test_an_approval_that_has_ended_is_not_joined(self) -> None:
+        first, _ = self.file(self.worker("w1"))
+        self.docket.vote(first.request, CAROL, approve=True)
+        self.carry()
+        self.wait(USABLE)
+        second, outcomes = self.file(self.worker("w2"))
+        self.assertNotEqual(second.request, first.request)
+        self.assertEqual(outcomes, [])
+
+    def test_using_one_without_control_fails(self) -> None:
+        review, _ = self.file(self.worker())
+        self.docket.vote(review.request, CAROL, approve=True)
+        self.carry()
+        self.kill()
+        self.failureResultOf(review.use(), UnavailableError)
 
 
 class RestartTests(WorldCase):

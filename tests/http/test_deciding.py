@@ -51,6 +51,13 @@ class Pending:
 
     request: str
     settled: Deferred[ReviewOutcome] = field(factory=Deferred)
+    uses: int = 1
+    """How often an approval can still be used."""
+
+    def use(self) -> Deferred[bool]:
+        """As the desk does."""
+        self.uses -= 1
+        return succeed(self.uses >= 0)
 
     def withdraw(self) -> None:
         """As the desk does."""
@@ -112,7 +119,7 @@ class DeciderCase(SynchronousTestCase):
             patience=60.0,
         )
 
-    def ask(self, *_arguments: object) -> Deferred[Any]:
+    def ask(self, *_arguments: object, later: bool) -> Deferred[Any]:
         """File a request."""
         if self.unanswered:
             return fail(UnavailableError("control is away"))
@@ -268,6 +275,29 @@ class HoldTests(DeciderCase):
         self.asked[0].settle("approved")
         self.successResultOf(self.decide())
         self.assertEqual(len(self.asked), 1)
+
+    def test_an_approval_that_another_worker_has_used(self) -> None:
+        """The client went there first: here it is asked for anew, and not refused."""
+        self.refused(self.decide(patience=0))
+        self.asked[0].settle("approved")
+        self.asked[0].uses = 0
+        deciding = self.decide()
+        self.assertEqual(len(self.asked), 2)
+        self.asked[1].settle("approved")
+        self.successResultOf(deciding)
+        self.assertEqual([each.outcome for each in self.recorder.of(Result)], [NOT_SENT])
+
+    def test_of_two_workers_that_wait_one_goes(self) -> None:
+        deciding = self.decide()
+        self.asked[0].uses = 0
+        self.asked[0].settle("approved")
+        self.assertIn("one use", self.refused(deciding).text)
+
+    def test_an_approval_that_cannot_be_used_now(self) -> None:
+        deciding = self.decide()
+        self.patch(Pending, "use", lambda _self: fail(UnavailableError("control is away")))
+        self.asked[0].settle("approved")
+        self.assertEqual(self.refused(deciding).kind, "unavailable")
 
     def test_an_approval_does_not_wait_for_ever(self) -> None:
         self.refused(self.decide(patience=0))
