@@ -153,8 +153,15 @@ install_azure() {
         say "az cannot be installed: the tests with it will be skipped"
 }
 
+# Azurite, the emulator of Blob storage, from npm: 190 MB in the cache.
+install_azurite() {
+    command -v node >/dev/null && command -v npm >/dev/null &&
+        .venv/bin/python -m tests.support.azurite >/dev/null ||
+        say "azurite CANNOT BE INSTALLED: Blob storage will not be tested with a real server"
+}
+
 make_venv
 [ "$kind" != dev ] || install_compiler
 install_python
-[ "$kind" != dev ] || { install_servers; install_provider; install_azure; }
+[ "$kind" != dev ] || { install_servers; install_provider; install_azure; install_azurite; }
 say "ready"

@@ -21,7 +21,7 @@ from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseH
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
 from hoopgw.policy.decision import Sights
-from hoopgw_azure import masking, refusals
+from hoopgw_azure import masking, refusals, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
@@ -247,6 +247,7 @@ class AzureModel:
             case "arm" | "keyvault":
                 return refusals.of_arm(refusal, more)
             case "storage":
+                refusal = storage.explained(head, refusal)
                 return refusals.of_storage(refusal, more)
             case "rest":
                 return refusals.of_rest(refusal, more)

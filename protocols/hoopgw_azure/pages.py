@@ -44,6 +44,8 @@ _STATUS: Final = {
     "invalid_client": 401,
     "invalid_grant": 401,
 }
+_FIXED: Final[Mapping[str, str]] = {"storage.azure.com": "storage"}
+"""Resources that clients name whatever their cloud says, and the kind of target that is meant."""
 _NO_STORE: Final = ((b"Cache-Control", b"no-store"), (b"Pragma", b"no-cache"))
 
 
@@ -162,8 +164,10 @@ class Pages:
         place = self._place
         hosts = [place.name_of(each) for each in self._services if each.kind in ("arm", "rest")]
         hosts += [place.vaults, place.domain]
+        fixed = {f"https://{host}": self._targets(f"https://{host}") for host in _FIXED}
         found = {host: self._targets(self._url(host)) for host in hosts}
-        return {self._url(host): targets for host, targets in found.items() if targets}
+        all_ = {**{self._url(host): targets for host, targets in found.items()}, **fixed}
+        return {url: targets for url, targets in all_.items() if targets}
 
     def _openid(self, request: Request) -> Response:
         base = f"{self._url(self._place.login)}/{self._place.tenant}"
@@ -282,6 +286,7 @@ class Pages:
             if host == place.name_of(service)
             or (host == place.vaults and service.kind == "keyvault")
             or (host in (place.blobs, place.domain) and service.kind == "storage")
+            or _FIXED.get(host) == service.kind
         ]
 
     def _url(self, host: str) -> str:

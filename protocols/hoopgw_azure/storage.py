@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hoopgw.events import Resource
-from hoopgw.http.messages import Headers
-from hoopgw.http.path import LocatorError, read_path, read_query
+from hoopgw.http.messages import Headers, RequestHead
+from hoopgw.http.model import Refusal
+from hoopgw.http.path import LocatorError, locate, read_path, read_query
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb
 from hoopgw_azure.errors import UnclearRequestError
@@ -31,6 +32,9 @@ BLOBS: Final = f"{CONTAINERS}/blobs"
 COPY_SOURCE: Final = b"x-ms-copy-source"
 """The field that says what a blob is copied from."""
 
+_LOGIN: Final = (
+    "az: --auth-mode login, and no key, connection string or SAS; SDKs: a token credential"
+)
 _SIGNED: Final = frozenset({"sharedkey", "sharedkeylite"})
 _SIGNATURES: Final = frozenset({"sig", "skoid", "sktid", "se", "sr"})
 """Parameters that only a shared access signature has. Others of its have innocent namesakes."""
@@ -159,6 +163,26 @@ def with_own_source(headers: Headers, account: Account, authority: str) -> Heade
 
 def _usual(host: str) -> str:
     return host.lower().removesuffix(":443")
+
+
+def explained(head: RequestHead | None, refusal: Refusal) -> Refusal:
+    """Return a refusal that says what is wrong with a request that proves itself.
+
+    Without a token of ours such a request comes from nobody, and is refused before it is read.
+    """
+    if head is None or refusal.kind != "unauthenticated":
+        return refusal
+    try:
+        place = locate(head.target)
+        refuse_signed(
+            Asked(method=head.method, segments=(), query=place.query, headers=head.headers)
+        )
+    except UnclearRequestError as error:
+        # Not 401: clients would show the key again, or ask for another log-in.
+        return evolve(refusal, kind="denied", text=str(error), hint=_LOGIN)
+    except LocatorError:
+        return refusal
+    return refusal
 
 
 def refuse_signed(asked: Asked) -> None:

@@ -354,3 +354,18 @@ class RefuseTests(ModelCase):
         blob = self.blobs.refuse(None, refusal)
         self.assertIn(b"held &lt;b&gt;", blob.body)
         self.assertEqual(blob.headers.get(b"x-ms-error-code"), b"ApprovalRequired")
+
+    def test_keys_and_signatures_of_storage(self) -> None:
+        """Who shows one is told so, and not that a token is missing, which would be no help."""
+        nobody = Refusal(kind="unauthenticated", text="a token of hoopgw is needed")
+        for url, fields, said in (
+            ("/c/a.txt", ((b"Authorization", b"SharedKey a:b"),), b"keys of a storage account"),
+            ("/c/a.txt?sv=1&sig=abc", (), b"shared access signatures are not taken"),
+            ("/c/a.txt", (), b"a token of hoopgw is needed"),
+            ("//", (), b"a token of hoopgw is needed"),
+        ):
+            head = RequestHead("GET", url, Headers.of(((b"Host", b"x"), *fields)))
+            answer = self.blobs.refuse(head, nobody)
+            self.assertIn(said, answer.body, url)
+            self.assertNotIn(b"abc", answer.body)
+            self.assertEqual(answer.status, 401 if b"hoopgw is needed" in said else 403)

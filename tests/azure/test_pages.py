@@ -124,6 +124,17 @@ class PagesTests(SynchronousTestCase):
         )
         self.assertEqual(len(self.tokens.asked[0][1]), 2)
 
+    def test_for_storage(self) -> None:
+        """Its clients name a resource of the public cloud, whatever cloud they are in."""
+        for scope in ("https://storage.azure.com/.default", "https://data.blob.gw.example"):
+            self.tokens.asked.clear()
+            answer, _said = self.ask("POST", "/t/oauth2/token", self.form(scope=scope))
+            found = [asked[1] for asked in self.tokens.asked]
+            self.assertEqual((answer.status, found), (200, [["storage"]]), scope)
+        _answer, cloud = self.ask("GET", "/metadata/endpoints?api-version=2022-09-01")
+        named = cloud["hoopgw"]["resources"]["https://storage.azure.com"]
+        self.assertEqual(named, ["storage"])
+
     def test_what_is_for_others_is_not_asked_for(self) -> None:
         for scope in (
             "https://management.azure.com/.default",

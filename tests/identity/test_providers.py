@@ -53,9 +53,9 @@ from hoopgw.identity.token_parts import TokenParts
 from hoopgw.identity.tokens import GATEWAY, TokenSigner, TokenVerifier, target_audience
 from hoopgw.identity.urns import ACCESS_TOKEN, ID_TOKEN
 from tests.identity.memory import KeptLogins, Passwords, Used
-from tests.oidc.install import is_possible
 from tests.oidc.nano import NanoProvider
 from tests.oidc.running import CLIENT, TestProvider, browse
+from tests.support.npm import is_possible
 from tests.support.processes import Processes
 
 reactor: Any = installed

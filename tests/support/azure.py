@@ -162,6 +162,8 @@ def start(
     *recordings: str,
     policy: str = POLICY,
     extra: str = "",
+    agent_extra: str = "",
+    hosts: Iterable[str] = (),
     more: Iterable[Exchange] = (),
     manager: str = "arm",
     vault: str = VAULT,
@@ -172,6 +174,8 @@ def start(
         recordings: beginnings of their names.
         policy: Cedar.
         extra: more lines for ``hoopgw.toml``.
+        agent_extra: more tables for ``agent.toml``.
+        hosts: more names below the gateway's domain.
         more: what is answered besides.
         manager: the target that is Resource Manager.
         vault: the name that the recorded vault gets.
@@ -188,14 +192,14 @@ def start(
     token.touch(mode=0o600)
     token.write_text(UPSTREAM_TOKEN)
     port = free_port()
-    hosts = [manager, "login", f"{vault}.vault"]
-    (folder / "hosts").write_text("".join(f"127.0.0.1 {name}.{DOMAIN}\n" for name in hosts))
+    names_here = [manager, "login", f"{vault}.vault", *hosts]
+    (folder / "hosts").write_text("".join(f"127.0.0.1 {name}.{DOMAIN}\n" for name in names_here))
     where = f"127.0.0.1:{upstream.server.server_address[1]}"
     try:
         rig = gateway.start(
             policy=policy,
             extra=_gateway_toml(port, manager, vault) + extra,
-            agent_extra=_agent_toml(where, ca, token, manager, vault),
+            agent_extra=_agent_toml(where, ca, token, manager, vault) + agent_extra,
         )
     except BaseException:
         upstream.stop()

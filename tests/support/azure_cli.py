@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.oidc.install import cache
+from tests.support.npm import cache
 
 VERSION: Final = "2.91.0"
 _TIMEOUT: Final = 1500.0
