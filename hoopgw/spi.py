@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, le, matches_re
@@ -388,8 +388,16 @@ class Opened:
     transport, and gives what takes the bytes in place of the target's."""
 
 
+Divert: TypeAlias = Callable[[Callable[[bytes | memoryview], None]], None]
+"""Lets what comes from the target go to a function, and not straight on to the gateway."""
+
+
 class Outbound(Protocol):
     """Takes what comes from the gateway, and writes to the target what of it shall go there."""
+
+    def begin(self, divert: Divert) -> None:
+        """Begin; answers pass untouched unless they are diverted now."""
+        ...
 
     def received(self, data: bytes | memoryview) -> None:
         """Take bytes; they are valid during the call."""

@@ -26,11 +26,13 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ConfigError, LinkError, UnavailableError
+from hoopgw.http.messages import Pair
 from hoopgw.http.outbound import Outbound, Stamp
 from hoopgw.link.opening import READ_ONLY
 from hoopgw.link.target_tls import Contexts, Mode
@@ -43,6 +45,8 @@ Auth: TypeAlias = Literal["token", "bearer", "basic", "header", "cert", "peer"]
 
 OPEN_TIMEOUT: Final = 15.0
 """Seconds from connecting to TLS, the credential's source included."""
+KEPT: Final = 1.0
+"""Seconds for which a connection uses a credential again without asking its source."""
 _AUTHS: Final = frozenset({"token", "bearer", "basic", "header", "cert", "peer"})
 _OPTIONS: Final = frozenset({"tls", "ca", "host", "header", "auth"})
 _TOKEN: Final = re.compile(rb"[!-~]+")
@@ -160,7 +164,14 @@ class HttpsTargetLeg:
         stamp = Stamp(
             host=options.host,
             strips=self.strips,
-            credential=_Credential(target, account, fetch, kind, options.header).fields,
+            credential=AccountFields(
+                target=target,
+                account=account,
+                source=fetch,
+                kind=kind,
+                header=options.header,
+                clock=self.context.clock,
+            ),
             read_only=wishes.get(READ_ONLY) is True,
             upgrades=self.upgrades,
         )
@@ -239,26 +250,45 @@ class _Connection(Protocol):
         self._link.abortConnection()
 
 
-@frozen
-class _Credential:
-    """Makes the field that carries an account's credential."""
+@define(eq=False, kw_only=True)
+class AccountFields:
+    """Makes the field that carries an account's credential. Implements `Credential`.
+
+    What its source gave is used for `KEPT` seconds. Then the source is asked anew, with all that it
+    checks: a file that was changed counts from then, and without a file there is no credential.
+    """
 
     target: AgentTarget
     account: str
-    fetch: Callable[[], Awaitable[bytes]] = field(repr=False)
+    source: Callable[[], Awaitable[bytes]] = field(repr=False)
     kind: Auth
     header: str
+    clock: IReactorTime = field(repr=False)
+    _fields: tuple[Pair, ...] | None = field(default=None, init=False, repr=False)
+    _asked: float = field(default=0.0, init=False)
+    """When the source was."""
 
-    async def fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Return it; tokens are fetched anew where they end.
+    def kept(self) -> tuple[Pair, ...] | None:
+        """Return what was fetched, if that was a moment ago."""
+        # A clock that was set back must not keep anything for longer.
+        return self._fields if 0.0 <= self.clock.seconds() - self._asked < KEPT else None
+
+    async def fetch(self) -> tuple[Pair, ...]:
+        """Ask the source; tokens are fetched anew where they end.
 
         Raises:
             LinkError: there is none at the moment, or it would not be one field.
 
         """
+        self._fields, asked = None, self.clock.seconds()
+        fields = await self._fetch()
+        self._fields, self._asked = fields, asked
+        return fields
+
+    async def _fetch(self) -> tuple[Pair, ...]:
         if self.kind in ("cert", "peer"):
             return ()
-        secret = await _secret(self.target, self.account, self.fetch)
+        secret = await _secret(self.target, self.account, self.source)
         if self.kind == "basic":
             return ((b"Authorization", b"Basic " + base64.b64encode(secret)),)
         if _TOKEN.fullmatch(secret) is None:

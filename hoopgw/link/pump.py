@@ -64,6 +64,8 @@ class Pump:
             other.registerProducer(producer, True)  # closes it if ``other`` has gone already
         for _ in gone:
             self._lost()
+        if self.outbound is not None:
+            self.outbound.begin(self._divert)
         self.near.resumeProducing()
         self.far.resumeProducing()
 
@@ -71,6 +73,11 @@ class Pump:
         """End both sides now."""
         self.near.abortConnection()
         self.far.abortConnection()
+
+    def _divert(self, take: Callable[[bytes | memoryview], None]) -> None:
+        if self.far.connected:
+            self.far.protocol = _Side(take, self._lost)
+            self.far.carry_to(None)
 
     def _lost(self) -> None:
         self._left -= 1

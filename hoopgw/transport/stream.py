@@ -213,8 +213,8 @@ class DataTransport:
         if received or not server_side:
             self._reactor.callLater(0, self._deliver_rest)
 
-    def carry_to(self, other: DataTransport) -> None:
-        """Say that the protocol only writes all that comes to ``other``, up to the end.
+    def carry_to(self, other: DataTransport | None) -> None:
+        """Say that the protocol only writes all that comes to ``other``; None: not any more.
 
         A compiled reactor (`hoopgw.transport.reactor`) then does that without asking the protocol.
         """

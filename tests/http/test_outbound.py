@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import define, evolve, field
@@ -17,6 +18,11 @@ GET = b"GET /a?b=c HTTP/1.1\r\nHost: gw.example\r\nAccept: x\r\n\r\n"
 SENT = (
     b"GET /a?b=c HTTP/1.1\r\nHost: api.example\r\nAccept: x\r\nAuthorization: Bearer real\r\n\r\n"
 )
+ASK = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+CHANGED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno.."
+CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
+CHUNKED_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS
 
 
 @define(eq=False)
@@ -24,18 +30,23 @@ class Leg:
     """A transport that keeps what is written."""
 
     written: bytearray = field(factory=bytearray)
+    writes: int = 0
+    aborted: bool = False
     closed: bool = False
     paused: bool = False
 
     def write(self, data: bytes) -> None:
         """Keep it."""
         self.written += data
+        self.writes += 1
 
     def loseConnection(self) -> None:
         """Close."""
         self.closed = True
 
-    abortConnection = loseConnection
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self.closed = self.aborted = True
 
     def pauseProducing(self) -> None:
         """Stop."""
@@ -46,12 +57,33 @@ class Leg:
         self.paused = False
 
 
+@define(eq=False)
+class Given:
+    """A credential that a test has, at once or later."""
+
+    token: bytes | Deferred[bytes] = b"Bearer real"
+    name: bytes = b"Authorization"
+    fields: tuple[tuple[bytes, bytes], ...] | None = None
+    """What is at hand."""
+    fetched: int = 0
+
+    def kept(self) -> tuple[tuple[bytes, bytes], ...] | None:
+        """Return what is at hand."""
+        return self.fields
+
+    async def fetch(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Fetch it."""
+        self.fetched += 1
+        token = self.token if isinstance(self.token, bytes) else await self.token
+        return ((self.name, token),)
+
+
 class OutboundCase(SynchronousTestCase):
     """One connection of the agent."""
 
     def setUp(self) -> None:
-        self.token: bytes | Deferred[bytes] = b"Bearer real"
-        self.stamp = Stamp(host="api.example", credential=self.credential)
+        self.given = Given()
+        self.stamp = Stamp(host="api.example", credential=self.given)
         self.make()
 
     def make(self, **changes: Any) -> None:
@@ -59,11 +91,8 @@ class OutboundCase(SynchronousTestCase):
         self.near, self.far = Leg(), Leg()
         stamp = evolve(self.stamp, **changes)
         self.outbound = Outbound(cast("Any", self.near), cast("Any", self.far), stamp)
-
-    async def credential(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Give it, at once or later."""
-        token = self.token if isinstance(self.token, bytes) else await self.token
-        return ((b"Authorization", token),)
+        self.answers: list[Callable[[Any], None]] = []
+        self.outbound.begin(self.answers.append)
 
     def send(self, data: bytes, step: int = 0) -> bytes:
         """Send bytes as the gateway would; return what the target got."""
@@ -101,10 +130,7 @@ class OutboundTests(OutboundCase):
         self.assertEqual(got.lower().count(b"authorization:"), 1)
 
     def test_a_field_that_carries_the_credential_is_not_doubled(self) -> None:
-        async def key() -> tuple[tuple[bytes, bytes], ...]:
-            return ((b"X-Api-Key", b"real"),)
-
-        self.make(credential=key)
+        self.make(credential=Given(b"real", b"X-Api-Key"))
         got = self.send(GET[:-2] + b"x-api-KEY: mine\r\n\r\n")
         self.assertNotIn(b"mine", got)
         self.assertIn(b"X-Api-Key: real\r\n", got)
@@ -136,19 +162,19 @@ class OutboundTests(OutboundCase):
     def test_a_credential_that_is_waited_for(self) -> None:
         """Nothing is read meanwhile, also if the target's queue drains."""
         waiting: Deferred[bytes] = Deferred()
-        self.token = waiting
+        self.given.token = waiting
         self.assertEqual(self.send(GET + GET), b"")
         self.assertTrue(self.near.paused)
         self.outbound.gate.pauseProducing()
         self.outbound.gate.resumeProducing()
         self.assertTrue(self.near.paused)
-        self.token = b"Bearer real"
+        self.given.token = b"Bearer real"
         waiting.callback(b"Bearer real")
         self.assertEqual(bytes(self.far.written), SENT * 2)
         self.assertFalse(self.near.paused)
 
     def test_no_credential(self) -> None:
-        self.token = fail(LinkError("the agent has no credential"))
+        self.given.token = fail(LinkError("the agent has no credential"))
         self.assertEqual(self.send(GET), b"")
         self.assert_refused(503, b"no credential")
 
@@ -172,16 +198,164 @@ class OutboundTests(OutboundCase):
         self.assertEqual(bytes(self.far.written), SENT)
         self.assert_refused(403, b"only read")
 
-    def test_another_protocol(self) -> None:
-        """Only where it is allowed; then what follows is no HTTP."""
-        ask = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        self.send(ask)
+    def test_another_protocol_is_refused(self) -> None:
+        self.assertEqual(self.send(ASK), b"")
         self.assert_refused(403)
-        self.make(upgrades=True)
-        got = self.send(ask + b"\x00\xffnot http")
-        self.assertIn(b"Connection: Upgrade\r\n", got)
-        self.assertTrue(got.endswith(b"\r\n\r\n\x00\xffnot http"))
+        self.assertEqual(self.answers, [])
+
+    def test_what_is_at_hand_is_not_fetched(self) -> None:
+        """Until it is another one."""
+        self.given.fields = ((b"Authorization", b"Bearer real"),)
+        self.assertEqual(self.send(GET * 2), SENT * 2)
+        self.given.fields = ((b"X-Key", b"new"),)
+        got = self.send(GET[:-2] + b"x-KEY: mine\r\n\r\n")
+        self.assertTrue(got.endswith(b"\r\nX-Key: new\r\n\r\n"), got)
+        self.assertNotIn(b"mine", got)
+        self.assertEqual(self.given.fetched, 0)
+
+    def test_one_write_for_what_came_together(self) -> None:
+        """Each is a record of TLS, and a system call."""
+        put = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+        self.send(put)
+        self.assertEqual(self.far.writes, 1)
+        self.send(put[:-3].replace(b"Content-Length: 3", b"Transfer-Encoding: chunked") + CHUNKS)
+        self.assertEqual(self.far.writes, 2)
+        self.assertTrue(self.far.written.endswith(b"\r\n\r\n" + CHUNKS))
+
+    def test_nothing_goes_on_after_the_end(self) -> None:
+        """A credential that comes when the request was given up is for nobody."""
+        waiting: Deferred[bytes] = Deferred()
+        self.given.token = waiting
+        self.send(GET)
+        self.outbound.gate.stopProducing()
+        self.given.token = b"Bearer real"
+        waiting.errback(LinkError("too late"))
+        self.assertEqual(bytes(self.far.written), b"")
 
     def test_the_end_of_the_target_is_the_links(self) -> None:
         self.outbound.gate.stopProducing()
         self.assertTrue(self.near.closed)
+
+
+class UpgradeTests(OutboundCase):
+    """Tests for requests that ask for another protocol, where that is allowed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.make(upgrades=True)
+
+    def answer(self, data: bytes, step: int = 0) -> bytes:
+        """Answer as the target would; return what the gateway got."""
+        step = step or len(data)
+        (received,) = self.answers
+        for start in range(0, len(data), step):
+            received(memoryview(bytearray(data[start : start + step])))
+        return bytes(self.near.written)
+
+    def test_the_target_changes_it(self) -> None:
+        """Then what comes is no HTTP, both ways, and nothing of it is looked at."""
+        self.assertIn(b"Connection: Upgrade\r\n", self.send(ASK))
+        self.far.written.clear()
+        for step in (0, 1):
+            with self.subTest(step=step):
+                self.make(upgrades=True)
+                self.send(ASK)
+                self.far.written.clear()
+                self.assertEqual(self.answer(CHANGED + b"\1\2", step), CHANGED + b"\1\2")
+                self.assertEqual(self.send(GET + b"\x00\xffnot http"), GET + b"\x00\xffnot http")
+                self.answer(b"HTTP/1.1 nonsense\r\n\r\n")
+                self.assertFalse(self.near.closed or self.far.closed)
+
+    def test_the_target_does_not(self) -> None:
+        """Then all that follows is HTTP: stripped, stamped, and held to the floor."""
+        for refusal in (REFUSED, b"HTTP/1.1 100 Continue\r\n\r\n" + REFUSED, CHUNKED_ANSWER):
+            with self.subTest(refusal=refusal):
+                self.make(upgrades=True, read_only=True)
+                self.send(ASK)
+                self.far.written.clear()
+                self.assertEqual(self.answer(refusal), refusal)
+                self.assertEqual(self.send(GET), SENT)
+                self.answer(REFUSED)
+                self.send(b"DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertEqual(bytes(self.far.written), SENT)
+                self.assertIn(b"only read", self.near.written)
+
+    def test_bytes_before_the_answer_are_refused(self) -> None:
+        """Nobody knows yet whether they are HTTP: with it, or after it, or after a 100."""
+        self.send(ASK + b"\0")
+        self.assert_refused(400, b"before the protocol")
+        self.assertEqual(bytes(self.far.written), b"")
+        delete = b"DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n"
+        self.make(upgrades=True)
+        self.send(ASK)
+        sent = bytes(self.far.written)
+        self.assertEqual(self.send(delete), sent)
+        self.assert_refused(400, b"before the protocol")
+        said = bytes(self.near.written)
+        self.assertEqual(self.answer(CHANGED), said)
+        self.make(upgrades=True)
+        self.send(ASK)
+        self.answer(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(self.send(delete), sent)
+        self.assertTrue(self.near.aborted and self.far.aborted)
+
+    def test_bytes_within_the_answer_are_refused(self) -> None:
+        """Without a word, which the gateway would take for a part of that answer."""
+        self.send(ASK)
+        self.answer(REFUSED[:-2])
+        said = bytes(self.near.written)
+        self.send(GET)
+        self.assertEqual(bytes(self.near.written), said)
+        self.assertTrue(self.near.aborted and self.far.aborted)
+
+    def test_another_answer_is_not_taken_for_it(self) -> None:
+        """One request at a time: a body that reads like a 101 changes nothing."""
+        self.send(GET)
+        self.assertEqual(self.send(ASK), SENT)
+        self.assert_refused(400, b"before the answer")
+        self.make(upgrades=True)
+        self.send(GET)
+        body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CHANGED) + CHANGED
+        self.answer(body)
+        self.send(ASK)
+        self.far.written.clear()
+        self.answer(REFUSED)
+        self.send(b"DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"Authorization: Bearer real", self.far.written)
+
+    def test_answers_that_cannot_be_followed(self) -> None:
+        """A 101 that nobody asked for, or too early; what is no answer; and one too many."""
+        put = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+        asking = put + ASK[ASK.index(b"Connection") :]
+        for sent, got in (
+            (GET, CHANGED),
+            (asking, CHANGED),
+            (GET, b"HTTP/1.1 200\nX: y\r\n\r\n"),
+            (GET, REFUSED + REFUSED),
+            (b"", REFUSED),
+        ):
+            with self.subTest(sent=sent, got=got):
+                self.make(upgrades=True)
+                self.send(sent) if sent else None
+                self.answer(got)
+                self.assert_refused(502)
+                self.assertNotIn(got, self.near.written)
+
+    def test_an_answer_before_the_end_of_the_request(self) -> None:
+        """HTTP goes on after it."""
+        put = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+        self.send(put + ASK[ASK.index(b"Connection") :])
+        self.assertEqual(self.answer(REFUSED), REFUSED)
+        self.send(b"abc")
+        self.far.written.clear()
+        self.assertEqual(self.send(GET), SENT)
+
+    @given(st.lists(st.sampled_from([REFUSED, CHUNKED_ANSWER]), max_size=4), st.integers(1, 9))
+    def test_answers_pass_as_they_came(self, answers: list[bytes], step: int) -> None:
+        """However they are cut."""
+        self.make(upgrades=True)
+        for answer in answers:
+            self.send(GET)
+            self.answer(answer, step)
+        self.assertEqual(bytes(self.near.written), b"".join(answers))
+        self.assertEqual(bytes(self.far.written), SENT * len(answers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import ssl
 import subprocess
@@ -101,6 +102,14 @@ class PlainTests(Pair):
         self.assertEqual(await server.until(5), b"hello")
         transport(server).writeSequence([b"good", b"bye"])
         self.assertEqual(await client.until(7), b"goodbye")
+
+    async def test_nothing_waits_for_an_acknowledgement(self) -> None:
+        """Both ends send at once: with Nagle's algorithm a delayed one costs 40 ms (RFC 896)."""
+        for end in await self.make():
+            transport: Any = end.transport
+            with socket.socket(fileno=os.dup(transport.fileno())) as sock:
+                self.assertTrue(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     async def test_last_words_arrive(self) -> None:
         """What was written before loseConnection arrives, though the peer sent on."""
