@@ -177,8 +177,9 @@ class Account:
         while any(self._leased[name] < amount for name, amount in wanted.items()):
             await self._take(wanted)
             for name, amount in wanted.items():
-                # Who waited for the same answer may have used what it gave: then again.
-                if self._leased[name] + self._beyond.get(name, 0) < amount:
+                # The answer may have been to a smaller question, and who waited for it too may have
+                # used what it gave: then again, until all that is left is at hand.
+                if self._leased[name] < amount and not self._beyond.get(name, 0):
                     return self._exhausted(name)
         return ""
 

@@ -199,6 +199,16 @@ class BudgetsTests(BudgetsCase):
             self.assertTrue(purse.spend(OPERATIONS))
             self.carry()
 
+    def test_all_that_is_left_is_at_hand(self) -> None:
+        """Though the question that was under way when more was wanted was a smaller one."""
+        purse = self.open(acting(("planner", Budget(bytes=1_000))))
+        self.assertEqual(self.fund(purse, "operations"), "")
+        purse.used({"bytes": 30})  # asks for a little more, and nothing is carried yet
+        asked = purse.more({"bytes": 5_000})
+        self.carry()
+        self.assertIn("used up", self.successResultOf(asked))
+        self.assertEqual(purse.room("bytes"), 970)
+
     def test_without_control_what_is_at_hand_can_be_used(self) -> None:
         """And then nothing."""
         purse = self.open(acting(("planner", Budget(operations=100))))
