@@ -54,6 +54,7 @@ cdef enum:
 cdef char BUFFER[SIZE]
 cdef type _LEG = DataTransport
 cdef object _PLAIN = PLAIN
+cdef unsigned char[::1] _PLAIN_BYTES = PLAIN
 cdef object _RECORD = RECORD
 cdef object _WANTS_MORE = ssl.SSLWantReadError
 cdef object _CLOSED = ssl.SSLZeroReturnError
@@ -120,24 +121,19 @@ def ready(object poller, double wait, dict selectables):
 
 cdef bint _read(object leg, int fd) except -1:
     """Read once and deliver, as `DataTransport.doRead`; say whether anything but bytes moved."""
-    cdef object other = leg._carry_to
     cdef object tls = leg._tls
     cdef ssize_t count
     if leg._closing or (tls is not None and not tls.established):
         leg.doRead()
         return True
-    if other is not None and tls is None and other._tls is None and _is_free(other):
-        return _carry(leg, other, fd)
     count = recv(fd, BUFFER, SIZE, MSG_DONTWAIT)
     if count <= 0:
         return _not_read(leg, count)
     try:
-        data = PyMemoryView_FromMemory(BUFFER, count, PyBUF_READ)
-        if tls is None:
-            leg.protocol.dataReceived(data)
-        else:
-            tls.feed(data)
-            _deliver(leg, tls)
+        if tls is not None:
+            tls.feed(PyMemoryView_FromMemory(BUFFER, count, PyBUF_READ))
+            return _deliver(leg, tls)
+        return _hand_on(leg, BUFFER, count)
     except Exception:
         leg.raised()
     return True
@@ -148,16 +144,21 @@ cdef bint _is_free(object leg) except -1:
     return leg.connected and not leg._closing and not leg._queue
 
 
-cdef bint _carry(object leg, object other, int fd) except -1:
-    """Send to one what came from another; what the kernel does not take is written as ever."""
-    cdef ssize_t sent, count = recv(fd, BUFFER, SIZE, MSG_DONTWAIT)
-    if count <= 0:
-        return _not_read(leg, count)
-    sent = c_send(other._fd, BUFFER, count, MSG_NOSIGNAL | MSG_DONTWAIT)
+cdef bint _hand_on(object leg, char *data, ssize_t count) except -1:
+    """Give what came to the protocol, or send it on where that is all that the protocol would do.
+
+    What the kernel does not take is written as ever. Says whether anything but bytes moved.
+    """
+    cdef object other = leg._carry_to
+    cdef ssize_t sent
+    if other is None or other._tls is not None or not _is_free(other):
+        leg.protocol.dataReceived(PyMemoryView_FromMemory(data, count, PyBUF_READ))
+        return True
+    sent = c_send(other._fd, data, count, MSG_NOSIGNAL | MSG_DONTWAIT)
     if sent == count:
         return False
     sent = max(sent, 0)
-    other.write(PyMemoryView_FromMemory(BUFFER + sent, count - sent, PyBUF_READ))
+    other.write(PyMemoryView_FromMemory(data + sent, count - sent, PyBUF_READ))
     return True
 
 
@@ -170,9 +171,9 @@ cdef bint _not_read(object leg, ssize_t count) except -1:
     return True
 
 
-cdef int _deliver(object leg, object tls) except -1:
-    """Hand decrypted data to the protocol, as `DataTransport._deliver`."""
-    cdef bint more = leg._reading
+cdef bint _deliver(object leg, object tls) except -1:
+    """Hand decrypted data on, as `DataTransport._deliver`; say as `_hand_on` what moved."""
+    cdef bint more = leg._reading, python = False
     cdef Py_ssize_t count
     try:
         while more:
@@ -182,17 +183,20 @@ cdef int _deliver(object leg, object tls) except -1:
                 break
             if count == 0:
                 raise _CLOSED
-            leg.protocol.dataReceived(_PLAIN[:count])
+            python |= _hand_on(leg, <char *>&_PLAIN_BYTES[0], count)
             if not leg._reading or not leg.connected:
-                return 0
+                return True
             more = tls.incoming.pending > 0
         if tls.outgoing.pending:
+            python = True
             leg._answer(tls)
     except _CLOSED:
+        python = True
         leg.closed()
     except _TLS_ERROR as error:
+        python = True
         leg._fail(error)
-    return 0
+    return python
 
 
 def write(object leg, bytes data not None):

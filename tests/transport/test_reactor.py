@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.transport import accelerated
 from hoopgw.transport.reactor import DirectReactor
+from tests.support.certificates import Authority
 
 _PROGRAM = """
 from hoopgw.transport.reactor import install
@@ -67,6 +69,13 @@ import hashlib, random, socket
 WANTED = 3 * 2**20
 HELD = 0.05
 
+class Shaken(Protocol):
+    def __init__(self):
+        self.done = Deferred()
+    def handshakeCompleted(self):
+        self.transport.pauseProducing()
+        self.done.callback(None)
+
 class Answers(Protocol):
     "Sends back all that it gets, and stops reading now and then."
     def connectionMade(self):
@@ -116,9 +125,19 @@ async def main():
     class Server(Factory):
         noisy = False
         protocol = Answers
-    port = listen(reactor, Address("127.0.0.1", 0), Server())
+    served = trusting = None
+    if len(sys.argv) > 1:
+        served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        served.load_cert_chain(sys.argv[1], sys.argv[2])
+        trusting = ssl.create_default_context(cafile=sys.argv[3])
+        trusting.check_hostname = False
+    port = listen(reactor, Address("127.0.0.1", 0), Server(), tls=served)
     near, ours = socket.socketpair()
-    far = await connect(reactor, Address("127.0.0.1", port.getHost().port), Protocol(), paused=True)
+    shaken = Shaken()
+    where = Address("127.0.0.1", port.getHost().port)
+    far = await connect(reactor, where, shaken, paused=served is None, tls=trusting)
+    if served is not None:
+        await shaken.done
     ended = Deferred()
     pump = Pump(adopt(reactor, near), far, lambda: ended.callback(None))
     pump.start()
@@ -145,10 +164,10 @@ class ReactorTests(SynchronousTestCase):
 
     plain = "1"
 
-    def run_program(self, program: str) -> list[str]:
+    def run_program(self, program: str, *arguments: object) -> list[str]:
         """Run a program in a process of its own; return the words that it prints."""
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", program, *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -170,6 +189,16 @@ class ReactorTests(SynchronousTestCase):
         *seen, reactor, module = self.run_program(_CARRIER)
         self.assertEqual((seen, reactor), (["True", "True", "-1", "False"], "DirectReactor"))
         self.assertEqual(module.endswith("_dispatch"), self.plain != "1")
+
+    def test_a_pump_with_tls(self) -> None:
+        """The same, where what comes from one side is decrypted."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        authority = Authority.make()
+        pair = authority.issue(folder, "far")
+        ca = authority.write(folder / "ca.crt")
+        seen = self.run_program(_CARRIER, pair.certificate, pair.key, ca)
+        self.assertEqual(seen[:4], ["True", "True", "-1", "False"])
 
 
 class CompiledReactorTests(ReactorTests):
