@@ -1,0 +1,1 @@
+"""SSH behind hoopgw: the transport, and what it carries."""

@@ -1,0 +1,478 @@
+"""Conch's SSH transport, with what it lacks (twisted 26.10, `twisted.conch.ssh.transport`).
+
+What is Conch's: the key exchange's own messages as a server, the derivation of keys, dispatch to
+``ssh_*`` methods and services. What is replaced, and why:
+
+- packets: no AES-GCM, no encrypt-then-MAC (twisted#6966), a buffer that is copied for each packet;
+- the choice of algorithms: `hoopgw_ssh.negotiation`; compression before log-in is left out;
+- which message may come when: Conch takes any at any time, SERVICE_REQUEST before there are keys
+  included. With it strict key exchange (twisted#12057), against prefix truncation (Terrapin);
+- key exchange again by volume, by count and by time (twisted#4790), each with a deadline;
+- keys per direction: each side's NEWKEYS switches its own;
+- a key exchange with ML-KEM as a client (twisted#12624), and host keys that are checked as a client
+  with the algorithm that was chosen, not whichever the signature names.
+
+References: RFC 4253; RFC 8308; OpenSSH's PROTOCOL sections 1.5, 1.6 and 1.10.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from twisted.conch.ssh import _kex
+from twisted.conch.ssh.transport import SSHServerTransport, SSHTransportBase
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import ProtocolViolationError
+from hoopgw_ssh import wire
+from hoopgw_ssh.ciphers import (
+    EARLY_PACKET_LIMIT,
+    ClearOpener,
+    ClearSealer,
+    IntegrityError,
+    Keys,
+    Opener,
+    Sealer,
+    make_opener,
+    make_sealer,
+)
+from hoopgw_ssh.negotiation import (
+    AEAD,
+    CTR,
+    EXT_INFO_CLIENT,
+    EXT_INFO_SERVER,
+    MACS,
+    STRICT_CLIENT,
+    STRICT_SERVER,
+    Choice,
+    Offer,
+    choose,
+    guessed_wrong,
+    parse_offer,
+)
+
+log = Logger()
+
+VERSION: Final = b"SSH-2.0-hoopgw"
+VERSION_LIMIT: Final = 255
+"""Bytes of a version line, its end included (RFC 4253 section 4.2)."""
+GREETING_LIMIT: Final = 8_192
+"""Bytes of other lines that a server may send before its version."""
+STEERING_PATIENCE: Final = 1.0
+"""Seconds for which a server waits for the client's offer before it makes its own."""
+EXCHANGE_TIMEOUT: Final = 60.0
+"""Seconds that a key exchange may take."""
+REKEY_BYTES: Final = 1 << 30
+REKEY_PACKETS: Final = 1 << 28
+"""Far below 2^32, where a packet's number begins again and AES-GCM's limit is near."""
+REKEY_SECONDS: Final = 3600.0
+WAITING_LIMIT: Final = 8 * 2**20
+"""Bytes that may wait for the end of a key exchange."""
+
+KEY_EXCHANGES: Final = tuple(
+    name
+    for name in (b"mlkem768x25519-sha256", b"curve25519-sha256", b"curve25519-sha256@libssh.org")
+    if name in _kex.getSupportedKeyExchanges()
+)
+
+_NONE: Final = SSHTransportBase._KEY_EXCHANGE_NONE
+_REQUESTED: Final = SSHTransportBase._KEY_EXCHANGE_REQUESTED
+_PROGRESSING: Final = SSHTransportBase._KEY_EXCHANGE_PROGRESSING
+_HARMLESS: Final = frozenset({wire.IGNORE, wire.UNIMPLEMENTED, wire.DEBUG})
+
+
+def _is_of_exchange(number: int) -> bool:
+    """Whether a message may be sent while keys are exchanged: no other, with strict exchange."""
+    return number == wire.DISCONNECT or wire.NEWKEYS <= number <= wire.LAST_OF_TRANSPORT
+
+
+class HardenedTransport(SSHTransportBase):
+    """What both roles share. Its ``transport`` is one of `hoopgw.transport`.
+
+    A subclass names ``isClient``, and handles the messages of its side of the key exchange.
+    """
+
+    transport: Any
+    service: Any
+    ourVersionString = VERSION
+    clock: IReactorTime
+    """Set before the connection is made."""
+    packet_limit: int = EARLY_PACKET_LIMIT
+    """Bytes of a packet that is taken; `hoopgw_ssh.ciphers.PACKET_LIMIT` once the peer is known."""
+    strict: bool = False
+    """Whether both sides agreed on strict key exchange."""
+
+    def connectionMade(self) -> None:
+        """Say the version; a client makes its offer at once."""
+        self._tail = bytearray()
+        self._needed = 0
+        """Bytes without which the packet that has begun is not whole: no look before."""
+        self._opener: Opener = ClearOpener()
+        self._sealer: Sealer = ClearSealer()
+        self._pending: list[bytes] = []
+        self._depth = 0
+        self._expected = wire.KEXINIT
+        """The one message that a key exchange goes on with; 0 while there is none."""
+        self._is_first = True
+        self._skips = False
+        self._waiting_bytes = 0
+        self._moved_bytes = self._moved_packets = 0
+        self._greeting = 0
+        self._deadline: IDelayedCall | None = None
+        self._rekey: IDelayedCall | None = None
+        self._ended = False
+        self._choice: Choice | None = None
+        self._our_offer: Offer | None = None
+        self.transport.write(self.ourVersionString + b"\r\n")
+        self._set_deadline()
+        if self.isClient:
+            self.sendKexInit()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """End the service, and forget all that was to happen."""
+        self._ended = True
+        for call in (self._deadline, self._rekey):
+            if call is not None and call.active():
+                call.cancel()
+        if self.service:
+            self.service.serviceStopped()
+
+    # Receiving
+
+    def dataReceived(self, data: bytes | memoryview) -> None:
+        """Take bytes: the version line, then packets."""
+        self._depth += 1
+        try:
+            self._tail += data
+            if len(self._tail) >= self._needed:
+                self._read(bytes(self._tail))
+        except IntegrityError as error:
+            self._refuse(wire.DISCONNECT_MAC_ERROR, error)
+        except ProtocolViolationError as error:
+            self._refuse(wire.DISCONNECT_PROTOCOL_ERROR, error)
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._flush()
+
+    def _read(self, data: bytes) -> None:
+        at = 0 if self.gotVersion else self._read_version(data)
+        if self.gotVersion:
+            at = self._read_packets(data, at)
+        self._tail = bytearray(memoryview(data)[at:])
+        has_length = self.gotVersion and len(self._tail) >= 4
+        self._needed = 4 + int.from_bytes(self._tail[:4], "big") if has_length else 0
+
+    def _read_version(self, data: bytes) -> int:
+        """Look for the peer's version line; return where to go on reading."""
+        at = 0
+        while (end := data.find(b"\n", at)) >= 0:
+            line = data[at:end].removesuffix(b"\r")
+            if end - at >= VERSION_LIMIT or not line.isascii() or b"\0" in line:
+                raise ProtocolViolationError("the version is malformed")
+            at = end + 1
+            if line.startswith(b"SSH-"):
+                if not line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
+                    raise ProtocolViolationError("no version of SSH but 2.0 is spoken here")
+                self.otherVersionString = line
+                self.gotVersion = True
+                return at
+            self._greeting += len(line) + 2
+            if not self.isClient or self._greeting > GREETING_LIMIT:
+                raise ProtocolViolationError("the peer does not speak SSH")
+        if len(data) - at > VERSION_LIMIT:
+            raise ProtocolViolationError("the version is malformed")
+        return at
+
+    def _read_packets(self, data: bytes, at: int) -> int:
+        """Open the whole packets of ``data``; return where the first that is not whole begins."""
+        while not self._ended:
+            # The opener is looked up for each packet: NEWKEYS can lie in the middle.
+            found = self._opener.open(data, at, self.incomingPacketSequence, self.packet_limit)
+            if found is None:
+                return at
+            payload, end = found
+            self.incomingPacketSequence = (self.incomingPacketSequence + 1) & 0xFFFFFFFF
+            self._count(end - at)
+            at = end
+            self._take(payload)
+        return len(data)
+
+    def _take(self, payload: memoryview) -> None:
+        """Let a message in, if it may come now."""
+        number = payload[0]
+        if number <= wire.LAST_OF_TRANSPORT:
+            if not self._may_come(number):
+                raise ProtocolViolationError(f"message {number} may not come now")
+            if self._skips and number == wire.KEX_ECDH_INIT:
+                self._skips = False  # the guess was wrong
+                return
+            self.dispatchMessage(number, bytes(payload[1:]))
+        elif self._expected or self.service is None:
+            raise ProtocolViolationError(f"message {number} may not come now")
+        else:
+            self.service.packetReceived(number, payload[1:])
+
+    def _may_come(self, number: int) -> bool:
+        """Say whether a message of the transport may come now."""
+        if number == wire.DISCONNECT:
+            return True
+        expected = self._expected
+        if self._is_first and self.strict and number != expected:
+            return False
+        if number in _HARMLESS:
+            return True
+        if number == wire.KEXINIT:
+            return expected in (0, wire.KEXINIT)
+        if wire.KEXINIT < number <= wire.LAST_OF_TRANSPORT:
+            return number == expected
+        return not expected
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        """Hand a message to its method."""
+        try:
+            super().dispatchMessage(messageNum, payload)  # type: ignore[no-untyped-call]  # Conch's
+        except (struct.error, ValueError, IndexError) as error:
+            # What Conch's methods do with a message that ends too soon, or a point on no curve.
+            raise ProtocolViolationError(f"message {messageNum} is malformed") from error
+
+    # Sending
+
+    def sendPacket(self, messageType: int, payload: bytes) -> None:
+        """Send a message, or keep it back until the key exchange is over.
+
+        Messages that are sent while bytes are received leave in one piece afterwards.
+        """
+        if self._ended:
+            return
+        if self._keyExchangeState != _NONE and not _is_of_exchange(messageType):
+            self._blockedByKeyExchange.append((messageType, payload))
+            self._waiting_bytes += len(payload)
+            if self._waiting_bytes > WAITING_LIMIT:
+                self._refuse(wire.DISCONNECT_BY_APPLICATION, "a key exchange takes too long")
+            return
+        packet = self._sealer.seal(bytes([messageType]) + payload, self.outgoingPacketSequence)
+        self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) & 0xFFFFFFFF
+        self._pending.append(packet)
+        self._count(len(packet))
+        if not self._depth:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            pending, self._pending = self._pending, []
+            if self.transport is not None:
+                self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+
+    def sendUnimplemented(self) -> None:
+        """Say that the last packet was not understood; Conch names the one after it."""
+        number = (self.incomingPacketSequence - 1) & 0xFFFFFFFF
+        self.sendPacket(wire.UNIMPLEMENTED, number.to_bytes(4, "big"))
+
+    def sendDisconnect(self, reason: int, desc: bytes | str) -> None:
+        """Say why, and end. Conch itself gives bytes in most places, and text in some."""
+        self._refuse(reason, desc if isinstance(desc, str) else desc.decode("utf-8", "replace"))
+
+    def _refuse(self, reason: int, why: object) -> None:
+        if self._ended:
+            return
+        text = wire.string(str(why).encode()[:255])
+        self.sendPacket(wire.DISCONNECT, reason.to_bytes(4, "big") + text + wire.string(b""))
+        self._flush()
+        self._ended = True
+        log.info("an SSH connection is ended: {why}", why=str(why))
+        self.transport.loseConnection()
+
+    # Key exchange
+
+    def our_offer(self, theirs: Offer | None) -> Offer:
+        """Return what is offered; ``theirs`` is the peer's offer if it came first.
+
+        A peer that has AES-GCM is offered nothing else: the client's order decides, and OpenSSH
+        before 10 would rather have what costs more.
+        """
+        ciphers = AEAD if theirs is not None and theirs.prefers_aead() else (*AEAD, *CTR)
+        marks = [EXT_INFO_CLIENT if self.isClient else EXT_INFO_SERVER]
+        if self.sessionID is None:
+            marks.append(STRICT_CLIENT if self.isClient else STRICT_SERVER)
+        return Offer(
+            kex=(*KEY_EXCHANGES, *marks),
+            host_keys=self.host_key_algorithms(),
+            ciphers_up=ciphers,
+            ciphers_down=ciphers,
+            macs_up=MACS,
+            macs_down=MACS,
+        )
+
+    def host_key_algorithms(self) -> tuple[bytes, ...]:
+        """Return the algorithms of host keys, the most wanted first."""
+        raise NotImplementedError
+
+    def sendKexInit(self, theirs: Offer | None = None) -> None:
+        """Begin a key exchange, or take part in one."""
+        if self._keyExchangeState != _NONE or self._ended:
+            return
+        self._moved_bytes = self._moved_packets = 0  # or the offer would call for another one
+        self._our_offer = self.our_offer(theirs)
+        self.ourKexInitPayload = self._our_offer.encode()
+        self.sendPacket(wire.KEXINIT, self.ourKexInitPayload[1:])
+        self._keyExchangeState = _REQUESTED
+        self._blockedByKeyExchange = []
+        self._waiting_bytes = 0
+        self._set_deadline()
+
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        """Take the peer's offer, and choose."""
+        theirs = parse_offer(packet)
+        self.otherKexInitPayload = bytes([wire.KEXINIT]) + packet
+        if self._keyExchangeState == _NONE:
+            self.sendKexInit(theirs)
+        ours = self._our_offer
+        assert ours is not None
+        client, server = (ours, theirs) if self.isClient else (theirs, ours)
+        if self.sessionID is None:
+            self._agree_on_strictness(client, server)
+        try:
+            self._choice = choice = choose(client, server)
+        except ProtocolViolationError as error:
+            self._refuse(wire.DISCONNECT_KEY_EXCHANGE_FAILED, error)
+            return
+        self._keyExchangeState = _PROGRESSING
+        self.kexAlg, self.keyAlg = choice.kex, choice.host_key
+        self._peerSupportsExtensions = (
+            EXT_INFO_SERVER if self.isClient else EXT_INFO_CLIENT
+        ) in theirs.kex
+        self._expected = wire.KEX_ECDH_REPLY if self.isClient else wire.KEX_ECDH_INIT
+        self._skips = not self.isClient and guessed_wrong(client, server)
+        self.exchange_begins()
+
+    def _agree_on_strictness(self, client: Offer, server: Offer) -> None:
+        self.strict = STRICT_CLIENT in client.kex and STRICT_SERVER in server.kex
+        if self.strict and self.incomingPacketSequence != 1:
+            raise ProtocolViolationError("something came before the key exchange")
+
+    def exchange_begins(self) -> None:
+        """Do what comes next on this side, now that the algorithms are chosen."""
+
+    def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
+        """Derive the keys, say NEWKEYS, and use ours from here on."""
+        if not self.sessionID:
+            self.sessionID = exchangeHash
+
+        def derive(letter: bytes) -> bytes:
+            key: bytes = self._getKey(letter, sharedSecret, exchangeHash)
+            return key
+
+        up = Keys(iv=derive(b"A"), key=derive(b"C"), integrity=derive(b"E"))
+        down = Keys(iv=derive(b"B"), key=derive(b"D"), integrity=derive(b"F"))
+        choice = self._choice
+        assert choice is not None
+        self.sendPacket(wire.NEWKEYS, b"")
+        if self.isClient:
+            self._sealer = make_sealer(choice.cipher_up, choice.mac_up, up)
+            self._next_opener = make_opener(choice.cipher_down, choice.mac_down, down)
+        else:
+            self._sealer = make_sealer(choice.cipher_down, choice.mac_down, down)
+            self._next_opener = make_opener(choice.cipher_up, choice.mac_up, up)
+        if self.strict:
+            self.outgoingPacketSequence = 0
+        self._expected = wire.NEWKEYS
+
+    def ssh_NEWKEYS(self, packet: bytes) -> None:
+        """Use the peer's new keys from here on, and send what waited."""
+        if packet:
+            raise ProtocolViolationError("NEWKEYS takes no data")
+        self._opener = self._next_opener
+        if self.strict:
+            self.incomingPacketSequence = 0
+        self._expected = 0
+        self._keyExchangeState = _NONE
+        self._moved_bytes = self._moved_packets = 0
+        self._clear_deadline()
+        self._rekey_later()
+        waiting, self._blockedByKeyExchange = self._blockedByKeyExchange, []
+        if self._is_first:
+            self._is_first = False
+            self.secured()
+        for number, payload in waiting:
+            self.sendPacket(number, payload)
+        self.exchanged()
+
+    def secured(self) -> None:
+        """Send what comes first under the first keys."""
+
+    def exchanged(self) -> None:
+        """Go on after a key exchange: what is sent leaves at once again."""
+
+    @property
+    def is_exchanging(self) -> bool:
+        """Whether a key exchange keeps messages back."""
+        return bool(self._keyExchangeState != _NONE)
+
+    def _count(self, size: int) -> None:
+        self._moved_bytes += size
+        self._moved_packets += 1
+        if (
+            self._moved_bytes > REKEY_BYTES or self._moved_packets > REKEY_PACKETS
+        ) and not self._expected:
+            self.sendKexInit()
+
+    def _rekey_later(self) -> None:
+        if self._rekey is not None and self._rekey.active():
+            self._rekey.cancel()
+        self._rekey = self.clock.callLater(REKEY_SECONDS, self.sendKexInit)
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None or not self._deadline.active():
+            self._deadline = self.clock.callLater(EXCHANGE_TIMEOUT, self._too_late)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def _too_late(self) -> None:
+        self._refuse(wire.DISCONNECT_CONNECTION_LOST, "the key exchange takes too long")
+
+
+class ServerTransport(HardenedTransport, SSHServerTransport):
+    """The gateway's side, towards clients. ``factory`` has the host keys and services."""
+
+    factory: Any
+    user_algorithms: tuple[bytes, ...] = ()
+    """Signature algorithms of users' keys that are taken (``server-sig-algs``, RFC 8308)."""
+
+    def connectionMade(self) -> None:
+        """Say the version, and wait a moment for the client's offer: see `our_offer`."""
+        super().connectionMade()
+        self._steering = self.clock.callLater(STEERING_PATIENCE, self.sendKexInit)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """End."""
+        if self._steering.active():
+            self._steering.cancel()
+        super().connectionLost(reason)
+
+    def sendKexInit(self, theirs: Offer | None = None) -> None:
+        """Make our offer."""
+        if self._steering.active():
+            self._steering.cancel()
+        super().sendKexInit(theirs)
+
+    def host_key_algorithms(self) -> tuple[bytes, ...]:
+        """Those for which the factory has a key."""
+        found: tuple[bytes, ...] = tuple(self.factory.host_key_algorithms)
+        return found
+
+    def ssh_SERVICE_REQUEST(self, packet: bytes) -> None:
+        """Start the first service; later ones are not asked for like this."""
+        if self.service is not None:
+            raise ProtocolViolationError("a service is there already")
+        super().ssh_SERVICE_REQUEST(packet)
+
+    def secured(self) -> None:
+        """Tell which signatures of users are taken; Conch names those of its host keys."""
+        told = [(b"server-sig-algs", b",".join(self.user_algorithms))]
+        self.sendExtInfo(told)  # type: ignore[no-untyped-call]  # Conch's has no annotations

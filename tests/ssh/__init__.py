@@ -1,0 +1,1 @@
+"""Tests of SSH: the transport and what it carries."""
