@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from email.message import Message
+from typing import Literal
 
 from attrs import define, field, frozen
 
@@ -26,6 +27,9 @@ class MaskingOrder:
     """How the answer to one operation is masked: decided by the request, not by the answer."""
 
     rules: Rules
+    paths: Literal["json", "xml"] = "json"
+    """What the rules' paths are of. Those of JSON mean nothing in XML, of which nothing is shown
+    then; those of XML mean nothing elsewhere, so what is no XML is refused."""
     key: bytes = field(default=b"", repr=False)
     """For tokens of the mask kind ``hash``."""
     rewrite: Callable[[str, str], str] | None = None
@@ -59,6 +63,13 @@ def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
     media, parameters = _parsed(content_type)
     if parameters.get("charset", "").lower() not in _CHARSETS and media not in _XML:
         raise fault("its charset is not UTF-8")
+    is_xml = media in _XML or media.endswith("+xml")
+    if order.paths == "xml":
+        if not is_xml:
+            raise fault("it is not XML by its content type")
+        return XmlMasker(
+            rules=order.rules, key=order.key, rewrite=order.rewrite, limits=order.limits
+        )
     is_json = media in _JSON or media.endswith("+json")
     if is_json or media in _LINES:
         return JsonMasker(
@@ -72,7 +83,7 @@ def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
         raise fault("it is not JSON, so what is limited in it cannot be counted")
     if media == "text/plain":
         return TextMasker(rules=order.rules, key=order.key, limits=order.limits)
-    if media in _XML or media.endswith("+xml"):
+    if is_xml:
         return XmlMasker(limits=order.limits)
     raise fault("it is not JSON, XML or plain text by its content type")
 

@@ -1,55 +1,100 @@
-"""XML on its way, with nothing shown but its shape.
+"""XML on its way: masked by path, or with nothing shown but its shape.
 
-Paths of rules are paths of JSON. So of XML all text and all values of attributes are replaced, and
-only the names of elements and attributes, the nesting, and space between elements come out. It is
-read by expat, which gets no chance to load or expand anything: a document type (without which there
-are no entities but the five of XML itself) is refused. Comments and processing instructions are
-left out.
+A path goes from the document through the names of elements, the root's first, without prefixes of
+namespaces: ``EnumerationResults.Blobs.Blob.Name``. An attribute is a member called ``@name``.
+Elements of one name are no array: one path is for all of them.
 
-What comes out is written anew, in UTF-8, with an XML declaration.
+Paths are mostly written for JSON, and mean nothing here. So without rules that are made for XML all
+text and all values of attributes are replaced: only the names of elements and attributes, the
+nesting, and space between elements come out. Names of namespaces are a part of names.
+
+It is read by expat, which gets no chance to load or expand anything: a document type (without which
+there are no entities but the five of XML itself) is refused. Comments and processing instructions
+are left out. What comes out is written anew, in UTF-8, with an XML declaration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from attrs import define, field
 
-from hoopgw.documents.arrivals import Arrivals, fault
+from hoopgw.documents.arrivals import Arrivals, beyond, fault
+from hoopgw.documents.automaton import Effect, State
+from hoopgw.documents.detectors import search
 from hoopgw.documents.limits import Limits
+from hoopgw.documents.rules import MaskStrings, Rule, Rules, compile_rules
 from hoopgw.errors import DocumentError
+from hoopgw.masking import mask_text
 
 _SLICE: Final = 4 * 2**10
 """Bytes for one piece: of four bytes at least is each element."""
 _ATTRIBUTES: Final = 256
 """Attributes that an element may have."""
-_REDACTED: Final = "***"
 _DECLARATION: Final = '<?xml version="1.0" encoding="utf-8"?>'
 _ENCODINGS: Final = {"utf-8", "us-ascii", "iso-8859-1", "utf-16"}
 """What expat itself reads."""
+_CONSTANT: Final = {"null", "redact", "year"}
+"""Mask kinds for which it does not matter what a text says."""
+_RETURN: Final = {"\r": "&#13;"}
+"""A return that is written as such would be read as a line's end."""
+
+
+@cache
+def _nothing_shown() -> Rules:
+    return compile_rules([Rule("$", MaskStrings())])
+
+
+@define(eq=False)
+class _Element:
+    """One that is open."""
+
+    state: State
+    texts: list[str] = field(factory=list, init=False)
+    """What of its text has to be looked at as a whole, since the last tag."""
+    size: int = field(default=0, init=False)
+    says: bool = field(default=False, init=False)
+    """Whether there is more than space in it."""
+    hidden: int = field(default=0, init=False)
+    """How deep it is inside of what is not shown: 0 is not at all, 1 is the masked element."""
+    has_inside: bool = field(default=False, init=False)
+    """Of a masked element: whether there are elements in it."""
 
 
 @define(eq=False, kw_only=True)
 class XmlMasker:
-    """Masks one XML document."""
+    """Masks one XML document.
 
+    Args:
+        rules: whose paths are of XML; without any nothing is shown.
+        key: for tokens of the mask kind ``hash``.
+        rewrite: see `hoopgw.documents.rules.Rewrite`.
+
+    """
+
+    rules: Rules | None = None
+    key: bytes = field(default=b"", repr=False)
+    rewrite: Callable[[str, str], str] | None = None
     limits: Limits = field(factory=Limits)
     masked: int = field(default=0, init=False)
     counts: dict[str, int] = field(factory=dict, init=False)
-    """Of nothing: counts go by path."""
     _arrived: Arrivals = field(init=False, repr=False)
     _out: list[str] = field(factory=list, init=False, repr=False)
-    _depth: int = field(default=0, init=False)
-    _in_text: bool = field(default=False, init=False)
-    """Whether the text since the last tag was replaced already."""
+    _open: list[_Element] = field(factory=list, init=False, repr=False)
+    """The document, and the elements that are open in it; of what is hidden, only the outermost."""
+    _dropped: int = field(default=0, init=False)
+    """How deep it is inside of what is left out."""
     _done: bool = field(default=False, init=False)
     _failed: str | None = field(default=None, init=False)
     _parser: expat.XMLParserType = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._arrived = Arrivals(self.limits.total)
+        self._open.append(_Element((self.rules or _nothing_shown()).start))
         parser = self._parser = expat.ParserCreate()
         parser.buffer_text = False
         parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
@@ -96,6 +141,7 @@ class XmlMasker:
             return self._take()
         if not self._arrived.taken:
             self._out.append(_DECLARATION)
+            self._met(self._open[0].state.effect)
         data = self._arrived.take(_SLICE)
         self._parser.Parse(data, False)
         if self._arrived.taken - self._parser.CurrentByteIndex > self.limits.text:
@@ -116,34 +162,131 @@ class XmlMasker:
         raise fault("it has a document type")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._in_text = False
-        self._depth += 1
-        if self._depth > self.limits.depth:
+        above = self._open[-1]
+        inside = max(above.hidden - 1, 0) + self._dropped
+        if len(self._open) + inside > self.limits.depth:
             raise fault(f"it nests deeper than {self.limits.depth}")
         if len(attributes) > _ATTRIBUTES:
             raise fault(f"an element has more than {_ATTRIBUTES} attributes")
         if max(map(len, (name, *attributes))) > self.limits.name:
             raise fault(f"a name is longer than {self.limits.name} characters")
+        if self._dropped:
+            self._dropped += 1
+        elif above.hidden:
+            above.hidden += 1
+            above.has_inside = True
+        else:
+            self._begin(above, name, attributes)
+
+    def _begin(self, above: _Element, name: str, attributes: dict[str, str]) -> None:
+        """Write the begin of an element that is neither hidden nor left out."""
+        self._flush(above)
+        element = _Element(above.state.member(_local(name))[1])
+        effect = element.state.effect
+        self._met(effect)
+        if effect.drop:
+            self._dropped = 1
+            self.masked += 1
+            return
+        whole = effect.whole
+        if len(self._open) == 1:
+            whole = whole or self._open[0].state.effect.whole
         self._out.append(f"<{name}")
         for each, value in attributes.items():
-            shown = value
-            if each != "xmlns" and not each.startswith("xmlns:"):
-                # The name of a namespace is a part of the elements' names.
-                shown = _REDACTED
-                self.masked += 1
-            self._out.append(f" {each}={quoteattr(shown)}")
+            self._attribute(element.state, each, value, whole)
         self._out.append(">")
+        element.hidden = int(whole is not None)
+        self._open.append(element)
+
+    def _attribute(self, state: State, name: str, value: str, whole: str | None) -> None:
+        if name != "xmlns" and not name.startswith("xmlns:"):
+            # The name of a namespace is a part of the elements' names.
+            effect = state.member("@" + _local(name))[1].effect
+            self._met(effect)
+            if effect.drop:
+                self.masked += 1
+                return
+            value = self._shown(effect, value, whole)
+        self._out.append(f" {name}={quoteattr(value)}")
 
     def _end(self, name: str) -> None:
-        self._in_text = False
-        self._depth -= 1
+        element = self._open[-1]
+        if self._dropped:
+            self._dropped -= 1
+            return
+        if element.hidden > 1:
+            element.hidden -= 1
+            return
+        self._flush(element)
+        self._open.pop()
         self._out.append(f"</{name}>")
 
     def _text(self, text: str) -> None:
-        if not text.isspace():
-            if not self._in_text:
-                self._out.append(_REDACTED)
-                self.masked += 1
-            self._in_text = True
-        elif not self._in_text:
+        if self._dropped:
+            return
+        element = self._open[-1]
+        effect = element.state.effect
+        if element.hidden or effect.strings is not None or effect.reads_strings:
+            self._collect(element, text)
+        else:
+            self._out.append(escape(text, _RETURN))
+
+    def _collect(self, element: _Element, text: str) -> None:
+        if element.has_inside or (element.says and self._kind(element) in _CONSTANT):
+            return  # what stands for it is known
+        element.size += len(text)
+        if element.size > self.limits.text:
+            raise fault(f"a text is longer than {self.limits.text} characters")
+        element.texts.append(text)
+        element.says = element.says or not text.isspace()
+
+    def _kind(self, element: _Element) -> str | None:
+        """Return the mask kind of an element's own text."""
+        effect = element.state.effect
+        if element.hidden and effect.whole is None:
+            return self._open[0].state.effect.whole
+        return effect.whole if element.hidden else effect.strings
+
+    def _flush(self, element: _Element) -> None:
+        """Write the text since the last tag, as it is shown."""
+        if not element.texts and not (element.hidden and element.has_inside):
+            return
+        text = "".join(element.texts)
+        element.texts.clear()
+        says, element.says, element.size = element.says, False, 0
+        if element.hidden and element.has_inside:
+            self.masked += 1  # of what has elements in it, nothing is shown
+        elif not says:
             self._out.append(text.replace("\r", ""))
+        else:
+            whole = self._kind(element) if element.hidden else None
+            shown = self._shown(element.state.effect, text, whole)
+            self._out.append(escape(shown, _RETURN))
+
+    def _shown(self, effect: Effect, text: str, whole: str | None) -> str:
+        """Return what stands for a text."""
+        kind = whole or effect.strings
+        if kind is not None:
+            self.masked += 1
+            return mask_text(kind, text, self.key) or ""
+        shown = search(effect.detectors, text, self.key)
+        if self.rewrite is not None:
+            for path in effect.rewrites:
+                shown = self.rewrite(path, shown)
+        self.masked += shown != text
+        return shown
+
+    def _met(self, effect: Effect) -> None:
+        """Refuse or count what was met."""
+        if effect.refuse:
+            raise fault(effect.refuse[0], self._parser.CurrentByteIndex)
+        for name in effect.counts:
+            count = self.counts[name] = self.counts.get(name, 0) + 1
+            limit = self.limits.counts.get(name)
+            if limit is not None and count > limit:
+                raise beyond(f"it has more than {limit} {name}")
+
+
+def _local(name: str) -> str:
+    """Return a name without the prefix of its namespace."""
+    return name.rpartition(":")[2]

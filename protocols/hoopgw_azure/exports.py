@@ -22,6 +22,7 @@ from hoopgw.documents.rules import Count, Rule
 from hoopgw.errors import ConfigError, DocumentLimitError
 from hoopgw.http.model import ITEMS
 from hoopgw.sessions.purses import Listing
+from hoopgw_azure import blob_masking
 
 _DOCUMENTS: Final = "documents"
 WINDOW: Final = 3600
@@ -30,7 +31,7 @@ WINDOW_LIMIT: Final = 86_400
 _LISTS: Final[Mapping[str, tuple[str, ...]]] = {
     "arm": ("value[*]", "data[*]", "data.rows[*]", "responses[*].content.value[*]"),
     "keyvault": ("value[*]",),
-    "storage": (),
+    "storage": blob_masking.ITEMS,
     "rest": ("$[*]", "*[*]"),
 }
 """Where an answer has a list, by kind of target: for the unknown ones of REST services, the answer

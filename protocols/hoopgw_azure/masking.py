@@ -13,6 +13,7 @@ from typing import Final
 from hoopgw.documents.rules import Mask, MaskStrings, Rewrite, Rule, Rules, Treatment, compile_rules
 from hoopgw.events import Resource
 from hoopgw.policy.decision import Sight, Sights
+from hoopgw_azure import blob_masking
 
 EVERYTHING: Final = "*"
 """The path of a field that is all of an answer."""
@@ -34,6 +35,8 @@ def rules(
     sights: Sights,
     links: tuple[str, ...] = (),
     counted: tuple[Rule, ...] = (),
+    *,
+    blobs: bool = False,
 ) -> Rules | None:
     """Return how an answer is shown; None if there is nothing to change.
 
@@ -42,6 +45,7 @@ def rules(
         sights: what policy says of each; one that it says nothing of is not shown.
         links: paths of links, which are rewritten.
         counted: rules that count.
+        blobs: whether they are for answers of Blob storage.
 
     """
     shown = []
@@ -51,7 +55,7 @@ def rules(
             shown.append((each.id.partition("#")[2], kind))
     if not (shown or links or counted):
         return None
-    return _compiled(tuple(shown), links, counted)
+    return _compiled(tuple(shown), links, counted, blobs)
 
 
 def kind_of(each: Resource, sights: Sights) -> str | None:
@@ -62,18 +66,21 @@ def kind_of(each: Resource, sights: Sights) -> str | None:
 
 @lru_cache(_REMEMBERED)
 def _compiled(
-    shown: tuple[tuple[str, str], ...], links: tuple[str, ...], counted: tuple[Rule, ...]
+    shown: tuple[tuple[str, str], ...],
+    links: tuple[str, ...],
+    counted: tuple[Rule, ...],
+    blobs: bool,
 ) -> Rules:
-    masked = [rule for path, kind in shown for rule in _rules(path, kind)]
+    masked = [rule for path, kind in shown for rule in _rules(path, kind, blobs)]
     linked = (Rule(path, Rewrite()) for path in links)
     return compile_rules([*masked, *linked, *counted], fold_case=True)
 
 
-def _rules(path: str, kind: str) -> Iterator[Rule]:
+def _rules(path: str, kind: str, blobs: bool) -> Iterator[Rule]:
     """Yield the rules for one path: of a resource, and of each in a list of them."""
     if path == EVERYTHING:
         yield Rule("$", MaskStrings(kind), KEPT)
         return
     treatment: Treatment = Mask(kind)
-    yield Rule(path, treatment)
-    yield Rule(f"value[*].{path}", treatment)
+    for each in blob_masking.paths(path) if blobs else (path, f"value[*].{path}"):
+        yield Rule(each, treatment)

@@ -21,7 +21,7 @@ from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseH
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
 from hoopgw.policy.decision import Sights
-from hoopgw_azure import masking, refusals, storage
+from hoopgw_azure import blob_masking, masking, refusals, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
@@ -147,7 +147,10 @@ class AzureModel:
         return Plan(
             operation=operation,
             send=RequestHead(
-                head.method, asked.target, self._fields(head, caller, whole=bool(fields))
+                head.method,
+                asked.target,
+                # Of a blob nothing is masked, so a part of it is as good as all.
+                self._fields(head, caller, whole=bool(fields) and self.service.kind != "storage"),
             ),
             body=call.body,
             kept=shown,
@@ -171,6 +174,8 @@ class AzureModel:
             text_ = "Azure does not take the agent's credential for this account"
             raise RefusedError(Refusal(kind="withheld", text=text_))
         headers = self._rewritten(head, known, caller)
+        if self.service.kind == "storage":
+            headers = self._blob_fields(plan, headers, sights)
         plain = Shown(_with(head, headers))
         if head.status in (204, 304) or head.content_length == 0:
             return plain
@@ -193,19 +198,29 @@ class AzureModel:
             plain = evolve(plain, transform=Bounded(export.size))
         return evolve(plain, listing=listing)
 
+    def _blob_fields(self, plan: Plan, headers: Headers, sights: Sights) -> Headers:
+        """Return an answer's header fields without what is masked of a blob or container."""
+        rules = masking.rules(plan.fields, sights, blobs=True)
+        if rules is None:
+            return headers
+        try:
+            blob_masking.refuse_unclear(plan.model.call, plan.send, rules)
+        except DocumentError as error:
+            raise RefusedError(Refusal(kind="withheld", text=str(error))) from error
+        return blob_masking.headers_shown(headers, plan.model.call, rules, self.key)
+
     def _export(self, call: Call, head: ResponseHead, max_items: int | None) -> Export:
         """Return how much of an answer may be shown."""
         export = self.service.export.narrowed(max_items)
-        lists = self.service.kind != "storage" or call.touches[0].verb == "listData"
+        lists = self.service.kind != "storage" or blob_masking.has_document(call, "GET")
         return export if lists and head.status < 400 else evolve(export, items=None)
 
     def _counting(self, head: ResponseHead, export: Export, *, counted: bool) -> tuple[Rule, ...]:
         """Return the rules that count items: where they are limited, or somebody pays for them."""
         media = _text(head.headers.get(b"content-type"))
         lines = has_lines(media)
-        if export.items is None and not (
-            counted and head.status < 400 and (lines or _is_json(media))
-        ):
+        readable = lines or _is_json(media) or self.service.kind == "storage"
+        if export.items is None and not (counted and head.status < 400 and readable):
             return ()
         return tuple(counting(self.service.kind, lines=lines))
 
@@ -219,7 +234,11 @@ class AzureModel:
         counted: tuple[Rule, ...],
     ) -> Document | None:
         """Return what changes or counts an answer; None: nothing does. Raises `DocumentError`."""
-        rules = masking.rules(plan.fields, sights, _JSON_LINKS[self.service.kind], counted)
+        kind = self.service.kind
+        is_blobs = kind == "storage"
+        if is_blobs and not blob_masking.has_document(plan.model.call, plan.send.method):
+            return None  # a blob is shown as it is, or not at all
+        rules = masking.rules(plan.fields, sights, _JSON_LINKS[kind], counted, blobs=is_blobs)
         if rules is None:
             return None
         content_type = _text(head.headers.get(b"content-type"))
@@ -230,6 +249,7 @@ class AzureModel:
             return None
         order = MaskingOrder(
             rules=rules,
+            paths="xml" if is_blobs else "json",
             key=self.key,
             rewrite=lambda _path, said: self._link(said, caller.authority),
             limits=export.limits(),

@@ -20,6 +20,7 @@ from hoopgw.http.messages import Headers, RequestHead
 from hoopgw.http.model import Refusal
 from hoopgw.http.path import LocatorError, locate, read_path, read_query
 from hoopgw_azure.asked import Asked
+from hoopgw_azure.blob_masking import type_of
 from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb
 from hoopgw_azure.errors import UnclearRequestError
 from hoopgw_azure.resources import Place
@@ -130,6 +131,7 @@ def call(asked: Asked, place: Place, account: Account) -> Call:
     return Call(
         operation=operation,
         touches=tuple(touches),
+        type=type_of(operation) if verb in ("listData", "readData", "unknown") else "",
         secrets=Secrets(everything=True) if verb == "mint" else NO_SECRETS,
         mints=verb == "mint",
         grants=any(touch.verb == "grant" for touch in touches),

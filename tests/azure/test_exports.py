@@ -128,10 +128,27 @@ class ItemTests(ExportCase):
     def test_what_cannot_be_counted_is_not_shown(self) -> None:
         for kind, path, media in (
             ("arm", GROUPS, "text/csv"),
-            ("storage", "/c?restype=container&comp=list", "application/xml"),
+            ("storage", "/c?restype=container&comp=list", "application/vnd.apache.arrow.stream"),
         ):
             with self.subTest(kind=kind), self.assertRaises(RefusedError):
                 self.show(b"<a/>", kind, path=path, content_type=media, allowed=5)
+
+    def test_lists_of_blobs(self) -> None:
+        """Blobs and the folders between them; containers; not what is said of one blob."""
+        items = "<BlobPrefix><Name>d/</Name></BlobPrefix><Blob/><Blob/>"
+        for path, body in (
+            ("/c?restype=container&comp=list", f"<Blobs>{items}</Blobs>"),
+            ("/?comp=list", "<Containers><Container/><Container/><Container/></Containers>"),
+        ):
+            answer = f"<EnumerationResults>{body}</EnumerationResults>".encode()
+            options: dict[str, Any] = {"path": path, "content_type": "application/xml"}
+            self.show(answer, "storage", allowed=3, **options)
+            with self.assertRaisesRegex(DocumentLimitError, "more than 2 items"):
+                self.show(answer, "storage", allowed=2, **options)
+            shown = self.shown(answer, "storage", counted=True, **options)
+            self.through(shown, answer)
+            assert shown.transform is not None
+            self.assertEqual(shown.transform.counts[ITEMS], 3)
 
     def test_a_blob_is_no_list(self) -> None:
         media = "application/octet-stream"

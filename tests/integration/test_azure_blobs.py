@@ -162,6 +162,40 @@ print(json.dumps("made"))
 """
 
 
+_LISTED: Final = """
+box = account.get_container_client("labelled")
+try:
+    account.create_container("labelled")
+    for name in "abc":
+        box.upload_blob(name, b"x", metadata={"owner": "alice", "kind": "note"})
+except HttpResponseError as error:
+    found = str(error)
+try:
+    listed = [each.metadata for each in box.list_blobs(include=["metadata"])]
+except HttpResponseError as error:
+    listed = str(error)
+one = box.get_blob_client("a").get_blob_properties().metadata
+print(json.dumps([listed, one, box.download_blob("a").properties.metadata]))
+"""
+
+
+def test_metadata_is_masked_wherever_it_comes_back(rig: BlobRig) -> None:
+    """In lists and in header fields; who may see it sees it."""
+    hidden = {"owner": "***", "kind": "note"}
+    assert rig.run(proof(rig), _LISTED) == [[hidden] * 3, hidden, hidden]
+    clear = {"owner": "alice", "kind": "note"}
+    seen = rig.run(proof(rig, "vera", ("developers", "see-secrets")), _LISTED)
+    assert seen == [[clear] * 3, clear, clear]
+
+
+def test_long_lists_are_broken_off(rig: BlobRig) -> None:
+    """By the policy's limit of items."""
+    rig.run(proof(rig), _LISTED)
+    listed, one, _got = rig.run(proof(rig, "carl", ("few",)), _LISTED)
+    assert "more than 2 items" in listed
+    assert one["owner"] == "alice"
+
+
 def test_azures_token_stays_with_the_agent(rig: BlobRig, alice: Path) -> None:
     """It is in no file of the gateway's or of `az`, nor is what the account was asked with."""
     token = rig.token.read_bytes()

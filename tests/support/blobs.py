@@ -22,6 +22,7 @@ from tests.support.processes import Processes
 
 ACCOUNT: Final = "shopdata"
 HOST: Final = f"{ACCOUNT}.blob.core.windows.net"
+BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 POLICY: Final = """
 @id("developers")
 permit (principal in Hoopgw::Group::"developers", action, resource)
@@ -112,14 +113,8 @@ class BlobRig:
             self.processes.stop()
 
 
-def start(options: str = "", labels: str = "") -> BlobRig:
-    """Start azurite, and a gateway before it.
-
-    Args:
-        options: more lines for the target in ``hoopgw.toml``.
-        labels: lines of its labels.
-
-    """
+def start() -> BlobRig:
+    """Start azurite, and a gateway before it."""
     folder = Path(tempfile.mkdtemp(prefix="hg-blobs-"))
     authority = Authority.make("storage CA")
     ca = authority.write(folder / "ca.crt")
@@ -139,9 +134,8 @@ protocol = "azure"
 agent = "{AGENT}"
 service = "storage"
 account = "deployer"
-{options}
 [targets.labels]
-{labels}
+"{BLOBS}#Metadata.owner" = ["pii"]
 """,
             agent_extra=f"""
 [[targets]]
