@@ -1,0 +1,443 @@
+"""Channels: their windows, what waits on them, and who is answered when. No I/O, no clock.
+
+Conch's channels refill their windows when bytes arrive, let EOF overtake data and answer out of
+order (twisted 26.10, `twisted.conch.ssh.connection`); here
+
+- all that goes out on a channel leaves in order, as far as the peer's window and the transport take
+  it: data, extended data, requests, EOF and CLOSE wait in one queue;
+- a window is refilled when somebody says that its bytes have gone on (`Channel.credit`);
+- answers to requests leave in the order of the requests, whoever gives them;
+- a channel that is held keeps back all that comes behind, up to its window.
+
+References: RFC 4254 section 5.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, Protocol
+
+from attrs import define, field, frozen
+
+from hoopgw.errors import ProtocolViolationError
+from hoopgw_ssh.wire import (
+    CHANNEL_CLOSE,
+    CHANNEL_DATA,
+    CHANNEL_EOF,
+    CHANNEL_FAILURE,
+    CHANNEL_REQUEST,
+    CHANNEL_SUCCESS,
+    EXTENDED_DATA,
+    OPEN_CONFIRMATION,
+    OPEN_FAILURE,
+    WINDOW_ADJUST,
+    Bytes,
+    string,
+)
+
+STDERR: Final = 1
+PROHIBITED: Final = 1
+CONNECT_FAILED: Final = 2
+UNKNOWN_KIND: Final = 3
+SHORTAGE: Final = 4
+
+WINDOW: Final = 2 * 2**20
+"""Bytes that a peer may send on a channel before they have gone on."""
+PACKET: Final = 32_768
+"""Bytes of data in one message of a peer."""
+REQUESTS_LIMIT: Final = 200
+"""Requests of one channel, or of the connection, that wait for an answer or behind a hold."""
+
+_U32: Final = Struct(">I")
+_HEAD: Final = Struct(">II")
+_TWO: Final = Struct(">III")
+_MOST: Final = 0xFFFFFFFF
+
+
+@frozen
+class Opening:
+    """A channel that the peer wants. Answer with `Channel.confirm` or `Channel.refuse`."""
+
+    kind: bytes
+    extra: bytes
+    """What the kind adds, as it came."""
+
+
+@frozen
+class Request:
+    """A request for a channel, or (no channel) for the connection."""
+
+    name: bytes
+    data: bytes
+    """What the name adds, as it came."""
+    slot: Slot | None
+    """Where to answer; None if no answer is wanted."""
+
+
+@define(eq=False)
+class Slot:
+    """The place of one answer among the others."""
+
+    _answer: Callable[[], None]
+    _payload: bytes | None = field(default=None, init=False)
+    _number: int = field(default=0, init=False)
+
+    def succeed(self, payload: bytes = b"") -> None:
+        """Answer that it was done. ``payload`` is for requests of the connection."""
+        self._settle(1, payload)
+
+    def fail(self) -> None:
+        """Answer that it was not."""
+        self._settle(2, b"")
+
+    def _settle(self, number: int, payload: bytes) -> None:
+        if self._payload is None:
+            self._payload, self._number = payload, number
+            self._answer()
+
+
+class Answers:
+    """Sends answers in the order of what was asked."""
+
+    def __init__(self, send: Callable[[bool, bytes], None]) -> None:
+        self._send = send
+        self._slots: deque[Slot] = deque()
+
+    def slot(self) -> Slot:
+        """Make room for one more. Raises `ProtocolViolationError` if too many wait."""
+        if len(self._slots) >= REQUESTS_LIMIT:
+            raise ProtocolViolationError("too many requests wait for an answer")
+        made = Slot(self._flush)
+        self._slots.append(made)
+        return made
+
+    def _flush(self) -> None:
+        while self._slots and self._slots[0]._payload is not None:
+            slot = self._slots.popleft()
+            assert slot._payload is not None
+            self._send(slot._number == 1, slot._payload)
+
+
+class ChannelTaker(Protocol):
+    """Takes what comes on a channel. None of it may raise."""
+
+    def confirmed(self, extra: bytes) -> None:
+        """Take note that the peer has opened what we asked for."""
+        ...
+
+    def refused(self, code: int, text: bytes) -> None:
+        """Take note that the peer has not: the channel is gone."""
+        ...
+
+    def data(self, data: bytes, code: int | None) -> None:
+        """Take bytes; ``code`` is of extended data. Say `Channel.credit` when they have gone on."""
+        ...
+
+    def request(self, request: Request) -> None:
+        """Take a request."""
+        ...
+
+    def eof(self) -> None:
+        """Take note that no more data comes."""
+        ...
+
+    def closed(self) -> None:
+        """Take note that the channel is gone: nothing comes, and nothing can be sent."""
+        ...
+
+
+class Carrier(Protocol):
+    """The connection of a channel, as the channel sees it."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the transport takes data now."""
+        ...
+
+    def send(self, number: int, payload: bytes, /) -> None:
+        """Send a message."""
+        ...
+
+    def forget(self, channel: Channel) -> None:
+        """Let a channel go."""
+        ...
+
+
+@define(eq=False)
+class _Piece:
+    """Something that waits to leave on a channel."""
+
+    number: int
+    data: memoryview
+    code: int = 0
+    credit: Callable[[int], None] | None = None
+    owed: int = 0
+
+
+@define(eq=False)
+class Channel:
+    """One end of a channel."""
+
+    _connection: Carrier = field(repr=False)
+    id: int
+    taker: ChannelTaker = field(init=False, repr=False)
+    is_open: bool = field(default=False, init=False)
+    """Whether both sides have agreed on it, and the peer has not closed it."""
+    sent: int = field(default=0, init=False)
+    """Bytes of data and extended data that have left."""
+    _peer: int = field(default=0, init=False)
+    _window: int = field(default=0, init=False)
+    _packet: int = field(default=0, init=False)
+    _room: int = field(default=WINDOW, init=False)
+    """What the peer may send still."""
+    _credit: int = field(default=0, init=False)
+    _queue: deque[_Piece] = field(factory=deque, init=False, repr=False)
+    _asked: deque[Callable[[bool], None]] = field(factory=deque, init=False, repr=False)
+    _answers: Answers = field(init=False, repr=False)
+    is_held: bool = field(default=False, init=False)
+    _behind: deque[Callable[[], None]] = field(factory=deque, init=False, repr=False)
+    """What came while the channel was held."""
+    _ended: bool = field(default=False, init=False)
+    """Whether we have said EOF, or are about to."""
+    _closing: bool = field(default=False, init=False)
+    """Whether we have said CLOSE, or are about to."""
+    _has_closed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answers = Answers(self._answer)
+
+    # What comes next after an opening
+
+    def confirm(self, extra: bytes = b"") -> None:
+        """Open what the peer asked for."""
+        self.is_open = True
+        head = _HEAD.pack(self._peer, self.id) + _HEAD.pack(WINDOW, PACKET)
+        self._connection.send(OPEN_CONFIRMATION, head + extra)
+        self._pump()
+
+    def refuse(self, code: int, text: str | bytes) -> None:
+        """Do not open it."""
+        text = text.encode() if isinstance(text, str) else text
+        body = _HEAD.pack(self._peer, code) + string(text) + string(b"")
+        self._connection.send(OPEN_FAILURE, body)
+        self._connection.forget(self)
+
+    # Sending
+
+    def write(
+        self, data: Bytes, credit: Callable[[int], None] | None = None, owed: int | None = None
+    ) -> None:
+        """Send data when the peer takes it.
+
+        Args:
+            data: copied by nobody: do not change it.
+            credit: told of bytes that have left, in all ``owed``.
+            owed: as many as ``data`` has, if not given: what was masked has another length.
+
+        """
+        self._write(CHANNEL_DATA, data, 0, credit, owed)
+
+    def write_extended(
+        self,
+        code: int,
+        data: Bytes,
+        credit: Callable[[int], None] | None = None,
+        owed: int | None = None,
+    ) -> None:
+        """Send extended data; see `write`."""
+        self._write(EXTENDED_DATA, data, code, credit, owed)
+
+    def _write(
+        self,
+        number: int,
+        data: Bytes,
+        code: int,
+        credit: Callable[[int], None] | None,
+        owed: int | None,
+    ) -> None:
+        owed = len(data) if owed is None else owed
+        if self._ended or self._closing or not len(data):
+            if credit is not None and owed:
+                credit(owed)  # it goes nowhere, and holds nobody up
+            return
+        self._queue.append(_Piece(number, memoryview(data), code, credit, owed))
+        self._pump()
+
+    def request(
+        self, name: bytes, data: bytes, answered: Callable[[bool], None] | None = None
+    ) -> None:
+        """Ask something of the peer, in its place among the data."""
+        if self._closing:
+            return
+        body = string(name) + bytes([answered is not None]) + data
+        if answered is not None:
+            self._asked.append(answered)
+        self._queue.append(_Piece(CHANNEL_REQUEST, memoryview(body)))
+        self._pump()
+
+    def eof(self) -> None:
+        """Say that no more data comes, after what waits."""
+        if not self._ended and not self._closing:
+            self._ended = True
+            self._queue.append(_Piece(CHANNEL_EOF, memoryview(b"")))
+            self._pump()
+
+    def close(self) -> None:
+        """Close, after what waits."""
+        if not self._closing:
+            self._closing = True
+            self._queue.append(_Piece(CHANNEL_CLOSE, memoryview(b"")))
+            self._pump()
+
+    def abort(self) -> None:
+        """Close now: what waits is dropped."""
+        if self._has_closed:
+            return
+        self._drop()
+        self._closing = True
+        self._queue.append(_Piece(CHANNEL_CLOSE, memoryview(b"")))
+        self._pump()
+
+    def credit(self, count: int) -> None:
+        """Say that so many of the bytes that came have gone on."""
+        self._credit += count
+        if self._credit >= WINDOW // 4 and self.is_open and not self._closing:
+            count, self._credit = self._credit, 0
+            self._room += count
+            self._connection.send(WINDOW_ADJUST, _HEAD.pack(self._peer, count))
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left yet."""
+        return sum(len(piece.data) for piece in self._queue)
+
+    # Holding
+
+    def hold(self) -> None:
+        """Keep back all that comes from now on."""
+        self.is_held = True
+
+    def release(self) -> None:
+        """Hand on what was kept back, and what comes from now on."""
+        self.is_held = False
+        while self._behind and not self.is_held:  # what is handed on may hold it again
+            self._behind.popleft()()
+
+    # Inside
+
+    def _pump(self) -> None:
+        if not self.is_open or self._has_closed:
+            return
+        send = self._connection.send
+        while self._queue and self._connection.is_writable:
+            piece = self._queue[0]
+            if piece.number in (CHANNEL_DATA, EXTENDED_DATA):
+                if not self._send_data(piece):
+                    return
+                continue
+            self._queue.popleft()
+            send(piece.number, _U32.pack(self._peer) + piece.data)
+            if piece.number == CHANNEL_CLOSE:
+                self._has_closed = True
+                return
+
+    def _send_data(self, piece: _Piece) -> bool:
+        """Send as much of a piece as goes; say whether any did."""
+        count = min(len(piece.data), self._window, self._packet)
+        if not count:
+            return False
+        head = (
+            _HEAD.pack(self._peer, count)
+            if piece.number == CHANNEL_DATA
+            else _TWO.pack(self._peer, piece.code, count)
+        )
+        self._connection.send(piece.number, b"".join((head, piece.data[:count])))
+        self._window -= count
+        self.sent += count
+        piece.data = piece.data[count:]
+        paid = piece.owed
+        if len(piece.data):
+            paid = min(count, paid)
+        else:
+            self._queue.popleft()
+        piece.owed -= paid
+        if piece.credit is not None and paid:
+            piece.credit(paid)
+        return True
+
+    def _drop(self) -> None:
+        dropped, self._queue = self._queue, deque()
+        for piece in dropped:
+            if piece.credit is not None and piece.owed:
+                piece.credit(piece.owed)
+
+    def _answer(self, succeeded: bool, _payload: bytes) -> None:
+        if self.is_open and not self._has_closed:
+            # At once, whatever waits: a peer asks so whether we live.
+            number = CHANNEL_SUCCESS if succeeded else CHANNEL_FAILURE
+            self._connection.send(number, _U32.pack(self._peer))
+
+    # What the connection tells
+
+    def opened_by_peer(self, peer: int, window: int, packet: int) -> None:
+        """Note how the peer calls it, and what it takes."""
+        self._peer, self._window, self._packet = peer, window, packet
+
+    def deliver(self, event: Callable[[], None]) -> None:
+        """Hand an event on, or keep it back while the channel is held."""
+        if not self.is_held and not self._behind:
+            event()
+            return
+        if len(self._behind) >= REQUESTS_LIMIT + WINDOW // 64:
+            raise ProtocolViolationError("too much waits behind a held request")
+        self._behind.append(event)
+
+    def took(self, data: bytes, code: int | None) -> None:
+        """Note bytes that came."""
+        if len(data) > self._room or len(data) > PACKET:
+            raise ProtocolViolationError("more data than the window has room for")
+        self._room -= len(data)
+        if data:
+            self.deliver(lambda: self.taker.data(data, code))
+
+    def asked(self, name: bytes, *, wants_answer: bool, data: bytes) -> None:
+        """Note a request."""
+        slot = self._answers.slot() if wants_answer else None
+        self.deliver(lambda: self.taker.request(Request(name, data, slot)))
+
+    def answered(self, succeeded: bool) -> None:
+        """Note the answer to our oldest request."""
+        if not self._asked:
+            raise ProtocolViolationError("an answer to no request")
+        self._asked.popleft()(succeeded)
+
+    def adjusted(self, count: int) -> None:
+        """Note that the peer takes more."""
+        if self._window + count > _MOST:
+            raise ProtocolViolationError("a window above 2^32")
+        self._window += count
+        self._pump()
+
+    def peer_closed(self) -> None:
+        """Note that the peer has closed: what waits, or is held, is of no use to it any more."""
+        if not self.is_open:
+            return
+        if not self._has_closed:
+            self._connection.send(CHANNEL_CLOSE, _U32.pack(self._peer))
+        self._end()
+
+    def lost(self) -> None:
+        """Note that the whole connection is gone."""
+        self._end()
+
+    def _end(self) -> None:
+        self.is_open = False
+        self._has_closed = self._closing = True
+        self._behind.clear()
+        self._drop()
+        asked, self._asked = self._asked, deque()
+        for each in asked:
+            each(False)
+        self.taker.closed()
