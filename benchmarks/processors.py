@@ -76,7 +76,21 @@ def used(pids: Iterable[int]) -> float:
 
 def resident(pid: int) -> int:
     """Return the bytes of memory that are resident for a process."""
+    return _memory(pid, "VmRSS")
+
+
+def peak(pid: int) -> int:
+    """Return the most bytes that were resident, since the start or `forget_peak`."""
+    return _memory(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Count the most from now on (proc_pid_clear_refs(5))."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _memory(pid: int, what: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) * 1024
     raise LookupError(f"process {pid} has no memory")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,15 @@ SMALL: Final = "/v1/small"
 LARGE: Final = "/v1/large"
 SECRET: Final = "/v1/secret"
 """The same file as `LARGE`, under a rule that masks a field."""
+LONG: Final = "/v1/long"
+"""A list of 10 MB, each item of which has a field that is masked where `masked` says."""
+LONGEST: Final = "/v1/longest"
+"""The same with 100 MB."""
 SMALL_SIZE: Final = 1024
 LARGE_SIZE: Final = 2**20
+_MASKED: Final = "-masked"
 NGINX: Final = ("nginx", "nginx-light")
+LONG_ITEMS: Final = {LONG: 25_000, LONGEST: 250_000}
 FIELD: Final = "owner"
 """What is masked: it is in the last item, so that all before it is looked at."""
 VALUE: Final = "somebody@example.org"
@@ -55,15 +62,31 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def masked(path: str) -> str:
+    """Return where the same file is, under a rule that masks a field."""
+    return path + _MASKED
+
+
+def bare(path: str) -> str:
+    """Return the path of the file where nothing of it is masked."""
+    return path.removesuffix(_MASKED)
+
+
 def start_server(processes: Processes, folder: Path, pair: Pair) -> Web:
     """Start what answers with files."""
     files = folder / "files"
     files.mkdir()
     (files / "small.json").write_bytes(small())
     (files / "large.json").write_bytes(large())
+    names = {SMALL: "small", LARGE: "large", SECRET: "large"}
+    for path, items in LONG_ITEMS.items():
+        name = path.rpartition("/")[2]
+        with (files / f"{name}.json").open("wb") as file:
+            file.writelines(long_pieces(items, VALUE))
+        names |= {path: name, masked(path): name}
     locations = "".join(
         f"location = {path} {{ default_type application/json; alias {files}/{name}.json; }}\n"
-        for path, name in ((SMALL, "small"), (LARGE, "large"), (SECRET, "large"))
+        for path, name in names.items()
     )
     return _start(processes, folder, "server", pair, locations)
 
@@ -103,6 +126,22 @@ def large() -> bytes:
     ]
     items.append({FIELD: VALUE})
     return _filled({"value": items}, LARGE_SIZE)
+
+
+def long_pieces(items: int, value: str) -> Iterator[bytes]:
+    """Yield a list as Resource Manager would give it, 400 bytes an item, a field of it so."""
+    item = {
+        "id": "/subscriptions/0f5a3c1e-9d2b-4b7f-8a61-5c0e7d9b2f34/resourceGroups/rg1/providers/"
+        "Microsoft.Storage/storageAccounts/account",
+        "location": "westeurope",
+        "tags": {"env": "prod", "cost": "4711", "filler": "x" * 90},
+        "properties": {"state": "Succeeded", "size": 12.5, "paid": True, FIELD: value},
+    }
+    text = json.dumps(item).encode()
+    yield b'{"value": [' + text
+    for _ in range(items - 1):
+        yield b", " + text
+    yield b"]}"
 
 
 def _filled(document: dict[str, object], size: int) -> bytes:
