@@ -116,7 +116,10 @@ def drain(folder: Path) -> tuple[float, float, float]:
     for start in range(0, RECORDS, 1000):
         records = (intent(n) if n % 2 == 0 else result(n) for n in range(start, start + 1000))
         frames = (len(data).to_bytes(4, "big") + data for data in map(encode, records))
-        writer.append(b"".join(frames))
+        data = b"".join(frames)
+        if not writer.has_room(len(data)):
+            writer.open_next()
+        writer.append(data)
     key = new_key()
     log = open_log(folder / "log", key, ORIGIN)
     index = SessionIndex.open(folder / "log", 0)

@@ -1,9 +1,9 @@
 """The worker's end of recording: `SpoolRecorder`, the `spi.Recorder` of the data path.
 
-A record is kept by one ``write`` to the worker's spool. Everything that is out of the ordinary (the
-recorder is gone, stopped or behind, the disk is full, a segment is at its end, the recorder sleeps)
-lowers one number, ``_bound``, below the spool's offset; so the ordinary way tests that number and
-nothing else. Who refuses does so before anything is written.
+A record is kept by a copy into the worker's spool. Everything that is out of the ordinary (the
+recorder is gone, stopped or behind, the disk is full, a segment has no room, the recorder sleeps)
+keeps one number, ``_bound``, below where the record would end; so the ordinary way tests that
+number and nothing else. Who refuses does so before anything is written.
 
 What was put off has happened already, so it is written even while new operations are refused.
 """
@@ -25,7 +25,7 @@ from hoopgw.ipc import Body, Peer
 from hoopgw.recording.connection import Connect
 from hoopgw.recording.framing import RECORD_LIMIT
 from hoopgw.recording.records import Record, encode
-from hoopgw.recording.spool import SEGMENT_SIZE, SpoolWriteError, SpoolWriter
+from hoopgw.recording.spool import SpoolWriteError, SpoolWriter
 
 log = Logger()
 
@@ -35,12 +35,15 @@ PUT_OFF_LIMIT: Final = 2**20
 """Bytes that may be put off; a record that finds more waiting is refused."""
 LAG_LIMIT: Final = 64 * 2**20
 """Bytes that the recorder may be behind before operations are refused."""
+_ROOM: Final = PUT_OFF_LIMIT
+"""Bytes for which there must be room in a segment if it shall be used on behind a fault."""
 _HARD_LIMIT: Final = 2 * LAG_LIMIT
 """Bytes behind which not even what has happened already is written."""
 SYNC_TIMEOUT: Final = 5.0
 """Seconds that the recorder may take to sync; what waited for it is refused then."""
 STALL_LIMIT: Final = 2.0
 """Seconds without progress, while there is something to do, after which operations are refused."""
+_LENGTH: Final = 4
 _WATCH_EVERY: Final = 0.5
 _RECONNECT_FIRST: Final = 0.1
 _RECONNECT_LAST: Final = 1.0
@@ -82,7 +85,7 @@ class SpoolRecorder:
     _writer: SpoolWriter = field(init=False)
     _waiting: bytearray = field(factory=bytearray, init=False, repr=False)
     _bound: int = field(default=-1, init=False)
-    """Below the spool's offset whenever `_prepare` has something to do before a write."""
+    """The spool's offset beyond which `_prepare` has something to do before a write."""
     _reason: str = field(default="recording has not started", init=False)
     """Why operations are refused; empty if they are not."""
     _fault: str = field(default="", init=False)
@@ -137,7 +140,7 @@ class SpoolRecorder:
         for call in (self._flush_call, self._watch_call, self._reconnect_call):
             if call is not None and call.active():
                 call.cancel()
-        self._writer.close()
+        self._writer.seal()
         if self._peer is not None:
             self._peer.close()
 
@@ -174,20 +177,19 @@ class SpoolRecorder:
             RecorderError: as of `write`.
 
         """
-        if self._writer.offset >= self._bound:
-            self._prepare()
         if len(record) > RECORD_LIMIT:
             raise RecorderError("the operation is too long to be recorded")
         waiting = self._waiting
         before = len(waiting)
-        waiting += len(record).to_bytes(4, "big") + record
+        size = before + _LENGTH + len(record)
+        if self._writer.offset + size > self._bound:
+            self._prepare(size)
+        waiting += len(record).to_bytes(_LENGTH, "big") + record
         try:
             self._writer.append(waiting)
         except SpoolWriteError as error:
+            del waiting[before:]  # without this record; the others stay until they can be written
             self._failed(error)
-            # Without this record; the others stay until they can be written.
-            del waiting[before:]
-            del waiting[: error.kept]
             raise
         waiting.clear()
         self._records += 1
@@ -215,7 +217,7 @@ class SpoolRecorder:
             raise RecorderError("too many records wait for the spool")
         if len(record) > RECORD_LIMIT:
             raise RecorderError("the result is too long to be recorded")
-        self._waiting += len(record).to_bytes(4, "big") + record
+        self._waiting += len(record).to_bytes(_LENGTH, "big") + record
         self._records += 1
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)
@@ -227,7 +229,7 @@ class SpoolRecorder:
         """
         try:
             if self._waiting:
-                self._prepare()
+                self._prepare(len(self._waiting))
                 self._put()
         except RecorderError as error:
             return fail(error)
@@ -246,14 +248,13 @@ class SpoolRecorder:
         """Write what was put off.
 
         Raises:
-            SpoolWriteError: not all could be written; the rest waits on.
+            SpoolWriteError: there is no room; it waits on.
 
         """
         try:
             self._writer.append(self._waiting)
         except SpoolWriteError as error:
             self._failed(error)
-            del self._waiting[: error.kept]
             raise
         self._waiting.clear()
 
@@ -264,8 +265,8 @@ class SpoolRecorder:
         self._assess()
         log.error("recording stops: {error}", error=error)
 
-    def _prepare(self) -> None:
-        """Do what stands before the next write.
+    def _prepare(self, size: int) -> None:
+        """Do what stands before the next write, of so many bytes.
 
         Raises:
             RecorderError: it is refused.
@@ -277,18 +278,32 @@ class SpoolRecorder:
         if reason:
             self._refused += 1
             raise RecorderError(f"nothing can be recorded now: {reason}")
-        if self._writer.offset >= SEGMENT_SIZE:
-            self._roll()
+        self._make_room(size)
         self._wake()
 
-    def _roll(self) -> None:
-        """Go on in a new segment."""
+    def _make_room(self, size: int) -> None:
+        """Go on in a new segment if there is no room for so many bytes.
+
+        Raises:
+            SpoolWriteError: it could not be made.
+
+        """
+        if not self._writer.has_room(size):
+            try:
+                self._roll(size)
+            except SpoolWriteError as error:
+                self._failed(error)
+                raise
+
+    def _roll(self, size: int = 0) -> None:
+        """Go on in a new segment.
+
+        Raises:
+            SpoolWriteError: it could not be made.
+
+        """
         before = self._total()
-        try:
-            self._writer.open_next()
-        except SpoolWriteError as error:
-            self._failed(error)
-            raise
+        self._writer.open_next(size)
         self._bases[self._writer.identity] = before
         self._rebound()
 
@@ -301,8 +316,7 @@ class SpoolRecorder:
         if not self._waiting or self._fault or self._lag() >= _HARD_LIMIT:
             return  # the watch tries again
         try:
-            if self._writer.offset >= SEGMENT_SIZE:
-                self._roll()
+            self._make_room(len(self._waiting))
             self._put()
         except RecorderError:
             return  # it was logged, and the watch tries again
@@ -327,7 +341,7 @@ class SpoolRecorder:
             self._bound = -1
         else:
             base = self._bases[self._writer.identity]
-            self._bound = min(SEGMENT_SIZE, LAG_LIMIT + self._taken - base)
+            self._bound = min(self._writer.limit, LAG_LIMIT + self._taken - base)
 
     def _assess(self) -> None:
         """Find out whether operations are refused."""
@@ -366,10 +380,10 @@ class SpoolRecorder:
         return moves
 
     def _mend(self) -> None:
-        """Go on in a new segment, if there is space for more than its header."""
+        """Go on where there is room again, or in a new segment."""
         try:
-            self._writer.probe()
-            self._roll()
+            if not self._writer.has_room(_ROOM):
+                self._roll()
         except SpoolWriteError:
             return  # still full; the fault stands
         self._fault = ""
@@ -411,7 +425,7 @@ class SpoolRecorder:
         """Take the recorder's word on how far it is."""
         base = self._bases.get(body["spool"])
         if base is not None:
-            self._taken = max(self._taken, base + int(body["offset"]))
+            self._took(base + int(body["offset"]))
             # Segments come in order, so those before this one are done.
             self._bases = {key: value for key, value in self._bases.items() if value >= base}
         self._objection = str(body["objection"])
@@ -424,7 +438,13 @@ class SpoolRecorder:
         return {}
 
     def _synced(self, total: int) -> None:
+        self._took(total)
+        self._rebound()
+
+    def _took(self, total: int) -> None:
+        """Know that the recorder has synced so many bytes, and use their place anew."""
         self._taken = max(self._taken, total)
+        self._writer.free(self._taken - self._bases.get(self._writer.identity, 0))
 
 
 def _not_synced(failure: Failure) -> None:

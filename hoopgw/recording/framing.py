@@ -1,7 +1,10 @@
 """The bytes of spool files and log segments: framing only, no files.
 
-A *spool* is a worker's own file: a header, then ``[u32 length][record]`` over and over. It has no
-checksums, as its bytes live in the page cache for some milliseconds only.
+A *spool* is a worker's own file: a header, then a ring of some bytes (its capacity), in which
+``[u32 length][record]`` stands over and over. Offsets go on behind the ring's end, so a place has
+a new one each time round. Two words of the header, `FREED_WORD` and `END_WORD`, say from which to
+which of them records are there. It has no checksums, as its bytes live in the page cache for some
+milliseconds only. (The first version was a file that grew, without these words.)
 
 A *log segment* is for years: a header, then frames ``[kind][u32 length][u32 CRC-32][payload]``.
 The CRC covers kind, length and payload, and tells a torn or rotten frame from an altered one,
@@ -27,9 +30,17 @@ from hoopgw.errors import HoopgwError
 RECORD_LIMIT: Final = 32 * 2**20
 """Bytes that one record may have. Larger operations are refused, because they cannot be kept."""
 
-SPOOL_MAGIC: Final = b"hoopgw spool v1\n"
-_SPOOL_HEADER: Final = struct.Struct(">16s16s")
+SPOOL_MAGIC: Final = b"hoopgw spool v2\n"
+_GROWING_MAGIC: Final = b"hoopgw spool v1\n"
+_GROWING_HEADER_SIZE: Final = 32
+_SPOOL_HEADER: Final = struct.Struct("=16s16sQQQQ16s48x")  # the words in the machine's own order
 SPOOL_HEADER_SIZE: Final = _SPOOL_HEADER.size
+END_WORD: Final = 4
+"""The 8-byte word of a spool's header that says where its records end."""
+FREED_WORD: Final = 5
+"""The word that says where they begin: what is before may have been written over."""
+SEALED_WORD: Final = 6
+"""The word that is 1 once its writer has ended and all is on the disk."""
 _LENGTH: Final = 4
 
 LOG_MAGIC: Final = b"hoopgw log v1\n\0\0"
@@ -53,24 +64,47 @@ class TornError(DamagedError):
     """A file ends inside a frame or a header, as after a power loss."""
 
 
-def spool_header(identity: bytes) -> bytes:
-    """Return what a spool file starts with; ``identity`` is 16 random bytes."""
-    return _SPOOL_HEADER.pack(SPOOL_MAGIC, identity)
+@frozen
+class SpoolHead:
+    """What a spool's header says that does not change, but for ``sealed``."""
+
+    identity: bytes
+    """16 random bytes."""
+    capacity: int = 0
+    """Bytes of its ring; 0 for a file that grows."""
+    boot: bytes = bytes(16)
+    """When the machine was started, as 16 bytes that name it."""
+    sealed: bool = False
+
+    @property
+    def begin(self) -> int:
+        """The offset of the first record."""
+        return SPOOL_HEADER_SIZE if self.capacity else _GROWING_HEADER_SIZE
 
 
-def parse_spool_header(data: bytes) -> bytes:
-    """Return a spool's identity.
+def spool_header(head: SpoolHead) -> bytes:
+    """Return what a spool file without records starts with."""
+    begin = SPOOL_HEADER_SIZE
+    return _SPOOL_HEADER.pack(
+        SPOOL_MAGIC, head.identity, begin, begin, head.sealed, head.capacity, head.boot
+    )
+
+
+def parse_spool_header(data: bytes) -> SpoolHead:
+    """Read what a spool file starts with.
 
     Raises:
         DamagedError: it is no spool.
 
     """
+    if data[:16] == _GROWING_MAGIC and len(data) >= _GROWING_HEADER_SIZE:
+        return SpoolHead(data[16:_GROWING_HEADER_SIZE])
     if len(data) < SPOOL_HEADER_SIZE:
         raise TornError("the spool ends inside its header")
-    magic, identity = _SPOOL_HEADER.unpack_from(data)
-    if magic != SPOOL_MAGIC:
+    magic, identity, _, _, sealed, capacity, boot = _SPOOL_HEADER.unpack_from(data)
+    if magic != SPOOL_MAGIC or not capacity:
         raise DamagedError("it does not begin like a spool")
-    return bytes(identity)
+    return SpoolHead(identity, capacity, boot, sealed == 1)
 
 
 @frozen
@@ -98,17 +132,6 @@ def spool_records(data: bytes) -> SpoolCut:
         taken = start + size
         records.append(data[start:taken])
     return SpoolCut(records, taken)
-
-
-def whole_frames(data: bytes | bytearray, written: int) -> int:
-    """Return how many of the first ``written`` bytes of spool frames are whole frames."""
-    whole = 0
-    while whole + _LENGTH <= written:
-        end = whole + _LENGTH + int.from_bytes(data[whole : whole + _LENGTH], "big")
-        if end > written:
-            break
-        whole = end
-    return whole
 
 
 def log_header(first: int, root: bytes) -> bytes:

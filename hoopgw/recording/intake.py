@@ -21,7 +21,8 @@ from hoopgw.errors import HoopgwError
 from hoopgw.recording.framing import DamagedError
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.log import LogWriter
-from hoopgw.recording.spool import SpoolTail, parse_name
+from hoopgw.recording.spool import parse_name
+from hoopgw.recording.tail import SpoolTail
 
 log = Logger()
 

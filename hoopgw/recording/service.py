@@ -6,7 +6,8 @@ next to nothing behind it, and as far apart as they may be. While there is somet
 ends 45 ms after the last one began, so that what a worker wrote is synced within 50 ms. After some
 that found nothing, workers are told that the recorder is idle, and the next write wakes it; then it
 only looks at its folder twenty times a second. How far it came is told to workers five times a
-second: that only bounds how far it may be behind. Who waits for a sync is answered at once.
+second, or sooner if it took much: that only bounds how far it may be behind, and what place they
+have. Who waits for a sync is answered at once.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from hoopgw.recording.log import LogWriter
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.recording.recovery import EvidenceError, open_log
+from hoopgw.recording.spool import SEGMENT_SIZE
 
 log = Logger()
 
@@ -50,6 +52,8 @@ _PAUSE: Final = 0.005
 """Seconds between turns at least, unless there is more, however long a sync takes."""
 PROGRESS_EVERY: Final = 0.2
 """Seconds between two words to the workers on how far the recorder is, if nothing else is new."""
+PROGRESS_BYTES: Final = SEGMENT_SIZE // 4
+"""Bytes behind which workers are told sooner: they wait for their place."""
 IDLE_EVERY: Final = 0.05
 """Seconds between looks at the spools while nothing comes; a worker's ``wake`` comes first."""
 TURN_TIME: Final = 0.005
@@ -128,6 +132,8 @@ class RecorderService(Service):
     _told: dict[Peer, Progress] = field(factory=dict, init=False)
     _tell_at: float = field(default=0.0, init=False)
     """When workers are told again how far it is."""
+    _untold: int = field(default=0, init=False)
+    """Bytes that were taken since they were told."""
     _followers: set[Peer] = field(factory=set, init=False)
     """Connections that are told each checkpoint."""
     _wishes: list[_Wish] = field(factory=list, init=False)
@@ -237,6 +243,7 @@ class RecorderService(Service):
             self._tell_at = 0.0
         self._index_if_due()
         self._fulfil()
+        self._untold += turn.read
         was_idle = self._idle
         self._quiet = 0 if turn.read else self._quiet + 1
         if self._idle != was_idle:
@@ -384,9 +391,10 @@ class RecorderService(Service):
 
     def _tell_all(self) -> None:
         now = self._reactor.seconds()
-        if now < self._tell_at and not self._intake.objections:
+        soon = self._untold >= PROGRESS_BYTES or self._intake.objections
+        if now < self._tell_at and not soon:
             return
-        self._tell_at = now + PROGRESS_EVERY
+        self._tell_at, self._untold = now + PROGRESS_EVERY, 0
         reached = self._intake.progress()
         for peer, worker in list(self._peers.items()):
             if not worker:

@@ -1,140 +1,188 @@
-"""Both ends of a spool: the worker's `SpoolWriter`, the recorder's `SpoolTail`.
+"""The worker's end of a spool: `SpoolWriter`, which keeps records in memory that it shares.
 
-A worker writes one segment after the other, ``<worker>-<n>.spool``. While it writes a segment it
-holds a ``flock`` on it, and the kernel drops that with the process: so the recorder knows, without
-asking, which segments will not grow any more. A segment is locked before it gets its name, so there
-is no moment at which a living one looks abandoned.
+A worker writes into a segment, ``<worker>-<n>.spool``: a file whose space on the disk is reserved
+when it is made, mapped into memory. So keeping a record is a copy, without a system call, and
+cannot find the disk full. Only behind all bytes of a record is the word stored that says how far
+records go: whenever the worker is killed, the recorder finds whole records and nothing else. Once
+the recorder has synced records, their place is free for others (`SpoolWriter.free`); a worker whose
+segment has no room left goes on in a new one.
+
+While it writes a segment it holds a ``flock`` on it, and the kernel drops that with the process:
+so the recorder knows, without asking, which segments will not grow any more. A segment is locked
+before it gets its name, so there is no moment at which a living one looks abandoned.
+
+What could still fail a store into the map is a file that somebody cuts short, or a filesystem that
+does not keep what it reserved: then the kernel ends the worker (SIGBUS) before the operation runs.
 """
 
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from attrs import define, field, setters
 from attrs.validators import matches_re
 
 from hoopgw.errors import RecorderError
-from hoopgw.recording.batch import Batch, take
 from hoopgw.recording.framing import (
+    END_WORD,
+    FREED_WORD,
+    SEALED_WORD,
     SPOOL_HEADER_SIZE,
-    parse_spool_header,
+    SpoolHead,
     spool_header,
-    whole_frames,
 )
 
-SEGMENT_SIZE: Final = 16 * 2**20
-"""Bytes after which a worker goes on in a new segment."""
-READ_SIZE: Final = 64 * 1024
-"""Bytes that are read from a spool at once, unless one record is longer.
-
-So few that what is made of them stays in a processor's nearer caches, beside what the others need.
-"""
-_LENGTH: Final = 4
-_PROBE_SIZE: Final = 64 * 1024
+SEGMENT_SIZE: Final = 4 * 2**20
+"""Bytes of a segment, unless one record is longer."""
 _WORKER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _NAME: Final = re.compile(rf"(?P<worker>{_WORKER})-(?P<number>[0-9]{{1,12}})\.spool")
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SpoolWriteError(RecorderError):
-    """The spool could not take it all."""
+    """The spool could not take it."""
 
-    def __init__(self, text: str, kept: int = 0) -> None:
-        super().__init__(text)
-        self.kept = kept
-        """Bytes of whole frames that were kept all the same, from the first on."""
+
+def this_boot() -> bytes:
+    """Return 16 bytes that name the time since the machine was started; zeros if nothing does."""
+    try:
+        return bytes.fromhex(_BOOT.read_text().replace("-", ""))
+    except (OSError, ValueError):
+        return bytes(16)
 
 
 @define(eq=False, on_setattr=setters.NO_OP)  # hooks would double the time of `append`
 class SpoolWriter:
-    """Appends frames to a worker's own spool segments. Not for two processes of one name."""
+    """Puts frames into a worker's own spool segments. Not for two processes of one name.
+
+    Args:
+        directory: the spool folder.
+        worker: the worker's name.
+        size: bytes of a segment.
+
+    """
 
     directory: Path
     worker: str = field(validator=matches_re(_WORKER))
+    size: int = SEGMENT_SIZE
     identity: bytes = field(default=b"", init=False)
     """Of the open segment: 16 random bytes."""
     offset: int = field(default=0, init=False)
-    """Bytes in the open segment."""
+    """Where the records in the open segment end."""
+    limit: int = field(default=0, init=False)
+    """The offset up to which there is room in the open segment."""
+    _capacity: int = field(default=0, init=False)
     _fd: int = field(default=-1, init=False)
+    _map: mmap.mmap | None = field(default=None, init=False, repr=False)
+    _words: memoryview = field(factory=lambda: memoryview(b""), init=False, repr=False)
     _number: int = field(default=0, init=False)
+    _fence: Lock = field(factory=Lock, init=False, repr=False)
 
-    def open_next(self) -> None:
-        """Go on in a new segment.
+    def __attrs_post_init__(self) -> None:
+        self._fence.acquire()
+
+    def open_next(self, need: int = 0) -> None:
+        """Go on in a new segment, with room for so many bytes at least.
 
         Raises:
             SpoolWriteError: it could not be made; the old one, if there is one, is still open.
 
         """
-        identity = os.urandom(16)
+        head = SpoolHead(os.urandom(16), max(self.size - SPOOL_HEADER_SIZE, need), this_boot())
         try:
             self._number = max([self._number, *self._taken()]) + 1
-            fd = self._make(identity)
+            fd, mapped = self._make(head)
         except OSError as error:
             raise _cannot(error) from error
         self.close()
-        self._fd, self.identity, self.offset = fd, identity, SPOOL_HEADER_SIZE
+        self._fd, self._map, self._capacity = fd, mapped, head.capacity
+        self._words = memoryview(mapped)[:SPOOL_HEADER_SIZE].cast("Q")
+        self.identity, self.offset = head.identity, SPOOL_HEADER_SIZE
+        self.limit = SPOOL_HEADER_SIZE + head.capacity
 
     def append(self, data: bytes | bytearray) -> None:
-        """Write frames with one system call. A torn tail is cut off again.
+        """Put whole frames behind those that are there, all or nothing.
 
         Raises:
-            SpoolWriteError: not all could be written; ``kept`` says how much was.
+            SpoolWriteError: there is no room for all of them.
 
         """
-        try:
-            written = os.write(self._fd, data)
-        except OSError as error:
-            self.cut()
-            raise _cannot(error) from error
-        if written != len(data):
-            kept = whole_frames(data, written)
-            self.offset += kept
-            self.cut()
-            raise SpoolWriteError("the spool is full", kept)
-        self.offset += written
+        size = len(data)
+        if self.offset + size > self.limit or self._map is None:
+            raise SpoolWriteError("the spool is full")
+        at = SPOOL_HEADER_SIZE + (self.offset - SPOOL_HEADER_SIZE) % self._capacity
+        first = min(size, SPOOL_HEADER_SIZE + self._capacity - at)
+        self._map[at : at + first] = data[:first]
+        if first < size:
+            self._map[SPOOL_HEADER_SIZE : SPOOL_HEADER_SIZE + size - first] = data[first:]
+        self._order()
+        self.offset += size
+        self._words[END_WORD] = self.offset  # one aligned store: nobody sees a half of it
 
-    def probe(self) -> None:
-        """See whether there is space again.
+    def free(self, offset: int) -> None:
+        """Use the place of what is before an offset anew: the log has it for good."""
+        offset = min(offset, self.offset)
+        if self._map is not None and offset + self._capacity > self.limit:
+            self._words[FREED_WORD] = offset
+            self._order()
+            self.limit = offset + self._capacity
 
-        Raises:
-            SpoolWriteError: there is not.
-
-        """
-        path = self.directory / f"{self.worker}.probe"
-        try:
-            path.write_bytes(bytes(_PROBE_SIZE))
-        except OSError as error:
-            raise _cannot(error) from error
-        finally:
-            path.unlink(missing_ok=True)
+    def has_room(self, size: int) -> bool:
+        """Say whether so many bytes could be put into the open segment."""
+        return self._map is not None and self.offset + size <= self.limit
 
     def close(self) -> None:
         """Close the segment; the recorder may remove it once it has been read."""
-        if self._fd >= 0:
+        if self._map is not None:
+            self._words.release()
+            self._map = None  # it goes with the last who uses it, and the lock would too
+            self.limit = 0
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
-            self._fd = -1
 
-    def cut(self) -> None:
-        """Cut a torn tail off. If that fails too, the recorder drops it, as nothing follows it."""
-        try:
-            os.ftruncate(self._fd, self.offset)
-        except OSError:
+    def seal(self) -> None:
+        """Close the segment, so that it may be read even after the machine was started anew.
+
+        If it cannot be written to the disk, it is closed all the same.
+        """
+        if self._map is not None:
+            try:
+                self._map.flush()
+                self._words[SEALED_WORD] = 1
+                self._map.flush()
+            except OSError:
+                self._words[SEALED_WORD] = 0
             self.close()
 
-    def _make(self, identity: bytes) -> int:
+    def _order(self) -> None:
+        """Let what was stored be seen before what is stored next, on every kind of processor.
+
+        Python has no fence, but a lock that is released and taken again is one.
+        """
+        self._fence.release()
+        self._fence.acquire()
+
+    def _make(self, head: SpoolHead) -> tuple[int, mmap.mmap]:
         temporary = self.directory / f"{self.worker}.new"
         temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            header = spool_header(identity)
-            if os.write(fd, header) != len(header):
+            size = SPOOL_HEADER_SIZE + head.capacity
+            os.posix_fallocate(fd, 0, size)  # a hole would be a full disk met in the middle
+            header = spool_header(head)
+            if os.pwrite(fd, header, 0) != len(header):
                 raise OSError("the header was cut short")
+            populate = getattr(mmap, "MAP_POPULATE", 0)
+            mapped = mmap.mmap(fd, size, flags=mmap.MAP_SHARED | populate)
             # A link, unlike a rename, never replaces another segment.
             os.link(temporary, self.directory / f"{self.worker}-{self._number}.spool")
         except OSError:
@@ -142,7 +190,7 @@ class SpoolWriter:
             raise
         finally:
             temporary.unlink(missing_ok=True)
-        return fd
+        return fd, mapped
 
     def _taken(self) -> Iterator[int]:
         for entry in os.scandir(self.directory):
@@ -159,97 +207,3 @@ def parse_name(name: str) -> tuple[str, int] | None:
     """Return the worker and the number in a segment's file name, or None if it is none."""
     match = _NAME.fullmatch(name)
     return None if match is None else (match["worker"], int(match["number"]))
-
-
-@define(eq=False)
-class SpoolTail:
-    """Reads a segment from where the log stands, while its worker writes.
-
-    Reading moves ``offset``; `commit` says that what was read is in the log for good, `rollback`
-    that it is to be read again.
-    """
-
-    path: Path
-    worker: str
-    number: int
-    identity: bytes
-    offset: int
-    committed: int
-    _fd: int
-    begin: int = SPOOL_HEADER_SIZE
-    """Where its first record is."""
-    ended: bool = field(default=False, init=False)
-    """Whether its writer is gone, so that it does not grow any more."""
-    exhausted: bool = field(default=False, init=False)
-    """Whether the last `read` found nothing, after its writer was gone."""
-    fault: str | None = field(default=None, init=False)
-    """Why it cannot be read on, if so."""
-
-    @classmethod
-    def open(cls, path: Path, worker: str, number: int) -> SpoolTail:
-        """Open a segment; set its offset with `start`.
-
-        Raises:
-            DamagedError: it has no good header.
-
-        """
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # flock over some filesystems wants writing
-        try:
-            identity = parse_spool_header(os.pread(fd, SPOOL_HEADER_SIZE, 0))
-        except BaseException:
-            os.close(fd)
-            raise
-        return cls(path, worker, number, identity, SPOOL_HEADER_SIZE, SPOOL_HEADER_SIZE, fd)
-
-    def start(self, offset: int) -> None:
-        """Read from here on: the log has all that is before."""
-        self.offset = self.committed = max(offset, SPOOL_HEADER_SIZE)
-
-    def read(self) -> Batch:
-        """Read the next whole records, if there are any."""
-        data = os.pread(self._fd, READ_SIZE, self.offset)
-        batch = take(data)
-        if len(data) == READ_SIZE and not batch.count and batch.fault is None:
-            size = _LENGTH + int.from_bytes(data[:_LENGTH], "big")  # within its limit, or a fault
-            batch = take(os.pread(self._fd, size, self.offset))
-        self.offset += batch.taken
-        self.exhausted = self.ended and not batch.count
-        return batch
-
-    def look_for_end(self) -> bool:
-        """See whether the writer is gone. If it is, read once more before believing it is all."""
-        if not self.ended:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            self.ended = True
-        return True
-
-    def rest(self) -> int:
-        """Return how many bytes lie behind what was read."""
-        return max(os.fstat(self._fd).st_size - self.offset, 0)
-
-    def commit(self) -> None:
-        """Say that all that was read is in the log."""
-        self.committed = self.offset
-
-    def rollback(self) -> None:
-        """Read again what was read since the last `commit`."""
-        self.offset, self.fault, self.exhausted = self.committed, None, False
-
-    def remove(self) -> None:
-        """Delete the segment: the log has it all."""
-        self.path.unlink(missing_ok=True)
-        self.close()
-
-    def set_aside(self) -> Path:
-        """Rename the segment, so that it is kept for people to look at. Returns its new path."""
-        aside = self.path.with_suffix(f".{self.identity.hex()[:8]}.damaged")
-        self.path.rename(aside)
-        self.close()
-        return aside
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
 
 from hoopgw.recording.batch import Batch, take
-from hoopgw.recording.framing import frames
+from hoopgw.recording.framing import END_WORD, SPOOL_HEADER_SIZE, frames
 from hoopgw.recording.log import LogWriter
 from hoopgw.recording.notes import Verifier
 from hoopgw.recording.records import (
@@ -78,6 +78,16 @@ def encoded(records: Iterable[AnyRecord]) -> list[bytes]:
 def spool_frames(records: Iterable[bytes]) -> bytes:
     """Return records as a worker writes them."""
     return b"".join(len(record).to_bytes(4, "big") + record for record in records)
+
+
+def spool_end(path: Path) -> int:
+    """Return where the records of a spool end, as its header says."""
+    return memoryview(path.read_bytes()[:SPOOL_HEADER_SIZE]).cast("Q")[END_WORD]
+
+
+def spool_bytes(path: Path) -> bytes:
+    """Return all that was ever put into a spool, of which nothing was written over."""
+    return path.read_bytes()[SPOOL_HEADER_SIZE : spool_end(path)]
 
 
 def batch(records: Iterable[bytes]) -> Batch:

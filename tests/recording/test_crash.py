@@ -1,4 +1,4 @@
-"""The recorder is killed at random points: nothing is lost, nothing doubled, all verifies."""
+"""The recorder or a worker is killed at random points: nothing lost, doubled, or half there."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.intake import Intake
 from hoopgw.recording.reader import LogReader
-from hoopgw.recording.spool import SpoolWriter
+from hoopgw.recording.spool import SpoolWriter, parse_name
+from hoopgw.recording.tail import SpoolTail
 from hoopgw.recording.verification import verify
+from hoopgw.transport import accelerated
 from tests.recording.samples import (
     VERIFIER,
     encoded,
     ended,
     intent,
     opened,
+    records_of,
     result,
     spool_frames,
     started,
 )
+from tests.support.processes import wait_until
 
 ROUNDS = 40
 DELAYS = (0.0, 0.025)
@@ -119,3 +127,84 @@ class KillTests(SynchronousTestCase):
         intake.close()
         index.close()
         again.writer.close()
+
+
+WORKERS = 15
+"""Workers of each kind that are killed."""
+MOST = 500_000
+"""Records that a worker writes: fewer than may wait for a recorder."""
+SMALL = 20_000
+"""Bytes of their segments: some hundred records."""
+
+
+class WorkerKillTests(SynchronousTestCase):
+    """A worker is killed while it writes: each record is there as a whole, or not at all."""
+
+    def setUp(self) -> None:
+        self.spool = Path(self.mktemp())
+        self.spool.mkdir()
+
+    def plain(self) -> None:
+        """Write as a worker does that has nothing compiled."""
+        self.write_all(self.recorder().write_allowed)
+
+    def compiled(self) -> None:
+        """Write as one that has."""
+        from hoopgw.recording._keep import Keeper
+
+        self.write_all(Keeper(self.recorder(), Counter()).write_allowed)
+
+    def write_all(self, write: Callable[[bytes], None]) -> None:
+        """Write until killed, or as much as a worker may that nobody reads."""
+        for sequence in range(MOST):
+            write(numbered(sequence))
+        signal.pause()
+
+    def recorder(self) -> SpoolRecorder:
+        """Return a worker's recorder that believes to be heard."""
+        recorder = SpoolRecorder(self.spool, "w1", Clock(), lambda _peer: Deferred())
+        recorder._writer.size = SMALL
+        recorder.start()
+        recorder._reason, recorder._asleep = "", False
+        recorder._rebound()
+        return recorder
+
+    def killed(self, worker: Callable[[], None]) -> None:
+        for _ in range(WORKERS):
+            child = in_child(worker)
+            wait_until("it has begun", lambda: any(self.spool.glob("*.spool")))
+            time.sleep(random.uniform(0.0, 0.01))
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            self.assertTrue(os.WIFSIGNALED(status), "the worker ended itself")
+            found = self.records()
+            self.assertEqual(found, [numbered(sequence) for sequence in range(len(found))])
+            for path in self.spool.iterdir():
+                path.unlink()
+
+    def records(self) -> list[bytes]:
+        """Read all that a worker left behind."""
+        found: list[bytes] = []
+        names = [parse_name(path.name) for path in self.spool.glob("*.spool")]
+        for name in sorted(name for name in names if name is not None):
+            tail = SpoolTail.open(self.spool / f"{name[0]}-{name[1]}.spool", *name)
+            self.assertTrue(tail.look_for_end())
+            tail.start(0)
+            batch = tail.read()
+            self.assertEqual((batch.fault, tail.rest()), (None, 0))
+            found += records_of(batch)
+            tail.close()
+        return found
+
+    def test_plain(self) -> None:
+        self.killed(self.plain)
+
+    def test_compiled(self) -> None:
+        if not accelerated.is_built("hoopgw.recording._keep"):
+            self.skipTest("it was not built")
+        self.killed(self.compiled)
+
+
+def numbered(sequence: int) -> bytes:
+    """Return a record in which a byte of another one would be seen."""
+    return bytes([1 + sequence % 255]) * (1 + sequence % 97)

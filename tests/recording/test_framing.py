@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.recording.framing import (
+    END_WORD,
+    FREED_WORD,
     LOG_HEADER_SIZE,
     RECORD,
     RECORD_LIMIT,
+    SEALED_WORD,
     SPOOL_HEADER_SIZE,
     DamagedError,
+    SpoolHead,
     TornError,
     frame,
     frames,
@@ -21,7 +25,6 @@ from hoopgw.recording.framing import (
     position_frame,
     spool_header,
     spool_records,
-    whole_frames,
 )
 from tests.recording.samples import SPOOL, payloads, spool_frames
 
@@ -44,12 +47,6 @@ class SpoolFramesTests(SynchronousTestCase):
         self.assertEqual(first.taken + rest.taken, len(wire))
         self.assertEqual((first.fault, rest.fault), (None, None))
 
-    @given(payloads, st.integers(0, 2000))
-    def test_whole_frames_of_a_short_write(self, sent: list[bytes], written: int) -> None:
-        wire = spool_frames(sent)
-        written = min(written, len(wire))
-        self.assertEqual(whole_frames(wire, written), spool_records(wire[:written]).taken)
-
     @given(payloads, st.sampled_from([0, RECORD_LIMIT + 1, 2**32 - 1]))
     def test_an_impossible_length_ends_it(self, sent: list[bytes], size: int) -> None:
         wire = spool_frames(sent)
@@ -63,10 +60,26 @@ class SpoolFramesTests(SynchronousTestCase):
         self.assertRaises(DamagedError, parse_spool_header, garbage)
 
     def test_the_header(self) -> None:
-        header = spool_header(SPOOL)
-        self.assertEqual(len(header), SPOOL_HEADER_SIZE)
-        self.assertEqual(parse_spool_header(header + b"more"), SPOOL)
-        self.assertRaises(TornError, parse_spool_header, header[:-1])
+        for head in (SpoolHead(SPOOL, 5000, b"b" * 16), SpoolHead(SPOOL, 1, bytes(16), True)):
+            header = spool_header(head)
+            self.assertEqual(len(header), SPOOL_HEADER_SIZE)
+            self.assertEqual(parse_spool_header(header + b"more"), head)
+            self.assertEqual(head.begin, SPOOL_HEADER_SIZE)
+            self.assertRaises(TornError, parse_spool_header, header[:-1])
+
+    def test_words_of_the_header(self) -> None:
+        """Each is an aligned word, in the machine's own order: a store of it is never half seen."""
+        words = memoryview(spool_header(SpoolHead(SPOOL, 5000))).cast("Q")
+        self.assertEqual([words[END_WORD], words[FREED_WORD]], [SPOOL_HEADER_SIZE] * 2)
+        self.assertEqual(words[SEALED_WORD], 0)
+
+    def test_a_ring_of_no_size(self) -> None:
+        self.assertRaises(DamagedError, parse_spool_header, spool_header(SpoolHead(SPOOL)))
+
+    def test_the_header_of_a_file_that_grows(self) -> None:
+        """As the first version wrote it."""
+        head = parse_spool_header(b"hoopgw spool v1\n" + SPOOL)
+        self.assertEqual((head.identity, head.capacity, head.begin), (SPOOL, 0, 32))
 
 
 class LogFramesTests(SynchronousTestCase):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
 from collections import Counter
 from typing import Any
 from unittest import SkipTest
@@ -16,8 +13,9 @@ from hoopgw.errors import RecorderError
 from hoopgw.recording.client import PUT_OFF_LIMIT, SpoolRecorder
 from hoopgw.recording.framing import RECORD_LIMIT
 from hoopgw.recording.records import Record, encode
+from hoopgw.recording.tail import SpoolTail
 from hoopgw.transport import accelerated
-from tests.recording import test_client
+from tests.recording import test_client, test_room
 from tests.recording.samples import intent, result
 
 
@@ -65,34 +63,34 @@ class WritingTests(KeptTestCase, test_client.WritingTests):
     """Records on their way to the spool."""
 
 
-class FullDiskTests(KeptTestCase):
-    """What the kernel does not take is not counted, and nothing of it stays behind."""
+class RoomTests(KeptTestCase, test_room.RoomTests):
+    """The same room is used anew."""
 
-    def test_nothing_is_taken(self) -> None:
-        fd = os.open("/dev/full", os.O_WRONLY)
-        self.plain._writer._fd = fd
+
+class FullDiskTests(KeptTestCase, test_room.FullDiskTests):
+    """What has no room is not counted, and nothing of it stays behind."""
+
+    def test_no_room(self) -> None:
+        self.kept.write(self.big)
         self.kept.put_off(result("s", 0, 0))
-        waiting = bytes(self.plain._waiting)
+        waiting, before = bytes(self.plain._waiting), self.size()
+        self.limit(0)
         with self.assertRaises(RecorderError):
-            self.kept.write(intent("s", 1))
-        self.assertEqual(bytes(self.plain._waiting), waiting)
+            self.kept.write(self.big)
+        self.assertEqual((bytes(self.plain._waiting), self.size()), (waiting, before))
         self.assertFalse(self.plain.ready)
-        self.assertEqual(self.kept.counters, {})
-
-    def test_a_part_is_taken(self) -> None:
-        """It is cut off again: the spool ends with a whole record."""
-        self.kept.write(intent("s", 0))
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size() + 50, before[1]))
-        try:
-            with self.assertRaises(RecorderError):
-                self.kept.write(intent("s", 1, b"x" * 500))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-            signal.signal(signal.SIGXFSZ, ignored)
-        self.assertEqual(self.written(), [intent("s", 0)])
         self.assertEqual(self.kept.counters, {"operations_allow": 1})
+
+    def test_a_segment_that_was_left_is_not_kept_alive(self) -> None:
+        """Neither by the map, which lives until the next record, nor by its lock."""
+        self.kept.write(self.big)
+        first = self.spool()
+        self.plain._roll()
+        tail = SpoolTail.open(first, "w1", 1)
+        self.addCleanup(tail.close)
+        self.assertTrue(tail.look_for_end())
+        self.kept.write(intent("s", 1))
+        self.assertEqual(self.written(), [self.big, intent("s", 1)])
 
     def test_too_long(self) -> None:
         with self.assertRaises(RecorderError):
@@ -121,7 +119,7 @@ class SameTests(KeptTestCase):
                 record = b"\x01" + data
                 (recorder.write_allowed if at_once else recorder.put_off_encoded)(record)
             self.plain._write_waiting()
-            written.append(self.spool().read_bytes()[start:])
+            written.append(self.spool().read_bytes()[start : self.size()])
             self.say()
         self.assertEqual(written[0], written[1])
         self.assertLess(len(self.plain._waiting), PUT_OFF_LIMIT)

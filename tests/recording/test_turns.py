@@ -17,7 +17,7 @@ from hoopgw.recording.framing import SPOOL_HEADER_SIZE
 from hoopgw.recording.intake import Intake
 from hoopgw.recording.reader import LogReader
 from hoopgw.recording.service import RecorderService
-from hoopgw.recording.spool import SpoolWriter
+from hoopgw.recording.spool import SEGMENT_SIZE, SpoolWriter
 from tests.recording.samples import (
     KEY,
     ORIGIN,
@@ -181,6 +181,17 @@ class TurnTests(TurnsTestCase):
 
         self.service._intake = SlowIntake(intake, slow)  # type: ignore[assignment]  # as one
 
+    def test_progress_is_told_sooner_after_much(self) -> None:
+        """Workers wait for the place of what was taken."""
+        self.advance(0.2)
+        self.write(b"x")
+        self.advance(0.05)
+        before = len(self.told)
+        self.write(b"x" * (SEGMENT_SIZE // 4))
+        self.advance(0.05)
+        self.assertEqual(len(self.told), before + 1)
+        self.assertEqual(self.told[-1]["offset"], self.writer.offset)
+
     def test_progress_is_told_five_times_a_second(self) -> None:
         self.advance(0.2)
         before = len(self.told)
@@ -325,7 +336,9 @@ class FaultTests(TurnsTestCase):
         self.limit(2**30)
         self.advance(service.RETRY_EVERY)
         self.assertEqual(self.kept(), [b"x" * 1000])
-        self.assertEqual((self.told[-1]["objection"], self.told[-1]["offset"]), ("", 1036))
+        self.assertEqual(
+            (self.told[-1]["objection"], self.told[-1]["offset"]), ("", SPOOL_HEADER_SIZE + 1004)
+        )
 
     def test_a_disk_that_is_full_for_checkpoints(self) -> None:
         """What was kept but not signed in time is objected to as well."""
