@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from hoopgw.events import ContextValue, Resource
+from hoopgw_azure.kinds import opens_cluster
 
 Query: TypeAlias = tuple[tuple[str, str], ...]
 """Names and values, decoded once, in order."""
@@ -94,3 +95,8 @@ class Call:
     """The list that it asks for, without what says which page; empty: all of its path."""
     notes: tuple[str, ...] = ()
     """What a reviewer has to know: what could not be seen, and what is inside."""
+
+    @property
+    def opens_cluster(self) -> bool:
+        """Whether the answer is the way into a Kubernetes cluster, past the gateway."""
+        return any(opens_cluster(touch.operation) for touch in self.touches)

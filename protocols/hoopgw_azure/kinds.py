@@ -165,6 +165,12 @@ _PATTERNS: Final[dict[Kind, tuple[str, ...]]] = {
     ),
 }
 
+_CLUSTER: Final = re.compile(
+    r"microsoft\.(containerservice|kubernetes|hybridcontainerservice|redhatopenshift|"
+    r"resourceconnector)/.*(/list\w*(credentials?|kubeconfig)/action|/accessprofiles/read)"
+)
+"""What is answered with a kubeconfig, or a password of a cluster."""
+
 _HARMLESS: Final = frozenset(
     {
         "microsoft.authorization/checkaccess/action",
@@ -201,12 +207,19 @@ def kinds_of(operations: tuple[str, ...]) -> frozenset[Kind]:
 
 def returns_secrets(operation: str) -> bool:
     """Whether the name of an operation, in lower case, says that secrets come back."""
+    if opens_cluster(operation):
+        return True
     words = operation.rsplit("/", 2)
     if words[-1] not in ("action", "read") or len(words) < 3:
         return False
     if words[-1] == "read":  # some services list keys by GET
         return bool(_SECRET_READ.fullmatch(words[-2]))
     return bool(SECRET_ACTION.fullmatch(words[-2]))
+
+
+def opens_cluster(operation: str) -> bool:
+    """Whether an operation, in lower case, is answered with the way into a Kubernetes cluster."""
+    return _CLUSTER.fullmatch(operation) is not None
 
 
 _SECRET_READ: Final = re.compile(

@@ -42,6 +42,10 @@ _CHANGED: Final = frozenset(
     {b"content-encoding", b"content-length", b"content-md5", b"digest", b"etag", b"accept-ranges"}
 )
 """Fields that are not true any more of a body that was changed."""
+_CLUSTER: Final = (
+    "credentials of a cluster lead past the gateway, so only who may see them in clear gets them; "
+    "use the cluster as a target of the protocol kubernetes, where one is configured"
+)
 _BODYLESS: Final = frozenset({"GET", "HEAD"})
 _POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
 _LINKED: Final = (b"content-location",)
@@ -243,6 +247,8 @@ class AzureModel:
             return None
         content_type = _text(head.headers.get(b"content-type"))
         masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
+        if masked and head.status < 400 and plan.model.call.opens_cluster:
+            raise DocumentError(_CLUSTER)
         if masked and head.status == 206:
             raise DocumentError("the answer is a part, and something in the whole is masked")
         if not masked and not counted and not _is_json(content_type):

@@ -50,6 +50,8 @@ GENUINE: Final[Mapping[Kind, str]] = {
 """Hosts of the public cloud, by kind of target."""
 PROTOCOL: Final = "azure"
 SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and none itself
+CLUSTER_LABEL: Final = "azure.kubeconfig"
+"""Of an answer that is the way into a cluster, besides."""
 TEXT_LIMIT: Final = 16_384
 """Characters of a body that a reviewer is shown."""
 _COMMON: Final = frozenset({"service", "account", "hosts", "max_items", "max_bytes", "window"})
@@ -270,7 +272,8 @@ class Service:
         above = call.touches[0].resource
         paths = dict.fromkeys(call.secrets.paths, frozenset({SECRET_LABEL}))
         if call.secrets.everything:
-            paths = {"*": frozenset({SECRET_LABEL})}
+            also = {CLUSTER_LABEL} if call.opens_cluster else set()
+            paths = {"*": frozenset({SECRET_LABEL, *also})}
         for path, labels in self.labelled.get(call.type.lower(), {}).items():
             paths[path] = paths.get(path, frozenset()) | labels
         return tuple(

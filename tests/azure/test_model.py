@@ -226,6 +226,33 @@ class ShowTests(ModelCase):
         _shown, body = self.show(plan, {"keys": [{"value": "c2VjcmV0ABCD"}]}, sights=last4)
         self.assertTrue(body["keys"][0]["value"].endswith("ABCD"))
 
+    def test_the_way_into_a_cluster(self) -> None:
+        """It is shown in clear, or not at all: of a masked kubeconfig nobody would know why."""
+        cluster = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/c"
+        answer = {"kubeconfigs": [{"name": "clusterUser", "value": "YXBpVmVyc2lvbjogdjE="}]}
+        for method, path in (
+            ("POST", f"{cluster}/listClusterUserCredential"),
+            ("POST", f"{cluster}/listClusterAdminCredential"),
+            ("POST", f"{cluster}/accessProfiles/clusterAdmin/listCredential"),
+            ("GET", f"{cluster}/accessProfiles/clusterAdmin"),
+            (
+                "POST",
+                f"{GROUP}/providers/Microsoft.Kubernetes/connectedClusters/c/listClusterUserCredential",
+            ),
+        ):
+            plan = self.plan(method, f"{path}?api-version=2024-01-01")
+            (everything,) = plan.fields
+            self.assertEqual(everything.labels, {"azure.secret", "azure.kubeconfig"}, path)
+            refusal = self.refused(plan, answer)
+            self.assertEqual(refusal.kind, "withheld")
+            self.assertIn("target of the protocol kubernetes", refusal.text)
+            masked = {everything.id: Sight(mask="last4")}
+            self.refused(plan, answer, sights=masked)
+            clear = {everything.id: Sight(mask=None)}
+            self.assertEqual(self.show(plan, answer, sights=clear)[1], answer)
+            error = {"error": {"code": "NotFound", "message": "no such cluster"}}
+            self.assertEqual(self.show(plan, error, status=404)[1], error)
+
     def test_an_error_can_be_read(self) -> None:
         plan = self.plan("POST", KEYS)
         error = {"error": {"code": "Conflict", "message": "try again", "details": ["secret"]}}

@@ -6,6 +6,7 @@ approval waits for it.
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import shlex
@@ -33,6 +34,15 @@ pytestmark = pytest.mark.skipif(
 GROUP: Final = "cli_test_rg_scenario000001"
 ROLE: Final = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 PRINCIPAL: Final = "18082f29-fabc-4d67-bc7e-d83a98f5df1e"
+KUBECONFIG: Final = base64.b64encode(
+    b"""apiVersion: v1
+kind: Config
+clusters: [{name: blue, cluster: {server: "https://blue.example:443"}}]
+users: [{name: clusterUser_blue, user: {token: t0p-s3cret}}]
+contexts: [{name: blue, context: {cluster: blue, user: clusterUser_blue}}]
+current-context: blue
+"""
+).decode()
 PATIENCE: Final = 120.0
 
 
@@ -43,7 +53,13 @@ def rig() -> Iterator[AzureRig]:
         *("resource__test_resource_group", "resource__test_group_deployment", "storage__"),
         *("keyvault__", "role__"),
         more=[
-            answer_to("DELETE", f"/subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}", None, 200)
+            answer_to(
+                "POST",
+                f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/"
+                "Microsoft.ContainerService/managedClusters/blue/listClusterUserCredential",
+                {"kubeconfigs": [{"name": "clusterUser", "value": KUBECONFIG}]},
+            ),
+            answer_to("DELETE", f"/subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}", None, 200),
         ],
     )
     try:
@@ -107,6 +123,18 @@ def test_keys_are_masked_unless_they_may_be_seen(rig: AzureRig, alice: Path) -> 
     auditor = rig.log_in("vera", ("developers", "see-secrets"))
     clear = rig.az(auditor, *command, "clitest000002").json
     assert all(len(key["value"]) > 20 for key in clear)
+
+
+def test_the_way_into_a_cluster(rig: AzureRig, alice: Path) -> None:
+    """It is refused with what to do instead, unless policy shows it."""
+    command = ("aks", "get-credentials", "-g", GROUP, "-n", "blue", "-f", "-")
+    refused = rig.az(alice, *command)
+    assert refused.status != 0
+    assert "hoopgw: credentials of a cluster lead past the gateway" in refused.error
+    assert "protocol kubernetes" in refused.error
+    auditor = rig.log_in("vera", ("developers", "see-secrets"))
+    shown = rig.az(auditor, *command)
+    assert "t0p-s3cret" in shown.out, shown.error
 
 
 def test_a_vaults_secret(rig: AzureRig, alice: Path) -> None:
