@@ -16,7 +16,7 @@ from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, Answered
-from hoopgw.http.messages import REASONS, RequestHead, ResponseHead
+from hoopgw.http.messages import REASONS, ResponseHead
 from hoopgw.http.model import (
     ITEMS,
     Caller,
@@ -93,15 +93,18 @@ class Answering:
         sights = [self.sights.get(each.id) for each in self._plan.fields]
         self._clear = any(isinstance(each, Sight) and each.mask is None for each in sights)
 
-    async def run(self) -> None:
+    async def run(self, begun: Call | None = None) -> None:
         """Send it, and give its answer to the client.
+
+        Args:
+            begun: the request to the target, if it is under way already.
 
         Raises:
             RefusedError: the answer may not be shown; it may have begun.
             LinkError, UnavailableError: the target cannot be reached, or breaks off.
 
         """
-        call, is_first = await self._begin()
+        call, is_first = await self._begin() if begun is None else (begun, False)
         try:
             head = await self._answer(call)
         except UnansweredError:
@@ -135,12 +138,8 @@ class Answering:
 
     async def _begin(self) -> tuple[Call, bool]:
         """Send the head, and the body if all of it is here; say if on a new connection."""
-        send = self._plan.send
-        if b"host" not in send.headers:  # the agent puts the target's own in its place
-            headers = send.headers.added((b"Host", self._session.site.target.name.encode()))
-            send = RequestHead(send.method, send.target, headers, send.version)
         upstream = await self._session.connect()
-        call = upstream.begin(send, self._whole())
+        call = upstream.begin(self._session.with_host(self._plan.send), self._whole())
         return call, upstream.calls == 1
 
     def _may_repeat(self) -> bool:
@@ -168,7 +167,7 @@ class Answering:
 
     async def _show(self, call: Call, head: ResponseHead) -> None:
         session = self._session
-        self.outcome = f"{head.status} {REASONS.get(head.status, b'').decode()}".strip()
+        self.outcome = outcome_of(head.status)
         purse = session.purse
         shown = session.site.model.show(
             self._plan,
@@ -179,10 +178,11 @@ class Answering:
             counted=purse is not None and purse.room("rows") is not None,
         )
         self._shown = shown
-        self._keep_head(shown.head)
+        self._kept += kept_head(shown.head)
         length = call.length if shown.transform is None else None
         outgoing = self._exchange.start(shown.head, length, later=True)
-        if outgoing.done:
+        if outgoing.done:  # to HEAD, or 204, or 304
+            await call.body.pipe(lambda data: None)
             return
         listing = shown.listing
         till = Till(
@@ -238,9 +238,15 @@ class Answering:
             self._kept += piece[:left]
         return piece
 
-    def _keep_head(self, head: ResponseHead) -> None:
-        fields = (pair for pair in head.headers if pair[0].lower() in _KEPT)
-        self._kept += encode_response(head.status, fields, head.reason)
+
+def outcome_of(status: int) -> str:
+    """Return how an answer is called in the recording."""
+    return f"{status} {REASONS.get(status, b'').decode()}".strip()
+
+
+def kept_head(head: ResponseHead) -> bytes:
+    """Return what the recording keeps of an answer's head."""
+    return encode_response(head.status, head.headers.only(_KEPT), head.reason)
 
 
 def _feed(transform: Transform, data: bytes | None) -> None:

@@ -42,9 +42,12 @@ class LoggedIn:
 
 
 @frozen
-class _Known:
+class Known:
+    """What is known of something that was shown."""
+
     login: LoggedIn
     until: float
+    """When it must be verified anew; by the worker's clock."""
 
 
 @define(eq=False)
@@ -53,7 +56,9 @@ class Callers:
 
     _context: GatewayContext
     _transport: DataTransport
-    _known: dict[tuple[bytes, str, str], _Known] = field(factory=dict, init=False, repr=False)
+    last: Known | None = field(default=None, init=False, repr=False)
+    """Of what was shown last; None for a certificate."""
+    _known: dict[tuple[bytes, str, str], Known] = field(factory=dict, init=False, repr=False)
     """By what was shown (its hash), the target and the account."""
 
     async def identify(
@@ -72,6 +77,7 @@ class Callers:
             RefusedError: nobody that may; the text is for the caller.
 
         """
+        self.last = None
         tls = self._transport.tls
         if tls is None:
             raise _unauthenticated("hoopgw takes requests inside TLS only")
@@ -93,6 +99,7 @@ class Callers:
             if len(self._known) > 8:
                 self._known.clear()
             self._known[key] = known
+        self.last = known
         return known.login
 
     def _certificate(self, der: bytes, target: str, account: str) -> LoggedIn:
@@ -107,7 +114,7 @@ class Callers:
             credential=shown.node,
         )
 
-    async def _bearer(self, value: bytes, target: str, wanted: str, account: str) -> _Known:
+    async def _bearer(self, value: bytes, target: str, wanted: str, account: str) -> Known:
         scheme, _, token = value.partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise _unauthenticated("only bearer tokens of hoopgw are taken")
@@ -118,7 +125,7 @@ class Callers:
                 # Its proof is good once, so it stands for this connection as long as that lasts.
                 principal = await logins.chain(text, target)
                 login = LoggedIn(principal=principal, account=wanted or account, method="chain")
-                return _Known(login, principal.expires)
+                return Known(login, principal.expires)
             bearer = logins.bearer(text, target)
         except (AuthenticationError, UnicodeDecodeError) as error:
             raise _unauthenticated("the token is not good", str(error)) from error
@@ -132,7 +139,7 @@ class Callers:
             account=bearer.account or wanted or account,
             method="token",
         )
-        return _Known(login, min(bearer.expires, now + AGAIN))
+        return Known(login, min(bearer.expires, now + AGAIN))
 
 
 def _account(head: RequestHead) -> str:

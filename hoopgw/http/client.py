@@ -23,27 +23,23 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from hoopgw.http.asking import encode_head, framing_of
 from hoopgw.http.errors import (
     UnansweredError,
     UpstreamError,
     UpstreamLostError,
     UpstreamTimeoutError,
 )
-from hoopgw.http.messages import Limits, Pair, RequestHead, ResponseHead
+from hoopgw.http.messages import Limits, RequestHead, ResponseHead
 from hoopgw.http.streams import RAW, Flow, Hook, Incoming, Outgoing, Tunnel, relay
 from hoopgw.http.timing import Deadline, Timeouts
-from hoopgw.http.wire import CHUNKED, TUNNEL, End, ResponseReader, encode_request
+from hoopgw.http.wire import TUNNEL, End, ResponseReader
 from hoopgw.transport import DataTransport
 
 log = Logger()
 
 ANSWER_LIMITS: Final = Limits(body=2**62)
 """Answers may be watched for ever; what is stored of them is not more for that."""
-
-_DROPPED: Final = frozenset({b"content-length", b"expect"})
-_CHUNKS: Final = (b"Transfer-Encoding", b"chunked")
-_WITHOUT_LENGTH: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "CONNECT"})
-"""Methods for which no length means that there is no body."""
 
 
 @define(eq=False)
@@ -65,6 +61,8 @@ class Call:
     """Seconds without a byte of the answer's body that are allowed; None: no limit."""
     error: Exception | None = field(default=None, init=False)
     waiting: Deferred[None] | None = field(default=None, init=False)
+    on_answer: Callable[[], None] | None = field(default=None, init=False)
+    """Called, instead of `answer`, once the head is here or will not come."""
     _sending: Deferred[None] | None = field(default=None, init=False)
 
     def send_from(self, source: Incoming, change: Hook | None = None) -> None:
@@ -103,6 +101,13 @@ class Call:
         assert self.head is not None
         return self.head
 
+    def take_whole(self, limit: int) -> bytes | None:
+        """Return the answer's body if all of it is here; then the call is over.
+
+        None, and nothing is done, if it is not, or is longer than ``limit``.
+        """
+        return self._connection.take_whole(self, limit)
+
     def close(self) -> None:
         """Give it up: if the exchange is not whole, its connection ends."""
         self._connection.give_up(self)
@@ -112,7 +117,9 @@ class Call:
     def wake(self, error: Exception | None = None) -> None:
         """Take note that the head came, or will not come. For the connection."""
         self.error = error
-        if self.waiting is not None and not self.waiting.called:
+        if self.on_answer is not None:
+            self.on_answer()
+        elif self.waiting is not None and not self.waiting.called:
             self.waiting.callback(None)
 
     async def _send(self, source: Incoming, change: Hook | None) -> None:
@@ -189,19 +196,11 @@ class UpstreamConnection(Protocol):
             ValueError: the head has no host, or a field with more than one line.
 
         """
+        whole = body if isinstance(body, bytes) else None
+        left, framing = framing_of(head.method, whole, body)
+        data = encode_head(head, framing, upgrade=upgrade)
         if not self.is_usable:
             raise AssertionError("the connection is not free")
-        if b"host" not in head.headers:
-            raise ValueError("a request names its host")
-        whole = body if isinstance(body, bytes) else None
-        left, framing = _framing(head.method, whole, body)
-        pairs = list(head.headers.end_to_end(_DROPPED).pairs)
-        if framing is not None:
-            pairs.append(framing)
-        if upgrade:
-            pairs.append((b"Connection", b"Upgrade"))
-            pairs += [(b"Upgrade", value) for value in head.headers.all(b"upgrade")]
-        data = encode_request(head.method, head.target, pairs)
         self._deadline.clear()
         self._reader.expect(head.method, upgrade=upgrade)
         self._upgrade = upgrade
@@ -220,6 +219,38 @@ class UpstreamConnection(Protocol):
             if not later:
                 call.outgoing.flush()
         return call
+
+    def ask(self, method: str, data: bytes) -> Call:
+        """Send a request that has no body, and whose bytes are known already: `asking.bodyless`."""
+        if not self.is_usable:
+            raise AssertionError("the connection is not free")
+        self._reader.expect(method)
+        self._upgrade = False
+        outgoing = Outgoing(self._wire, self._flow, 0)
+        outgoing.done = True
+        self._call = call = Call(self, outgoing, Incoming(self))
+        call.quiet = self._timeouts.quiet
+        self._fresh = True
+        self.calls += 1
+        self._deadline.set(self._timeouts.answer)
+        self._wire.write(data)
+        return call
+
+    def take_whole(self, call: Call, limit: int) -> bytes | None:
+        """Return an answer's body, if all of it is here. For the call."""
+        reader = self._reader
+        size = reader.framing
+        if call is not self._call or call.head is None or not 0 <= size <= limit:
+            return None
+        if reader.unread < size:
+            return None
+        data: Any = reader.next_event() if size else b""
+        end: Any = reader.next_event()
+        call.body.size = size
+        self._deadline.clear()
+        self._over(call)
+        call.body.finish(end)
+        return bytes(data)
 
     def wait_idle(self, seconds: float) -> None:
         """Close the connection if it is not used for so long."""
@@ -425,15 +456,3 @@ class UpstreamConnection(Protocol):
         if not self._reading and not self._lost:
             self._reading = True
             self._wire.resumeProducing()
-
-
-def _framing(method: str, whole: bytes | None, body: bytes | int | None) -> tuple[int, Pair | None]:
-    """Return how much is written to `Call.outgoing`, and the field that frames the body."""
-    if whole is not None:
-        if not whole and method in _WITHOUT_LENGTH:
-            return 0, None
-        return 0, (b"Content-Length", b"%d" % len(whole))
-    if body is None:
-        return CHUNKED, _CHUNKS
-    length = cast("int", body)
-    return length, (b"Content-Length", b"%d" % length)

@@ -33,8 +33,9 @@ from hoopgw.http.messages import Limits, Request, RequestHead, Response
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.reading import Reading, in_thread_of
-from hoopgw.http.server import ServerConnection
+from hoopgw.http.server import ServerConnection, Task
 from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
+from hoopgw.http.straight import Proved, Straight, Ways
 from hoopgw.http.timing import Timeouts
 from hoopgw.policy.decision import Deny, Sights
 from hoopgw.spi import GatewayContext
@@ -76,6 +77,7 @@ class Connection(ServerConnection):
         super().connectionMade()
         self.sessions: dict[tuple[str, LoggedIn], HttpSession] = {}
         self.is_lost = False
+        self.proved: Proved | None = None
         self.callers = Callers(self.own.context, self.data_transport)
         self.address = str(getattr(self.data_transport.getPeer(), "host", "local"))
         self.data_transport.startTLS(self.own.context.tls, server_side=True)
@@ -85,10 +87,16 @@ class Connection(ServerConnection):
         if reason.check(ssl.SSLError):
             log.info("a handshake failed: {why}", why=reason.value, address=self.address)
         self.is_lost = True
+        self.proved = None
         sessions, self.sessions = self.sessions, {}
         for session in sessions.values():
             session.leave(self)
         super().connectionLost(reason)
+
+    def begin_shortly(self, exchange: Exchange) -> Task | None:
+        """Send a request straight that is like an earlier one."""
+        proved = self.proved
+        return None if proved is None else self.own.ways.begin(self, self, exchange, proved)
 
     def cut(self, reason: str) -> None:
         """End it: a session that it uses is over."""
@@ -119,6 +127,7 @@ class HttpsFactory(Factory):
         patience = float(context.listener.get("patience", PATIENCE))
         self.pool = Pool(clock=context.clock)
         self.live = HttpSessions(context, patience, self.pool)
+        self.ways = Ways(context, self.pool, self._go_on)
         self._reading = Reading(in_thread_of(context.reactor))
         self._limits, self._timeouts, self._doors = Limits(), Timeouts(), Doors()
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["http/1.1"])
@@ -166,10 +175,26 @@ class HttpsFactory(Factory):
 
     async def _serve(self, site: Site, exchange: Exchange, connection: Connection) -> None:
         """Do what is asked of a target, or say why not."""
-        try:
+
+        async def serve() -> None:
             session = await self._session(site, exchange.head, connection)
-            serving = Serving(self.context, session, exchange, connection, self._reading)
-            await serving.run()
+            await self._serving(session, exchange, connection).run()
+
+        await self._refusing(site, exchange, serve())
+
+    async def _go_on(self, way: Straight) -> None:
+        """Go on with what was begun straight."""
+        connection = cast("Connection", way.exchange.connection)
+        serving = self._serving(way.session, way.exchange, connection)
+        answer = serving.pass_on(way.plan, way.permission, way.caller, way)
+        await self._refusing(way.session.site, way.exchange, answer)
+
+    def _serving(self, session: HttpSession, exchange: Exchange, connection: Connection) -> Serving:
+        return Serving(self.context, session, exchange, connection, self._reading, self.ways)
+
+    async def _refusing(self, site: Site, exchange: Exchange, work: Awaitable[None]) -> None:
+        try:
+            await work
         except RefusedError as error:
             self._respond(site, exchange, error.refusal)
         except (LinkError, UnavailableError) as error:
@@ -194,6 +219,11 @@ class HttpsFactory(Factory):
                 session.leave(connection)
                 raise CancelledError
             connection.sessions[target, login] = session
+        connection.proved = None
+        if (known := connection.callers.last) is not None:
+            by_name = head.headers.by_name
+            hosts, proofs = by_name[b"host"], by_name[b"authorization"]
+            connection.proved = Proved(hosts, proofs, known.until, session)
         return session
 
     def _respond(self, site: Site, exchange: Exchange, refusal: Refusal) -> None:
@@ -219,6 +249,7 @@ class Serving:
     _exchange: Exchange
     _connection: Connection
     _reading: Reading
+    _ways: Ways
     _body: bytes | None = field(default=None, init=False)
     _stored: int = field(default=0, init=False)
 
@@ -264,15 +295,38 @@ class Serving:
             # An approval covers all that is sent, so all of it must be here.
             self._body = await self._collect(HELD_LIMIT)
             plan = await self._plan(caller)
+        epoch = self._context.policy.epoch
         permission = await session.decider.decide(plan, _patience(exchange.head))
-        started = time.time_ns()
+        if not self._body and exchange.body.ended and not exchange.body.size:
+            self._ways.learn(session, exchange.head, plan, permission, epoch)
+        await self.pass_on(plan, permission, caller)
+
+    async def pass_on(
+        self, plan: Plan, permission: Permission, caller: Caller, way: Straight | None = None
+    ) -> None:
+        """Pass an allowed request on, and answer.
+
+        Args:
+            plan: the request.
+            permission: to do so.
+            caller: on whose behalf.
+            way: by which it is under way already.
+
+        Raises:
+            RefusedError: its answer is.
+            LinkError, UnavailableError: the target cannot be reached, or not now.
+            MessageError: the client's body is not as it should be.
+
+        """
+        session = self._session
+        started = time.time_ns() if way is None else way.started
         answering = None
         try:
             answering = self._answering(plan, permission, caller)
             session.running[permission.intent] = Running(
                 plan, self._connection, answering.sights, permission.once
             )
-            await answering.run()
+            await answering.run(None if way is None else way.call)
         except BaseException as error:
             if answering is not None:
                 answering.broke_off(_why(error))

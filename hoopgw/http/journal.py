@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
@@ -24,6 +25,7 @@ from hoopgw.recording.records import (
     ReviewSettled,
     SessionEnded,
     SessionStarted,
+    encode,
 )
 from hoopgw.recording.verdicts import AskedAs
 from hoopgw.spi import Recorder, ReviewOutcome
@@ -34,6 +36,8 @@ OUTPUT_LIMIT: Final = 65_536
 """Bytes of an answer that are kept, as the client got them."""
 NOT_SENT: Final = "FAILED: it was not sent"
 """How a request came out that was allowed, and then not passed on."""
+_BEFORE: Final = 2
+"""Elements of an encoded record before its sequence and time."""
 _DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
 
 
@@ -64,6 +68,17 @@ class Answered:
     received: int = 0
     """Bytes of body that were streamed to the target."""
     received_digest: bytes = b""
+
+
+@frozen
+class IntentForm:
+    """The encoding of intents that are alike, in the parts that are the same for all of them."""
+
+    asked: bytes
+    """Names what policy was asked; must be in the log, and lately."""
+    head: bytes = field(repr=False)
+    """Before sequence and time."""
+    tail: bytes = field(repr=False)
 
 
 @define(eq=False)
@@ -143,29 +158,75 @@ class HttpJournal:
         operation, now = plan.operation, time.time_ns()
         asked = self._note(operation.accesses, operation.context, now)
         granted = self._note_grants(verdict.held, now)
+        return self._write(self._intent(plan, verdict, decision, because, now, asked, granted))
+
+    def form(self, plan: Plan, verdict: Verdict) -> IntentForm | None:
+        """Return the form of intents on a request that policy plainly allows; None: it has none.
+
+        No grant is a part of it.
+        """
+        operation = plan.operation
+        noted = NotedInput.of(operation.accesses, operation.context)
+        if noted is None or verdict.held:
+            return None
+        decision, because = verdict.decision, verdict.because
+        intent = self._intent(plan, verdict, decision, because, 0, noted.id, b"", 0)
+        encoded = encode(intent)
+        parts = msgspec.msgpack.decode(encoded)
+        tail = b"".join(map(msgspec.msgpack.encode, parts[_BEFORE + 2 :]))
+        # Sequence and time are 0 here, which is one byte each.
+        return IntentForm(noted.id, encoded[: len(encoded) - len(tail) - 2], tail)
+
+    def intent_like(self, form: IntentForm) -> int | None:
+        """Write an intent on another request of the same form; return its sequence.
+
+        None, and nothing is written, if what policy was asked must be written again, too.
+
+        Raises:
+            RecorderError: it cannot be kept.
+
+        """
+        now, sequence = time.time_ns(), self._sequence
+        if not self._inputs.is_written(form.asked, now):
+            return None
+        pack = msgspec.msgpack.encode
+        self._recorder.write_allowed(form.head + pack(sequence) + pack(now) + form.tail)
+        self._sequence = sequence + 1
+        return sequence
+
+    def _intent(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        decision: Decision,
+        because: Sequence[str],
+        now: int,
+        asked: bytes,
+        granted: bytes,
+        sequence: int | None = None,
+    ) -> Intent:
+        operation = plan.operation
         word, said = _DECISIONS[type(decision)], _DECISIONS[type(verdict.decision)]
         kept = plan.kept
-        return self._write(
-            Intent(
-                self._opening.session,
-                self._sequence,
-                now,
-                operation.action,
-                [access.resource.id for access in operation.accesses],
-                operation.text.encode("utf-8", "surrogateescape"),
-                kept[:BODY_LIMIT],
-                operation.digest,
-                word,
-                list(because),
-                verdict.policy,
-                decision.reason if isinstance(decision, Deny) else "",
-                len(kept) if len(kept) > BODY_LIMIT else 0,
-                asked,
-                verdict.now,
-                0,
-                said if asked and said != word else "",
-                granted,
-            )
+        return Intent(
+            self._opening.session,
+            self._sequence if sequence is None else sequence,
+            now,
+            operation.action,
+            [access.resource.id for access in operation.accesses],
+            operation.text.encode("utf-8", "surrogateescape"),
+            kept[:BODY_LIMIT],
+            operation.digest,
+            word,
+            list(because),
+            verdict.policy,
+            decision.reason if isinstance(decision, Deny) else "",
+            len(kept) if len(kept) > BODY_LIMIT else 0,
+            asked,
+            verdict.now,
+            0,
+            said if asked and said != word else "",
+            granted,
         )
 
     def settled(self, intent: int, outcome: ReviewOutcome) -> None:

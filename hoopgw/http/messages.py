@@ -140,6 +140,14 @@ class Headers:
             kept = [pair for key, pair in zip(keys, self.pairs, strict=True) if key not in without]
         return Headers((*kept, *added))
 
+    def besides(self, names: Collection[bytes]) -> tuple[Pair, ...]:
+        """Return the pairs without those of some names, which are in lower case."""
+        return self.changed(names).pairs
+
+    def only(self, names: Collection[bytes]) -> list[Pair]:
+        """Return the pairs of some names, which are in lower case."""
+        return [pair for pair in self.pairs if pair[0].lower() in names]
+
     def end_to_end(self, without: AbstractSet[bytes] = frozenset(), *added: Pair) -> Headers:
         """Leave out what concerns one connection only, also what ``Connection`` names.
 

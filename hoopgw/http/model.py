@@ -141,6 +141,14 @@ class Plan:
 class Model(Protocol):
     """Reads the requests to one target. One for each target of a worker."""
 
+    @property
+    def unread(self) -> frozenset[bytes]:
+        """Names of fields, in lower case, that `plan` does not look at and the target never gets.
+
+        Two requests that differ in these alone have the same plan, and verdict.
+        """
+        ...
+
     def collects(self, head: RequestHead) -> int:
         """Return how many bytes of body must be there before a request can be read; 0: none.
 

@@ -121,8 +121,9 @@ class Pool:
         place.taking += 1
         try:
             while not place.dropped:
-                found = self._free(key, place)
+                found = self._free(place)
                 if found is not None:
+                    found.wait_idle(self.limits.patience)  # `Call` has deadlines of its own
                     return found
                 if place.count < self.limits.of_key and self._has_room():
                     return await self._open(key, place, open_transport)
@@ -133,6 +134,13 @@ class Pool:
         finally:
             place.taking -= 1
             self._tidy(key, place)
+
+    def take_free(self, key: Key) -> UpstreamConnection | None:
+        """Take a connection that is free at this moment, as `take`; None if there is none."""
+        place = self._places.get(key)
+        if place is None or place.dropped or place.waiting or self._stopped:
+            return None
+        return self._free(place)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Give a connection back over which nothing was sent."""
@@ -160,13 +168,12 @@ class Pool:
 
     # Inside
 
-    def _free(self, key: Key, place: _Place) -> UpstreamConnection | None:
+    def _free(self, place: _Place) -> UpstreamConnection | None:
         """Take an idle connection that is still good: the one that was used last."""
         while place.idle:
             connection = place.idle.pop()
             place.busy.add(connection)
             if connection.is_usable and not self._is_old(connection):
-                connection.wait_idle(self.limits.patience)  # `Call` has deadlines of its own
                 return connection
             connection.abort()
         return None

@@ -13,6 +13,7 @@ Reference: RFC 9112, sections 7 and 9; RFC 9110, section 10.1.1 (Expect).
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -47,6 +48,14 @@ _CLOSE: Final = (b"Connection", b"close")
 _CHUNKS: Final = (b"Transfer-Encoding", b"chunked")
 
 
+class Task(typing.Protocol):
+    """What handles a request."""
+
+    def cancel(self) -> None:
+        """Give it up: the client is gone."""
+        ...
+
+
 class ServerConnection(Protocol):
     """One client's connection. Its transport is a `DataTransport`."""
 
@@ -68,7 +77,7 @@ class ServerConnection(Protocol):
         self._deadline = Deadline(clock, self._expired)
         self._exchange: Exchange | None = None
         self._pace: Pace | None = None
-        self._task: Deferred[None] | None = None
+        self._task: Task | None = None
         self._keep = True  # the connection is used again after this exchange
         self._in_head = False
         self._advancing = False
@@ -247,12 +256,30 @@ class ServerConnection(Protocol):
         if self._reader.framing == 0:
             self._reader.next_event()
             exchange.body.finish()
-        handling: Any = self._handle(exchange)
+        shortly = self.begin_shortly(exchange)
+        if shortly is None:
+            self.go_on(exchange, self._handle(exchange))
+        else:
+            self._task = shortly
+
+    def begin_shortly(self, exchange: Exchange) -> Task | None:
+        """Begin to handle a request in a way that needs no coroutine, if there is one: here none.
+
+        Who does it calls `finished` later, or `go_on` with a coroutine for the rest.
+        """
+        return None
+
+    def go_on(self, exchange: Exchange, handling: Any) -> None:
+        """Let a coroutine handle an exchange."""
         task: Deferred[None] = Deferred.fromCoroutine(handling)
         if not task.called:
             self._task = task
         task.addBoth(self._handled, exchange)
         task.addErrback(self._failed)
+
+    def finished(self, exchange: Exchange) -> None:
+        """Take note that an exchange was handled without a coroutine."""
+        self._handled(None, exchange)
 
     def _next_of_body(self) -> bool:
         """Deliver a piece; false if there is none, or nobody wants it."""

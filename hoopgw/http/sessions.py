@@ -22,6 +22,7 @@ from hoopgw.http.callers import LoggedIn
 from hoopgw.http.client import UpstreamConnection
 from hoopgw.http.deciding import Decider
 from hoopgw.http.journal import HttpJournal, Opening
+from hoopgw.http.messages import RequestHead
 from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
 from hoopgw.http.paying import Lists
 from hoopgw.http.pool import Key as PoolKey
@@ -89,6 +90,8 @@ class HttpSession:
     _context: GatewayContext
     _pool: Pool
     _on_over: Callable[[HttpSession], None]
+    pooled: PoolKey = field(init=False)
+    """Whom its connections to the target serve."""
     over: str = field(default="", init=False)
     """Why it has ended, once it has."""
     stored: int = field(default=0, init=False)
@@ -99,6 +102,9 @@ class HttpSession:
     _idle: IDelayedCall | None = field(default=None, init=False)
     _caller: tuple[bytes, Caller] | None = field(default=None, init=False, repr=False)
     """With the key that its seal was made with."""
+
+    def __attrs_post_init__(self) -> None:
+        self.pooled = PoolKey(self.site.target.name, self.login.account, self.id)
 
     @property
     def principal(self) -> Principal:
@@ -135,7 +141,7 @@ class HttpSession:
         for client in clients:
             client.cut(reason)
         self.decider.close()
-        self._pool.drop(self._pooled.__eq__)
+        self._pool.drop(self.pooled.__eq__)
         if self.purse is not None:
             self.purse.close()
         self.lists.close()
@@ -180,6 +186,13 @@ class HttpSession:
             known = self._caller = key, caller
         return known[1]
 
+    def with_host(self, head: RequestHead) -> RequestHead:
+        """Return a request as it is sent: with a host, in whose place the agent puts its own."""
+        if b"host" in head.headers:
+            return head
+        headers = head.headers.added((b"Host", self.site.target.name.encode()))
+        return RequestHead(head.method, head.target, headers, head.version)
+
     async def connect(self) -> UpstreamConnection:
         """Return a connection to the target, for one request.
 
@@ -189,7 +202,7 @@ class HttpSession:
         """
         if self.over:  # while this request waited for something: the pool would open another one
             raise UnavailableError(self.over)
-        return await self._pool.take(self._pooled, self._open)
+        return await self._pool.take(self.pooled, self._open)
 
     async def _open(self) -> DataTransport:
         site, principal = self.site, self.principal
@@ -198,10 +211,6 @@ class HttpSession:
         )
         leg: DataTransport = opened.leg
         return leg
-
-    @property
-    def _pooled(self) -> PoolKey:
-        return PoolKey(self.site.target.name, self.login.account, self.id)
 
     def reconsider(self) -> str | None:
         """Say why it must end by what its principal is granted now, or None.
@@ -247,7 +256,8 @@ class HttpSessions:
     _patience: float
     """Seconds that a client is let wait for people."""
     _pool: Pool
-    _inputs: InputBook = field(factory=InputBook, init=False)
+    inputs: InputBook = field(factory=InputBook, init=False)
+    """What policy was asked, as far as it is in the log."""
     _live: dict[Key, HttpSession] = field(factory=dict, init=False)
     _opening: dict[Key, DeferredLock] = field(factory=dict, init=False)
 
@@ -331,7 +341,7 @@ class HttpSessions:
             address=address,
             agent=target.agent,
         )
-        journal = HttpJournal(context.recorder, opening, self._inputs)
+        journal = HttpJournal(context.recorder, opening, self.inputs)
         decider = Decider(
             context=context,
             principal=login.principal,

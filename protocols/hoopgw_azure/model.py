@@ -56,6 +56,15 @@ _JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
     "rest": (),
 }
 """Where links are, by kind of target."""
+UNREAD: Final = frozenset(
+    {
+        *(b"user-agent", b"accept-encoding", b"accept-language", b"commandname"),
+        *(b"parametersetname", b"traceparent", b"tracestate", b"request-id", b"request-context"),
+        *(b"x-ms-client-request-id", b"x-ms-correlation-request-id", b"x-ms-client-session-id"),
+        *(b"x-ms-return-client-request-id", b"x-ms-request-id", b"x-ms-date", b"date"),
+    }
+)
+"""Fields by which each request of a program differs from the last one, or which say who made it."""
 _REMEMBERED: Final = 1024
 """Sessions whose ids are kept as header fields."""
 
@@ -85,6 +94,11 @@ class AzureModel:
     challenge: Sequence[Pair] = ()
     key: bytes = field(default=b"", repr=False)
     """For masks that make joinable tokens."""
+
+    @property
+    def unread(self) -> frozenset[bytes]:
+        """Names of fields that no plan depends on, and that are never forwarded."""
+        return UNREAD
 
     def collects(self, head: RequestHead) -> int:
         """Return how many bytes of body must be there before the request can be read."""

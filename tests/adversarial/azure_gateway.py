@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -188,6 +188,30 @@ class NoBudgets:
 
 
 @define(eq=False)
+class Judge:
+    """A policy that says what the test says."""
+
+    world: Gateway
+    asked: int = 0
+    changes: int = 0
+    """Raised by a test whose verdicts follow from something else by now."""
+
+    @property
+    def epoch(self) -> str:
+        """Change with what is said, as that of `hoopgw.policy.engine` does."""
+        return f"{id(self.world.verdict)} {id(self.world.sights)} {self.changes}"
+
+    def decide(self, _who: Principal, operation: Operation, _session: str) -> Verdict:
+        """Judge an operation."""
+        self.asked += 1
+        return self.world.verdict(operation)
+
+    def sights(self, _who: Principal, fields: tuple[Resource, ...], _session: str) -> Sights:
+        """Say how fields are shown."""
+        return {each.id: self.world.sights(each) for each in fields}
+
+
+@define(eq=False)
 class Gateway:
     """A listener for Azure among fakes."""
 
@@ -204,28 +228,38 @@ class Gateway:
     budgets: Any = field(factory=lambda: NoBudgets())
     options: dict[str, Any] = field(factory=dict)
     """Of Resource Manager."""
+    rules: list[dict[str, Any]] = field(factory=list)
+    """Of a REST service; none: there is none."""
+    durability: str = "grouped"
+    """Of the REST service."""
+    tokens: dict[str, Principal] = field(factory=lambda: {"alice": ALICE, "bob": BOB})
+    """Who shows what."""
+    key: bytes = b"k" * 32
+    """For masks and seals."""
     closed: list[str] = field(factory=list)
     reconsider: Callable[[], str | None] = lambda: None
     """Look at the last session, as grants have changed."""
     threads: Threads = field(factory=lambda: Threads())
     factory: HttpsFactory = field(init=False)
+    policy: Judge = field(init=False)
     _sessions: int = 0
 
     def __attrs_post_init__(self) -> None:
+        self.policy = Judge(self)
         settings = {
             "arm": target("arm", hosts=["management.azure.com"], **self.options),
             "keyvault": target("keyvault", name="shop-kv"),
         }
+        if self.rules:
+            rest = target("rest", operations=self.rules)
+            settings["rest"] = evolve(rest, durability=self.durability)
         context = SimpleNamespace(
             reactor=self.threads,
             clock=self.clock,
             targets=settings,
             listener={"domain": "gw.example"},
             tls=SimpleNamespace(set_alpn_protocols=lambda _protocols: None),
-            policy=SimpleNamespace(
-                decide=lambda _who, operation, _session: self.verdict(operation),
-                sights=self._sights,
-            ),
+            policy=self.policy,
             recorder=self.recorder,
             reviews=SimpleNamespace(ask=self._ask),
             budgets=self.budgets,
@@ -242,7 +276,7 @@ class Gateway:
                 refused=lambda *_arguments: None,
             ),
             tokens=None,
-            mask_key=lambda: b"k" * 32,
+            mask_key=lambda: self.key,
             new_session=self._new_session,
         )
         self.factory = make_factory(cast("GatewayContext", context))
@@ -263,14 +297,10 @@ class Gateway:
         """Return all that reached targets."""
         return b"".join(bytes(each.wire.written) for each in self.targets)
 
-    def _sights(self, _who: Principal, fields: tuple[Resource, ...], _session: str) -> Sights:
-        return {each.id: self.sights(each) for each in fields}
-
     def _bearer(self, token: str, _target: str) -> Bearer:
-        known = {"alice": ALICE, "bob": BOB}
-        if token not in known:
+        if token not in self.tokens:
             raise AuthenticationError("the token is not good")
-        return Bearer(principal=known[token], account="", expires=1e9)
+        return Bearer(principal=self.tokens[token], account="", expires=1e9)
 
     def _ask(self, *_arguments: object, later: bool) -> Deferred[Pending]:
         self.asked.append(Pending(f"r-{len(self.asked)}"))
@@ -290,7 +320,7 @@ class Gateway:
         if self.slow_link is not None:
             self.slow_link.append(Deferred())
             return self.slow_link[-1]
-        if name not in ("arm", "keyvault"):
+        if name not in ("arm", "keyvault", "rest"):
             return fail(AssertionError(name))
         return succeed(SimpleNamespace(leg=self.opened(name)))
 
