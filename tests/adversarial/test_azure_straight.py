@@ -28,7 +28,7 @@ from tests.adversarial.azure_gateway import (
     Gateway,
 )
 
-RULES: Final = [
+RULES: Final[list[dict[str, Any]]] = [
     {"name": "readOrder", "method": "GET", "path": "/orders/{order}"},
     {"name": "readCard", "method": "GET", "path": "/cards/{card}", "secrets": ["number"]},
     {"name": "addOrder", "method": "POST", "path": "/orders"},
