@@ -287,6 +287,33 @@ class TargetSettings:
     """What only the protocol understands; the protocol validates it."""
 
 
+class Leaves(Protocol):
+    """Certificates for hosts of others, which a listener may answer for (``[interception]``)."""
+
+    @property
+    def authorities(self) -> str:
+        """PEM of the CAs that clients of the listener have to trust; empty while not known."""
+        ...
+
+    def context(self, host: str) -> Any:
+        """Return an ``ssl.SSLContext`` for one host, or None: it is not one of the listener's.
+
+        Its handshakes fail if the client means another host (SNI), or none. Its ``host`` says which
+        it is for.
+        """
+        ...
+
+
+class NoLeaves:
+    """Where nothing is intercepted. Implements `Leaves`."""
+
+    authorities: Final = ""
+
+    def context(self, host: str) -> Any:
+        """Return none."""
+        return None
+
+
 @frozen(kw_only=True)
 class GatewayContext:
     """What a client leg works with, in the data worker."""
@@ -314,6 +341,7 @@ class GatewayContext:
     sessions: Sessions
     grants: Grants = field(factory=NoGrants)
     tokens: Tokens = field(factory=NoTokens)
+    leaves: Leaves = field(factory=NoLeaves)
     mask_key: Callable[[], bytes] = field(repr=False)
     """Gives 32 bytes, for masks that make joinable tokens: a session's are those of its start."""
     new_session: Callable[[], str]
@@ -435,6 +463,11 @@ class ProtocolSpec:
     connecting: Callable[[TargetSettings, str, str], Operation] | None = None
     """The operation that opening a session is, given account and `UsualPlace`, both perhaps empty
     as not known: whom policy refuses it, the target is not shown. None: it is shown to all."""
+    intercepts: Callable[[Mapping[str, Any], Sequence[TargetSettings]], frozenset[str]] | None = (
+        None
+    )
+    """The hosts of others that a listener answers for, given its options and the protocol's
+    targets: control issues certificates for these and no others. Raises `ConfigError`."""
     api: int = API
 
 

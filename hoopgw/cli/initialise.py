@@ -70,11 +70,11 @@ def init(
         made.append(config.paths.gateway_certificate)
     elif upgrade:
         config = configuration.load(file)
-        made += KeyBook(config.paths, config.tls.names).complete(now)
+        made += KeyBook(config.paths, config.tls.names, config.interception.names).complete(now)
     else:
         made += write_configuration(file, name, state, hosts)
         config = configuration.load(file)
-        create_state(config.paths, config.tls.names, now)
+        create_state(config.paths, config.tls.names, now, config.interception.names)
         made.append(config.paths.state)
     if output.is_json:
         output.json({"made": [str(path) for path in made], "ca": str(config.paths.ca_certificate)})

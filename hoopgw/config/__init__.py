@@ -34,6 +34,7 @@ from hoopgw.config.gateway import (
     GatewayConfig,
     GatewayPaths,
     IdentitySettings,
+    InterceptionSettings,
     LimitSettings,
     LinkSettings,
     ListenerSettings,
@@ -41,6 +42,7 @@ from hoopgw.config.gateway import (
     ReviewSettings,
     TlsSettings,
 )
+from hoopgw.config.intercepting import hosts_of
 from hoopgw.config.reader import TableReader, read_toml
 from hoopgw.errors import ConfigError, PluginError
 from hoopgw.transport import Address
@@ -57,6 +59,7 @@ __all__ = [
     "GatewayConfig",
     "GatewayPaths",
     "IdentitySettings",
+    "InterceptionSettings",
     "LimitSettings",
     "LinkSettings",
     "ListenerSettings",
@@ -120,8 +123,15 @@ def check_agent_file(path: Path, installed: Collection[str] | None = None) -> li
 
 
 def _check_options(config: GatewayConfig, findings: Findings) -> None:
-    """Ask each target's protocol about its part of the table, as the gateway does at its start."""
+    """Ask protocols about their part of the tables, as the gateway does at its start."""
     known = registry.names(registry.PROTOCOLS)
+    for index, listener in enumerate(config.listeners):
+        if listener.protocol in known:
+            try:
+                hosts_of(config, listener, registry.load([listener.protocol]))
+            except (ConfigError, PluginError) as error:
+                told = f"listeners[{index}]"
+                findings.error(told, str(error), "the gateway does not start with it")
     for index, target in enumerate(config.targets):
         if target.protocol not in known:
             continue  # told already

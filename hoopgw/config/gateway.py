@@ -12,6 +12,7 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import and_, ge, le
 
+from hoopgw.identity.interception import name_problem as intercepted_problem
 from hoopgw.identity.settings import IssuerSettings
 from hoopgw.spi import TargetSettings
 from hoopgw.store.rows import LOGIN_LIMIT
@@ -87,6 +88,20 @@ class TlsSettings:
     certificate: Path | None = None
     """PEM chain from a CA of your own, instead."""
     key: Path | None = None
+
+
+def _intercepted(_: object, _attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    for name in value:
+        if problem := intercepted_problem(name):
+            raise ValueError(f"found {name[:80]!r}: {problem}")
+
+
+@frozen(kw_only=True)
+class InterceptionSettings:
+    """``[interception]``: hosts of others that the gateway answers for, with a CA of its own."""
+
+    names: tuple[str, ...] = field(default=(), validator=_intercepted)
+    """All that the CA may issue for, and what is below it; none: there is no such CA."""
 
 
 @frozen(kw_only=True)
@@ -176,6 +191,11 @@ class GatewayPaths:
     def callers_ca_certificate(self) -> Path:
         """What listeners trust of those who call."""
         return self.keys / "callers-ca.crt"
+
+    @property
+    def interception_ca_certificate(self) -> Path:
+        """What clients of a transparent listener trust."""
+        return self.keys / "interception-ca.crt"
 
     @property
     def ssh_users_key(self) -> Path:
@@ -290,6 +310,7 @@ class GatewayConfig:
     control: ControlSettings = ControlSettings()
     listeners: tuple[ListenerSettings, ...] = ()
     tls: TlsSettings = TlsSettings()
+    interception: InterceptionSettings = InterceptionSettings()
     link: LinkSettings
     identity: IdentitySettings = IdentitySettings()
     policy: PolicySettings

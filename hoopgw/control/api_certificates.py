@@ -37,6 +37,7 @@ from hoopgw.identity.caller_certificates import (
     lineage_of,
 )
 from hoopgw.identity.certified import TARGETS_LIMIT, Certified
+from hoopgw.identity.key_kinds import INTERCEPTION
 from hoopgw.identity.shares import generation_of, shares
 from hoopgw.identity.ssh_certificates import (
     LOGINS_LIMIT,
@@ -231,6 +232,12 @@ class PublicKeys:
     def callers(self) -> bytes:
         """CAs of callers, PEM."""
         return pem(self._keys.accepted("callers")).encode()
+
+    def interception(self) -> bytes:
+        """CAs for hosts of others, PEM: what clients of transparent listeners trust; or nothing."""
+        if not self._keys.has(INTERCEPTION):
+            return b""
+        return pem(self._keys.accepted(INTERCEPTION)).encode()
 
     def ssh_users(self) -> bytes:
         """CAs of SSH users, one a line, as ``TrustedUserCAKeys`` has them."""

@@ -26,7 +26,7 @@ from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.trust import AgentTrust, WorkerTrust, der
 from hoopgw.errors import UnavailableError
 from hoopgw.identity.authority import Authority
-from hoopgw.identity.key_kinds import KINDS, Form, KeyKind, Knower
+from hoopgw.identity.key_kinds import INTERCEPTION, KINDS, Form, KeyKind, Knower
 from hoopgw.identity.keybook import KeyBook, Retired, Rotation, describe_retired, utc
 from hoopgw.store.rows import Store
 
@@ -92,6 +92,15 @@ class KeyKeeper:
         """The CA that issues to SSH users."""
         return self._book.signing(KINDS["ssh-users"])
 
+    @property
+    def interception(self) -> Authority:
+        """The CA that issues for hosts of others. Raises `ConfigError` if there is none."""
+        return self._book.authority(KINDS[INTERCEPTION])
+
+    def has(self, name: str) -> bool:
+        """Say whether this gateway has a key: one is there only where it is configured."""
+        return name in self._rotations
+
     def accepted(self, name: str) -> tuple[x509.Certificate, ...]:
         """Return the CAs of one kind that are accepted: what issues first."""
         return self._book.certificates(KINDS[name], self._rotations[name])
@@ -105,7 +114,7 @@ class KeyKeeper:
     def describe(self) -> list[dict[str, Any]]:
         """Return what ``hoopgw keys list`` shows."""
         rows: list[dict[str, Any]] = []
-        for name, kind in KINDS.items():
+        for name, kind in self._book.kinds.items():
             rotation = self._rotations[name]
             rows.append(self._row(kind, "signs", ahead=False))
             if rotation.announced is not None:
@@ -229,8 +238,10 @@ class KeyKeeper:
         return waits
 
     def _kind(self, name: str) -> KeyKind:
-        if name not in KINDS or name in ELSEWHERE:
-            raise UnavailableError(f"there is no key {name!r}; these are: {', '.join(KINDS)}")
+        if name not in self._book.kinds or name in ELSEWHERE:
+            raise UnavailableError(
+                f"there is no key {name!r}; these are: {', '.join(self._book.kinds)}"
+            )
         return KINDS[name]
 
     def _row(self, kind: KeyKind, state: str, *, ahead: bool) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def pki_resource(public: PublicKeys, lists: RevocationLists) -> Resource:
     for name, give, kind in (
         ("listeners.pem", public.listeners, "application/x-pem-file"),
         ("callers.pem", public.callers, "application/x-pem-file"),
+        ("interception.pem", public.interception, "application/x-pem-file"),
         ("callers.crl", lists.crl, "application/pkix-crl"),
         ("ssh-users.pub", public.ssh_users, "text/plain; charset=us-ascii"),
         ("ssh-hosts.pub", public.ssh_hosts, "text/plain; charset=us-ascii"),

@@ -29,6 +29,7 @@ from hoopgw.config import GatewayConfig
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
+from hoopgw.control.intercepted import InterceptedHosts
 from hoopgw.control.key_calls import KeyCalls
 from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.local import LocalCalls
@@ -45,7 +46,7 @@ from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
-from hoopgw.identity.key_kinds import KINDS
+from hoopgw.identity.key_kinds import INTERCEPTION, KINDS
 from hoopgw.identity.keybook import KeyBook, utc
 from hoopgw.identity.keyfiles import (
     load_signing_key,
@@ -125,6 +126,7 @@ class ControlService:
     _limits: FormLimits = field(factory=FormLimits, init=False)
     """Of what is given at the token endpoint and through workers, together."""
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
+    _intercepted: InterceptedHosts = field(init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _reading: ReadingRoom = field(init=False)
     _connections: BoundedConnections | None = field(default=None, init=False)
@@ -133,7 +135,7 @@ class ControlService:
     def __attrs_post_init__(self) -> None:
         config, paths = self.config, self.config.paths
         self._lock = lock(paths.state / "control.lock")
-        book = KeyBook(paths, config.tls.names)
+        book = KeyBook(paths, config.tls.names, config.interception.names)
         self.store = open_store(paths.store, book)
         if problem := self.store.problem:
             self.store.close()
@@ -162,7 +164,11 @@ class ControlService:
             now,
             self.signer.issuer,
             lambda: None if config.tls.certificate is None else self._tls.authority,
-            {"listeners": self._issue_gateway, "link": self._issue_link},
+            {
+                "listeners": self._issue_gateway,
+                "link": self._issue_link,
+                INTERCEPTION: lambda: self.fleet.tell_all("interception_renewed", {}),
+            },
         )
         self.enrolment = Enrolment(
             self.store,
@@ -179,6 +185,9 @@ class ControlService:
         )
         self.health = Health(self.store, self.recorder, self.fleet, config.targets, now)
         self._protocols = load_protocols(config)
+        self._intercepted = InterceptedHosts(
+            config, self._protocols, self.keys, lambda: utc(self._now())
+        )
         self._reading = ReadingRoom(self._reactor)
         self.files = PolicyFiles(
             config.policy.directory,
@@ -305,7 +314,10 @@ class ControlService:
             self._tls.look,
             KeyCalls(self.keys, self.recorder, LogReader(self.config.paths.log)),
         ).handlers()
-        tokens = TargetTokens(self._exchange, self._limits, self._now).handlers()
+        others = {
+            **TargetTokens(self._exchange, self._limits, self._now).handlers(),
+            **self._intercepted.handlers(),
+        }
 
         def make(ready: Callable[[Peer], None], lost: Callable[[Peer], None]) -> Peer:
             calls = self.board.make_calls()
@@ -318,7 +330,7 @@ class ControlService:
                 lost(peer)
                 self.board.gone(calls)
 
-            return Peer({**calls.handlers(), **local, **tokens}, self._reactor, connected, gone)
+            return Peer({**calls.handlers(), **local, **others}, self._reactor, connected, gone)
 
         path = self.config.paths.control_socket
         self._socket_port = listen_own(self._reactor, path, OwnPeers(make))

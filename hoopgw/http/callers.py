@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -48,6 +48,23 @@ class Known:
     login: LoggedIn
     until: float
     """When it must be verified anew; by the worker's clock."""
+    ends: float
+    """When what was shown is good no more; by the same clock."""
+
+
+class Identifies(Protocol):
+    """Says who sends a request. `Callers` is the usual one."""
+
+    @property
+    def last(self) -> Known | None:
+        """Of what the last request showed by itself; None for what the connection has shown."""
+        ...
+
+    async def identify(
+        self, head: RequestHead, target: str, account: str, lives: Callable[[LoggedIn], bool]
+    ) -> LoggedIn:
+        """Return who it is; see `Callers.identify`."""
+        ...
 
 
 @define(eq=False)
@@ -102,6 +119,11 @@ class Callers:
         self.last = known
         return known.login
 
+    def ends(self, login: LoggedIn) -> float:
+        """Return when what this connection has shown for a log-in is good no more."""
+        found = [each.ends for each in self._known.values() if each.login == login]
+        return max(found, default=login.principal.expires)
+
     def _certificate(self, der: bytes, target: str, account: str) -> LoggedIn:
         try:
             shown = self._context.logins.certificate(der, target, account)
@@ -125,7 +147,7 @@ class Callers:
                 # Its proof is good once, so it stands for this connection as long as that lasts.
                 principal = await logins.chain(text, target)
                 login = LoggedIn(principal=principal, account=wanted or account, method="chain")
-                return Known(login, principal.expires)
+                return Known(login, principal.expires, principal.expires)
             bearer = logins.bearer(text, target)
         except (AuthenticationError, UnicodeDecodeError) as error:
             raise _unauthenticated("the token is not good", str(error)) from error
@@ -139,7 +161,7 @@ class Callers:
             account=bearer.account or wanted or account,
             method="token",
         )
-        return Known(login, min(bearer.expires, now + AGAIN))
+        return Known(login, min(bearer.expires, now + AGAIN), bearer.expires)
 
 
 def _account(head: RequestHead) -> str:

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.answering import Answering
-from hoopgw.http.callers import Callers, LoggedIn
+from hoopgw.http.callers import Callers, Identifies, LoggedIn
 from hoopgw.http.deciding import Permission
 from hoopgw.http.doors import Doors
 from hoopgw.http.errors import MessageError, UpstreamError
@@ -78,8 +78,12 @@ class Connection(ServerConnection):
         self.sessions: dict[tuple[str, LoggedIn], HttpSession] = {}
         self.is_lost = False
         self.proved: Proved | None = None
-        self.callers = Callers(self.own.context, self.data_transport)
+        self.callers: Identifies = Callers(self.own.context, self.data_transport)
         self.address = str(getattr(self.data_transport.getPeer(), "host", "local"))
+        self.secure()
+
+    def secure(self) -> None:
+        """Begin TLS."""
         self.data_transport.startTLS(self.own.context.tls, server_side=True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

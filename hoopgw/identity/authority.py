@@ -171,13 +171,12 @@ def requested_key(csr: str) -> ec.EllipticCurvePublicKey:
 
 def no_hosts() -> x509.NameConstraints:
     """Return name constraints under which nothing can be a host: of no use against a server."""
-    return x509.NameConstraints(
-        None,
-        [
-            x509.DNSName(""),
-            *(x509.IPAddress(ipaddress.ip_network(network)) for network in _EVERYTHING),
-        ],
-    )
+    return x509.NameConstraints(None, [x509.DNSName(""), *no_addresses()])
+
+
+def no_addresses() -> list[x509.IPAddress]:
+    """Return all addresses, to be excluded by name constraints."""
+    return [x509.IPAddress(ipaddress.ip_network(network)) for network in _EVERYTHING]
 
 
 def common_name(name: str) -> x509.Name:

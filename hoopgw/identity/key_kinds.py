@@ -13,6 +13,8 @@ from hoopgw.link import certificates as link_certificates
 
 DAY: Final = 86_400.0
 HOUR: Final = 3_600.0
+INTERCEPTION: Final = "interception"
+"""The CA for hosts of others; see `hoopgw.identity.interception`."""
 
 
 class Form(enum.Enum):
@@ -50,6 +52,8 @@ class KeyKind:
     """Seconds that what the old key has signed lasts at most, once the new one signs."""
     recent: bool = False
     """Whether state folders that were made by an earlier release lack it."""
+    optional: bool = False
+    """Whether there is one only where it is configured."""
 
 
 KINDS: Final[Mapping[str, KeyKind]] = {
@@ -79,6 +83,16 @@ KINDS: Final[Mapping[str, KeyKind]] = {
             knowers=frozenset({Knower.WORKERS}),
             overlap=caller_certificates.LIFETIME.total_seconds(),
             recent=True,
+        ),
+        KeyKind(
+            name=INTERCEPTION,
+            form=Form.AUTHORITY,
+            stem="interception-ca",
+            use="certificates of a transparent listener, for others' hosts",
+            knowers=frozenset({Knower.CALLERS}),
+            overlap=HOUR,
+            recent=True,
+            optional=True,
         ),
         KeyKind(
             name="ssh-users",

@@ -26,7 +26,7 @@ from joserfc.jwk import OKPKey
 
 from hoopgw.config.gateway import GatewayPaths
 from hoopgw.errors import ConfigError
-from hoopgw.identity import caller_certificates, certificates
+from hoopgw.identity import caller_certificates, certificates, interception
 from hoopgw.identity.authority import SKEW, Authority
 from hoopgw.identity.key_kinds import KINDS, Form, KeyKind
 from hoopgw.identity.private_files import (
@@ -84,6 +84,13 @@ class KeyBook:
     paths: GatewayPaths
     names: Sequence[str] = field(default=())
     """What the listeners' CA may issue for."""
+    intercepted: Sequence[str] = field(default=())
+    """What the interception CA may issue for; without any there is no such CA."""
+
+    @property
+    def kinds(self) -> Mapping[str, KeyKind]:
+        """The keys that this gateway has."""
+        return {name: kind for name, kind in KINDS.items() if self.intercepted or not kind.optional}
 
     def path(self, kind: KeyKind, *, ahead: bool = False, suffix: str = ".key") -> Path:
         """Return where a key is; ``ahead`` names the next one."""
@@ -94,7 +101,7 @@ class KeyBook:
 
         Raises:
             OSError: it is there, or cannot be written.
-            ConfigError: the listeners' names are none.
+            ConfigError: the names that a CA is for are none.
 
         """
         path = self.path(kind, ahead=ahead)
@@ -118,7 +125,7 @@ class KeyBook:
 
         """
         made = []
-        for kind in KINDS.values():
+        for kind in self.kinds.values():
             path = self.path(kind)
             if kind.recent and not path.exists():
                 try:
@@ -257,6 +264,8 @@ class KeyBook:
                 return link_certificates.make_ca(key, now)
             case "callers":
                 return caller_certificates.make_ca(key, now)
+            case "interception":
+                return interception.make_ca(key, self.intercepted, now)
         raise ValueError(f"{kind.name} is no CA")
 
     # How far rotations are
@@ -265,10 +274,10 @@ class KeyBook:
         """Return how far each key's rotation is. Raises `ConfigError`."""
         path = self.paths.rotations
         if not path.exists():
-            return {name: Rotation() for name in KINDS}
+            return {name: Rotation() for name in self.kinds}
         try:
             values = json.loads(read_private(path))
-            return {name: _rotation(values.get(name, {})) for name in KINDS}
+            return {name: _rotation(values.get(name, {})) for name in self.kinds}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: is damaged: {error}") from error
 

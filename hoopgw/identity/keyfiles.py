@@ -49,13 +49,16 @@ __all__ = [
 ]
 
 
-def create_state(paths: GatewayPaths, names: Sequence[str], now: datetime) -> None:
+def create_state(
+    paths: GatewayPaths, names: Sequence[str], now: datetime, intercepted: Sequence[str] = ()
+) -> None:
     """Make the state folder with all keys and certificates.
 
     Args:
         paths: where.
         names: host names and addresses of the gateway's certificate.
         now: when the certificates begin.
+        intercepted: names of others that the interception CA is for; without any none is made.
 
     Raises:
         ConfigError: keys are there already, a name is wrong, or the folder cannot be written.
@@ -73,7 +76,7 @@ def create_state(paths: GatewayPaths, names: Sequence[str], now: datetime) -> No
         draft = paths.state / f".new-{secrets.token_hex(4)}"
         draft.mkdir(mode=0o700)
         try:
-            _fill(GatewayPaths(draft), names, now)
+            _fill(KeyBook(GatewayPaths(draft), names, intercepted), now)
             (draft / paths.tls.name).rename(paths.tls)
             (draft / paths.keys.name).rename(paths.keys)
         finally:
@@ -156,12 +159,12 @@ def _replace(
     replace_private(certificate_path, certificate.public_bytes(Encoding.PEM))
 
 
-def _fill(paths: GatewayPaths, names: Sequence[str], now: datetime) -> None:
+def _fill(book: KeyBook, now: datetime) -> None:
     """Write all keys and certificates into a fresh folder."""
+    paths, names = book.paths, book.names
     paths.keys.mkdir(mode=0o700)
     paths.tls.mkdir(mode=0o700)
-    book = KeyBook(paths, names)
-    for kind in KINDS.values():
+    for kind in book.kinds.values():
         book.make(kind, now)
     listeners, link = book.authority(KINDS["listeners"]), book.authority(KINDS["link"])
     key, link_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -28,10 +28,12 @@ from twisted.python.failure import Failure
 
 from hoopgw import config, registry
 from hoopgw.clock import ForwardClock, go_forward
+from hoopgw.config.intercepting import hosts_of
 from hoopgw.control.budgets import ControlBudgets
 from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
 from hoopgw.control.granted import WorkerGrants
+from hoopgw.control.leaves import ControlLeaves
 from hoopgw.control.live import SessionRegistry
 from hoopgw.control.logins import ControlLogins, ControlTokens
 from hoopgw.control.trust import WorkerTrust
@@ -51,7 +53,7 @@ from hoopgw.recording.client import SpoolRecorder
 from hoopgw.recording.counting import CountingRecorder
 from hoopgw.recording.heads import LogHeads
 from hoopgw.sessions.ids import new_session
-from hoopgw.spi import GatewayContext, ProtocolSpec, TargetSettings
+from hoopgw.spi import GatewayContext, Leaves, NoLeaves, ProtocolSpec, TargetSettings
 from hoopgw.transport import listen
 
 log = Logger()
@@ -101,6 +103,8 @@ class Worker:
     """What agents see."""
     counters: Counter[str] = field(factory=Counter, init=False)
     """Counted since the start, for ``/metrics``."""
+    _leaves: list[ControlLeaves] = field(factory=list, init=False)
+    """Of listeners that answer for hosts of others."""
     _mask_key: bytes = field(init=False, repr=False)
     _link_contexts: list[ssl.SSLContext] = field(factory=list, init=False, repr=False)
     _caller_contexts: list[ssl.SSLContext] = field(factory=list, init=False, repr=False)
@@ -167,6 +171,7 @@ class Worker:
         self.control.on_trust(self._take_trust)
         self.control.on_tell("reload", lambda _body: self._look_at_all())
         self.control.on_tell("certificate_renewed", lambda _body: self._look_at_certificates())
+        self.control.on_tell("interception_renewed", lambda _body: self._renew_leaves())
         self.control.on_tell(
             "agent_revoked",
             lambda body: self.link.drop_agent(str(body["name"]), str(body["reason"])),
@@ -248,9 +253,24 @@ class Worker:
             sessions=self.sessions,
             grants=self.granted,
             tokens=ControlTokens(self.control),
+            leaves=self._leaves_of(listener),
             mask_key=lambda: self._mask_key,
             new_session=new_session,
         )
+
+    def _leaves_of(self, listener: config.ListenerSettings) -> Leaves:
+        """Return certificates for the hosts of others that a listener answers for."""
+        hosts = hosts_of(self.settings, listener, self.protocols)
+        if not hosts:
+            return NoLeaves()
+        leaves = ControlLeaves(self.control, self.reactor, hosts)
+        leaves.start()
+        self._leaves.append(leaves)
+        return leaves
+
+    def _renew_leaves(self) -> None:
+        for leaves in self._leaves:
+            leaves.renew()
 
     async def _is_enrolled(self, name: str, serial: str) -> bool:
         answer = await self.control.call("agent_certificate", name=name, serial=serial)
@@ -293,6 +313,8 @@ class Worker:
 
     def _look_at_certificates(self) -> None:
         """Show new callers and agents what is new; connections that stand go on."""
+        for leaves in self._leaves:
+            leaves.look()
         for served in (self.certificate, self.link_certificate):
             try:
                 if served.look():

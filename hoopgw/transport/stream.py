@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hoopgw.transport.tls import TlsStream
+from hoopgw.transport.tls import NestedTls, TlsStream
 
 log = Logger()
 
@@ -82,7 +82,7 @@ class DataTransport:
         self._sock = sock
         self._fd = sock.fileno()
         self._carry_to: DataTransport | None = None
-        self._tls: TlsStream | None = None
+        self._tls: TlsStream | NestedTls | None = None
         self._queue: deque[memoryview] = deque()
         self._queued = 0
         self._answers = 0  # bytes of TLS itself since the queue was last empty
@@ -201,16 +201,25 @@ class DataTransport:
             received: the beginning of the handshake, if it was read already.
 
         A protocol with a ``handshakeCompleted`` method is told. A failed handshake loses the
-        connection with the `ssl.SSLError`.
+        connection with the `ssl.SSLError`. Where TLS is spoken already, another one is begun inside
+        of it, as a server: only while nothing is delivered (`pauseProducing`).
 
         """
-        if self._tls is not None:
-            raise RuntimeError("TLS was started already")
-        self._tls = TlsStream(context, server_side=server_side, server_hostname=server_hostname)
+        outer = self._tls
+        if outer is None:
+            self._tls = begun = TlsStream(
+                context, server_side=server_side, server_hostname=server_hostname
+            )
+            if received:
+                begun.feed(received)
+        else:
+            if not isinstance(outer, TlsStream) or not outer.established or not server_side:
+                raise RuntimeError("TLS was started already")
+            if self._reading:
+                raise RuntimeError("what comes meanwhile would be of neither")
+            self._tls = NestedTls(outer, context, received)
         self._set_deadline(HANDSHAKE_TIMEOUT, self.abortConnection)
-        if received:
-            self._tls.feed(received)
-        if received or not server_side:
+        if received or not server_side or outer is not None:
             self._reactor.callLater(0, self._deliver_rest)
 
     def carry_to(self, other: DataTransport | None) -> None:
@@ -380,7 +389,7 @@ class DataTransport:
         except ssl.SSLError as error:
             self._fail(error)
 
-    def _answer(self, tls: TlsStream) -> None:
+    def _answer(self, tls: TlsStream | NestedTls) -> None:
         """Send what TLS itself answers, as to a key update.
 
         No protocol asked for it, so no pause stops a peer that asks on and never reads: the end
@@ -392,7 +401,7 @@ class DataTransport:
         if self._answers > ANSWERS_LIMIT:
             self.abortConnection()
 
-    def _established(self, tls: TlsStream) -> None:
+    def _established(self, tls: TlsStream | NestedTls) -> None:
         self._clear_deadline()
         self._send(tls.ciphertext())
         completed = getattr(self.protocol, "handshakeCompleted", None)

@@ -1,7 +1,8 @@
 """TLS by memory BIO: ciphertext in, plaintext out, no socket.
 
 OpenSSL through the standard library's ``ssl`` costs a third of what Twisted's TLS transport does.
-The plaintext is decrypted into a buffer that all connections share.
+The plaintext is decrypted into a buffer that all connections share. `NestedTls` is TLS inside of
+TLS, as a client speaks it that reaches a host through a proxy over HTTPS.
 """
 
 from __future__ import annotations
@@ -106,3 +107,118 @@ class TlsStream:
                 self.object.unwrap()
             except ssl.SSLError:
                 return  # it waits for the peer's, or the stream is broken: ours is written, or moot
+
+
+class NestedTls:
+    """TLS that is carried by another TLS connection: what `TlsStream` is, for both at once.
+
+    Args:
+        outer: the connection that carries it, whose handshake is done.
+        context: of the inner one; we are its server.
+        received: the beginning of the inner handshake, if it was read from the outer already.
+
+    """
+
+    __slots__ = ("_broken", "_inner", "_outer", "incoming", "object", "outgoing", "read")
+
+    def __init__(self, outer: TlsStream, context: ssl.SSLContext, received: bytes = b"") -> None:
+        self._outer = outer
+        self._inner = inner = TlsStream(context, server_side=True, server_hostname=None)
+        self._broken: ssl.SSLError | None = None
+        self.object = inner.object
+        self.incoming = inner.incoming
+        self.outgoing = _Pending(inner, outer)
+        self.read = self._read
+        if received:
+            inner.feed(received)
+        self._draw()
+
+    @property
+    def established(self) -> bool:
+        """Whether the inner handshake is done."""
+        return self._inner.established
+
+    def feed(self, data: Buffer) -> None:
+        """Store what came from the peer."""
+        self._outer.feed(data)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Hand on what the outer one has; what is wrong with it is said when that was read."""
+        try:
+            while (data := self._outer.plaintext()) is not None:
+                self._inner.feed(data)
+        except ssl.SSLError as error:
+            self._broken = error
+
+    def _read(self, size: int, buffer: memoryview) -> int:
+        try:
+            return self._inner.read(size, buffer)
+        except ssl.SSLWantReadError:
+            if self._broken is not None:
+                raise self._broken from None
+            raise
+
+    def shake(self) -> bool:
+        """Go on with the inner handshake; tell whether it is done. Raises `ssl.SSLError`."""
+        done = self._inner.shake()
+        if not done and self._broken is not None:
+            raise self._broken
+        return done
+
+    def plaintext(self) -> memoryview | None:
+        """Return decrypted data, as `TlsStream.plaintext`."""
+        try:
+            count = self._read(RECORD, PLAIN)
+        except ssl.SSLWantReadError:
+            return None
+        if count == 0:
+            raise ssl.SSLZeroReturnError
+        return PLAIN[:count]
+
+    def seal(self, data: Buffer) -> int:
+        """Encrypt data for the peer."""
+        return self._inner.seal(data)
+
+    def ciphertext(self) -> bytes:
+        """Take what is to be sent to the peer."""
+        data = self._inner.ciphertext()
+        if data:
+            self._outer.seal(data)
+        return self._outer.ciphertext()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `plaintext` may find something."""
+        return self._inner.has_more
+
+    @property
+    def has_ciphertext(self) -> bool:
+        """Whether something is to be sent."""
+        return self.outgoing.pending > 0
+
+    def close(self) -> None:
+        """Add a close_notify of each to what is to be sent, the inner one's first."""
+        self._inner.close()
+        data = self._inner.ciphertext()
+        try:
+            if data:
+                self._outer.seal(data)
+        except ssl.SSLError:
+            return  # the outer one is broken: there is nothing to say any more
+        self._outer.close()
+
+
+class _Pending:
+    """How much both have to send."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, inner: TlsStream, outer: TlsStream) -> None:
+        self._inner = inner
+        self._outer = outer
+
+    @property
+    def pending(self) -> int:
+        """Bytes."""
+        return self._inner.outgoing.pending + self._outer.outgoing.pending

@@ -22,6 +22,7 @@ def __getattr__(name: str) -> ProtocolSpec:
     from hoopgw.http.replay import replay
     from hoopgw.spi import ProtocolSpec
     from hoopgw_azure.agent import make_target_leg
+    from hoopgw_azure.genuine import intercepts
     from hoopgw_azure.operations import check_target
     from hoopgw_azure.sites import connecting, make_factory
 
@@ -34,6 +35,7 @@ def __getattr__(name: str) -> ProtocolSpec:
         check_target=check_target,
         replay=replay,
         connecting=connecting,
+        intercepts=intercepts,
     )
     globals()["protocol"] = made
     return made

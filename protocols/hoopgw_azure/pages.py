@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from attrs import define, field, frozen
@@ -49,13 +49,59 @@ _FIXED: Final[Mapping[str, str]] = {"storage.azure.com": "storage"}
 _NO_STORE: Final = ((b"Cache-Control", b"no-store"), (b"Pragma", b"no-cache"))
 
 
-@frozen(kw_only=True)
-class Place:
+class Place(Protocol):
     """Names of a listener."""
+
+    @property
+    def cloud(self) -> str:
+        """What the cloud is called."""
+        ...
+
+    @property
+    def domain(self) -> str:
+        """What the hosts of all its storage end in."""
+        ...
+
+    @property
+    def login(self) -> str:
+        """Host of the log-in."""
+        ...
+
+    @property
+    def vaults(self) -> str:
+        """What the hosts of key vaults end in."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """Stands for the gateway where Azure names a tenant."""
+        ...
+
+    def with_port(self, host: str) -> str:
+        """Return a host as clients write it."""
+        ...
+
+    def name_of(self, service: Service) -> str:
+        """Return a target's host; empty if it has none here."""
+        ...
+
+    def audiences(self, service: Service) -> Collection[str]:
+        """Return the hosts of resources by which clients ask for its tokens."""
+        ...
+
+
+@frozen(kw_only=True)
+class OwnPlace:
+    """Names of a cloud that is the gateway's own. Implements `Place`."""
 
     domain: str
     port: str = ""
     """Where clients connect, if it is not 443."""
+
+    @property
+    def cloud(self) -> str:
+        """What the cloud is called."""
+        return "hoopgw"
 
     @property
     def login(self) -> str:
@@ -90,6 +136,16 @@ class Place:
                 return f"{service.name}.{self.blobs}"
             case "arm" | "rest":
                 return f"{service.target.name}.{self.domain}"
+
+    def audiences(self, service: Service) -> Collection[str]:
+        """Return the hosts of resources by which clients ask for its tokens."""
+        match service.kind:
+            case "keyvault":
+                return (self.name_of(service), self.vaults)
+            case "storage":
+                return (self.name_of(service), self.blobs, self.domain)
+            case "arm" | "rest":
+                return (self.name_of(service),)
 
 
 @define(eq=False)
@@ -128,7 +184,7 @@ class Pages:
         arm = next((each for each in self._services if each.kind == "arm"), None)
         manager = "" if arm is None else self._url(self._place.name_of(arm))
         cloud: dict[str, Any] = {
-            "name": "hoopgw",
+            "name": self._place.cloud,
             "portal": url,
             "resourceManager": manager,
             "graph": url,
@@ -155,19 +211,20 @@ class Pages:
             },
         }
         # For `hoopgw azure`: which targets a client's token has to be for.
-        cloud["hoopgw"] = {"tenant": self._place.tenant, "resources": self._resources()}
+        cloud["hoopgw"] = {"tenant": self._place.tenant, "resources": self.resources()}
         wanted = dict(place.query).get("api-version", "")
         return Response.of_json(200, cloud if wanted >= "2022" else [cloud])
 
-    def _resources(self) -> dict[str, list[str]]:
+    def resources(self) -> dict[str, list[str]]:
         """Return the targets behind each resource that clients ask tokens for."""
-        place = self._place
-        hosts = [place.name_of(each) for each in self._services if each.kind in ("arm", "rest")]
-        hosts += [place.vaults, place.domain]
-        fixed = {f"https://{host}": self._targets(f"https://{host}") for host in _FIXED}
-        found = {host: self._targets(self._url(host)) for host in hosts}
-        all_ = {**{self._url(host): targets for host, targets in found.items()}, **fixed}
-        return {url: targets for url, targets in all_.items() if targets}
+        found: dict[str, list[str]] = {}
+        for service in self._services:
+            for host in self._place.audiences(service):
+                found.setdefault(self._url(host), []).append(service.target.name)
+        for host in _FIXED:
+            if targets := self._targets(f"https://{host}"):
+                found[f"https://{host}"] = targets
+        return found
 
     def _openid(self, request: Request) -> Response:
         base = f"{self._url(self._place.login)}/{self._place.tenant}"
@@ -279,14 +336,11 @@ class Pages:
             host = (parts.hostname or "").lower()
         except ValueError:
             return []
-        place = self._place
+        audiences = self._place.audiences
         return [
-            service.target.name
-            for service in self._services
-            if host == place.name_of(service)
-            or (host == place.vaults and service.kind == "keyvault")
-            or (host in (place.blobs, place.domain) and service.kind == "storage")
-            or _FIXED.get(host) == service.kind
+            each.target.name
+            for each in self._services
+            if host in audiences(each) or _FIXED.get(host) == each.kind
         ]
 
     def _url(self, host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -18,7 +19,7 @@ from hoopgw.http.gateway import Connection, HttpsFactory
 from hoopgw.identity.shown import Bearer
 from hoopgw.policy.decision import Allow, Hidden, Sights, Verdict
 from hoopgw.sessions.purses import Listing
-from hoopgw.spi import GatewayContext, ReviewOutcome
+from hoopgw.spi import GatewayContext, NoLeaves, ReviewOutcome
 from hoopgw_azure.sites import make_factory
 from tests.azure.world import target
 from tests.fakes import FakeRecorder
@@ -236,6 +237,10 @@ class Gateway:
     """Who shows what."""
     key: bytes = b"k" * 32
     """For masks and seals."""
+    listener: dict[str, Any] = field(factory=lambda: {"domain": "gw.example"})
+    leaves: Any = field(factory=NoLeaves)
+    used: set[str] = field(factory=set)
+    """Chains that were shown: each is good once."""
     closed: list[str] = field(factory=list)
     reconsider: Callable[[], str | None] = lambda: None
     """Look at the last session, as grants have changed."""
@@ -257,14 +262,16 @@ class Gateway:
             reactor=self.threads,
             clock=self.clock,
             targets=settings,
-            listener={"domain": "gw.example"},
+            listener=self.listener,
+            leaves=self.leaves,
+            counters=Counter(),
             tls=SimpleNamespace(set_alpn_protocols=lambda _protocols: None),
             policy=self.policy,
             recorder=self.recorder,
             reviews=SimpleNamespace(ask=self._ask),
             budgets=self.budgets,
             link=SimpleNamespace(open=self._open),
-            logins=SimpleNamespace(bearer=self._bearer),
+            logins=SimpleNamespace(bearer=self._bearer, chain=self._chain),
             sessions=SimpleNamespace(
                 opened=self._opened,
                 closed=lambda session, *_reason: self.closed.append(session),
@@ -301,6 +308,12 @@ class Gateway:
         if token not in self.tokens:
             raise AuthenticationError("the token is not good")
         return Bearer(principal=self.tokens[token], account="", expires=1e9)
+
+    def _chain(self, chain: str, _target: str) -> Deferred[Principal]:
+        if chain in self.used:
+            return fail(AuthenticationError("it was used before"))
+        self.used.add(chain)
+        return succeed(ALICE)
 
     def _ask(self, *_arguments: object, later: bool) -> Deferred[Pending]:
         self.asked.append(Pending(f"r-{len(self.asked)}"))

@@ -19,12 +19,12 @@ from hoopgw.http.sessions import Site
 from hoopgw.identity.shown import GivenToken
 from hoopgw.spi import GatewayContext
 from hoopgw_azure.operations import Service
-from hoopgw_azure.pages import Pages, Place
+from hoopgw_azure.pages import OwnPlace, Pages
 from hoopgw_azure.sites import AzureSites
 from tests.azure.world import target
 
 ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-PLACE: Final = Place(domain="gw.example", port="9443")
+PLACE: Final = OwnPlace(domain="gw.example", port="9443")
 
 
 @define(eq=False)

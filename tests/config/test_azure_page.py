@@ -8,7 +8,8 @@ from pathlib import Path
 from hoopgw.config import check, check_agent_file
 from tests.config.test_load import LEAST, FileCase
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "azure.md").read_text()
+TOP = Path(__file__).resolve().parents[2]
+PAGE = (TOP / "docs" / "azure.md").read_text()
 TABLES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 AGENT = 'state = "state"\nname = "local"\n[gateway]\nlink = "gateway.example:7443"\n'
 
@@ -31,6 +32,19 @@ class AzurePageTests(FileCase):
         """And the agent's."""
         (text,) = (text for text in TABLES if "[[floor]]" in text)
         self.assertEqual(check_agent_file(self.written(AGENT + text)), [])
+
+    def test_azures_own_names(self) -> None:
+        """The page's table and the example are right; and what they lack would be told."""
+        (table,) = (text for text in TABLES if 'mode = "transparent"' in text)
+        targets = "".join(text for text in TABLES if 'service = "keyvault"' in text)
+        _, _, targets = targets.partition("[[targets]]")
+        self.assertEqual(self.faults(f"{table}[[targets]]{targets}"), [])
+        example = (TOP / "conf" / "transparent.toml").read_text()
+        found = check(self.written(example))
+        self.assertEqual([str(each) for each in found if each.severity == "error"], [])
+        lacking = example.replace('"management.azure.com", ', "")
+        (said,) = [f for f in check(self.written(lacking)) if f.severity == "error"]
+        self.assertIn("interception.names: does not cover management.azure.com", str(said))
 
     def test_a_wrong_option(self) -> None:
         """Is told by `check`, and not only when the gateway starts."""

@@ -65,9 +65,11 @@ class KeeperCase(WorldCase):
         super().setUp()
         self.paths = GatewayPaths(self.path.parent / "keys-state")
         self.path.parent.mkdir(exist_ok=True)
-        create_state(self.paths, ["localhost"], datetime.fromtimestamp(1000.0, UTC))
+        others = ["*.vault.azure.net"]
+        began = datetime.fromtimestamp(1000.0, UTC)
+        create_state(self.paths, ["localhost"], began, others)
         self.paths.store_key.write_bytes(KEY)
-        self.book = KeyBook(self.paths, ["localhost"])
+        self.book = KeyBook(self.paths, ["localhost"], others)
         self.hooks: list[str] = []
         self.start()
 

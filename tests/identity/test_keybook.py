@@ -16,6 +16,7 @@ from hoopgw.identity.keybook import KeyBook, Retired, Rotation, describe_retired
 from hoopgw.identity.keyfiles import create_state
 
 NAMES = ["127.0.0.1", "gw.example"]
+INTERCEPTED = ["*.vault.azure.net"]
 
 
 class BookCase(SynchronousTestCase):
@@ -24,8 +25,8 @@ class BookCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = datetime.now(UTC)
         self.paths = GatewayPaths(Path(self.mktemp()) / "state")
-        create_state(self.paths, NAMES, self.now)
-        self.book = KeyBook(self.paths, NAMES)
+        create_state(self.paths, NAMES, self.now, INTERCEPTED)
+        self.book = KeyBook(self.paths, NAMES, INTERCEPTED)
 
 
 class FilesTests(BookCase):
@@ -39,6 +40,16 @@ class FilesTests(BookCase):
             self.assertEqual(each.ends is not None, kind.form is Form.AUTHORITY)
             self.assertLess(abs(each.made - self.now.timestamp()), 60)
         self.book.check_separate()
+
+    def test_a_ca_for_others_is_there_only_where_it_is_wanted(self) -> None:
+        """What is not there cannot be stolen; it is made once it is configured."""
+        paths = GatewayPaths(Path(self.mktemp()) / "state")
+        create_state(paths, NAMES, self.now)
+        self.assertEqual(list(paths.keys.glob("interception*")), [])
+        self.assertNotIn("interception", KeyBook(paths, NAMES).kinds)
+        self.assertEqual(KeyBook(paths, NAMES).complete(self.now), [])
+        made = KeyBook(paths, NAMES, INTERCEPTED).complete(self.now)
+        self.assertEqual([path.name for path in made], ["interception-ca.key"])
 
     def test_rotated(self) -> None:
         """The next key stands beside the present one, and then in its place, for each kind."""

@@ -14,7 +14,7 @@ import requests
 from attrs import define, field
 
 from tests.support import azure_cli, gateway
-from tests.support.azure_replay import LOGGED_IN, AzureReplay, Exchange, load
+from tests.support.azure_replay import LOGGED_IN, TENANT, AzureReplay, Exchange, load
 from tests.support.certificates import Authority
 from tests.support.gateway import AGENT, GatewayRig
 from tests.support.lookalike import LookAlike
@@ -84,6 +84,8 @@ class AzureRig:
     replay: AzureReplay
     upstream: LookAlike
     port: int
+    proxy_port: int
+    """Of the listener for Azure's own names."""
     folder: Path
     manager: str = "arm"
     """The target that is Resource Manager."""
@@ -191,33 +193,48 @@ def start(
     token = folder / "upstream-token"
     token.touch(mode=0o600)
     token.write_text(UPSTREAM_TOKEN)
-    port = free_port()
+    port, proxy_port = free_port(), free_port()
     names_here = [manager, "login", f"{vault}.vault", *hosts]
     (folder / "hosts").write_text("".join(f"127.0.0.1 {name}.{DOMAIN}\n" for name in names_here))
     where = f"127.0.0.1:{upstream.server.server_address[1]}"
     try:
         rig = gateway.start(
             policy=policy,
-            extra=_gateway_toml(port, manager, vault) + extra,
+            extra=_gateway_toml(port, proxy_port, manager, vault) + extra,
             agent_extra=_agent_toml(where, ca, token, manager, vault) + agent_extra,
         )
     except BaseException:
         upstream.stop()
         raise
     return AzureRig(
-        rig=rig, replay=replay, upstream=upstream, port=port, folder=folder, manager=manager
+        rig=rig,
+        replay=replay,
+        upstream=upstream,
+        port=port,
+        proxy_port=proxy_port,
+        folder=folder,
+        manager=manager,
     )
 
 
-def _gateway_toml(port: int, manager: str, vault: str) -> str:
+def _gateway_toml(port: int, proxy_port: int, manager: str, vault: str) -> str:
     return f"""
 [tls]
-names = ["127.0.0.1", "*.{DOMAIN}", "*.vault.{DOMAIN}", "*.blob.{DOMAIN}"]
+names = ["127.0.0.1", "localhost", "*.{DOMAIN}", "*.vault.{DOMAIN}", "*.blob.{DOMAIN}"]
 [[listeners]]
 protocol = "azure"
 listen = "127.0.0.1:{port}"
 domain = "{DOMAIN}"
 authority = "{DOMAIN}:{port}"
+[interception]
+names = ["login.microsoftonline.com", "management.azure.com", "*.vault.azure.net"]
+[[listeners]]
+protocol = "azure"
+listen = "127.0.0.1:{proxy_port}"
+mode = "transparent"
+tenant = "{TENANT}"
+targets = ["{manager}", "{vault}"]
+direct = true
 [[targets]]
 name = "{manager}"
 protocol = "azure"

@@ -304,7 +304,8 @@ def start(
     agent_toml = _agent_toml(folder, ports, where, targets, floor)
     (folder / "agent.toml").write_text(agent_toml + agent_extra)
     settings = config.load(folder / "hoopgw.toml")
-    create_state(settings.paths, settings.tls.names, datetime.now(UTC))
+    others = settings.interception.names
+    create_state(settings.paths, settings.tls.names, datetime.now(UTC), others)
     processes = Processes(folder)
     command = [*program, "--config", str(settings.path)] if program else None
     gateway = processes.start_python("gateway", *(command or twistd("hoopgw", settings.path)))

@@ -1,0 +1,327 @@
+"""Clients of Azure that know nothing of the gateway but a proxy and a CA: real `az`, curl, an SDK.
+
+`az` stays in AzureCloud: nothing is registered, and no name is the gateway's.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import requests
+
+from tests.support import azure, azure_cli
+from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig, Result
+from tests.support.azure_replay import SUBSCRIPTION, TENANT
+
+pytestmark = pytest.mark.skipif(
+    not azure_cli.is_there() or not shutil.which("curl"),
+    reason="az is not installed: python -m tests.support.azure_cli, and curl",
+)
+
+PATIENCE: Final = 180.0
+SUBSCRIPTIONS: Final = "https://management.azure.com/subscriptions?api-version=2021-04-01"
+SECRET: Final = f"https://{VAULT}.vault.azure.net/secrets/secret1?api-version=7.4"
+_SDK: Final = """
+import json
+from azure.identity import WorkloadIdentityCredential
+from azure.keyvault.secrets import SecretClient
+from azure.mgmt.resource import SubscriptionClient
+credential = WorkloadIdentityCredential()
+vault = SecretClient("https://%s.vault.azure.net", credential)
+manager = SubscriptionClient(credential)
+print(json.dumps({
+    "subscriptions": [each.display_name for each in manager.subscriptions.list()],
+    "secret": vault.get_secret("secret1").value,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[AzureRig]:
+    """Start a gateway that answers for Azure's own names."""
+    started = azure.start("resource__test_resource_group", "storage__", "keyvault__")
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def bundle(rig: AzureRig) -> Path:
+    """Return what clients are to trust: the CA for Azure's names, and the proxy's own."""
+    path = rig.folder / "bundle.pem"
+    intercepting = rig.rig.settings.paths.interception_ca_certificate
+    path.write_bytes(intercepting.read_bytes() + rig.rig.ca.read_bytes())
+    return path
+
+
+def environment(bundle: Path, proxy: str, config: Path, **more: str) -> dict[str, str]:
+    """Return all that a client is told: two variables, and nothing of the gateway's cloud."""
+    return azure_cli.environment(
+        config,
+        HTTPS_PROXY=proxy,
+        REQUESTS_CA_BUNDLE=str(bundle),
+        SSL_CERT_FILE=str(bundle),
+        **more,
+    )
+
+
+def az(rig: AzureRig, bundle: Path, proxy: str, config: Path, *arguments: str) -> Result:
+    """Run `az`."""
+    done = subprocess.run(
+        [*azure_cli.command(), *arguments],
+        env=environment(bundle, proxy, config),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def log_in(rig: AzureRig, bundle: Path, proxy: str, proof: str) -> Path:
+    """Let `az` log in at what it takes for Microsoft's own log-in, and return its folder."""
+    config = Path(tempfile.mkdtemp(prefix="az-", dir=rig.folder))
+    done = az(
+        rig,
+        bundle,
+        proxy,
+        config,
+        *("login", "--service-principal", "-u", "deployer", "-t", "contoso.example"),
+        *("--federated-token", proof),
+    )
+    assert done.status == 0, (done.out, done.error)
+    return config
+
+
+def curl(bundle: Path, *arguments: str, url: str = SUBSCRIPTIONS) -> tuple[int, str]:
+    """Run curl; return the status, or 0 without an answer, and what came."""
+    done = subprocess.run(
+        [
+            *("curl", "-sS", "--max-time", "60", "-o", "-", "-w", "\n%{http_code} %{http_connect}"),
+            *("--cacert", str(bundle), "--proxy-cacert", str(bundle), *arguments, url),
+        ],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    body, _, codes = done.stdout.rpartition("\n")
+    inner, connect = map(int, codes.split())
+    return inner or connect, body + done.stderr
+
+
+def plain(rig: AzureRig) -> str:
+    """Return the proxy without a credential."""
+    return f"http://127.0.0.1:{rig.proxy_port}"
+
+
+def proved(rig: AzureRig, token: str, account: str = "deployer") -> str:
+    """Return the proxy with one."""
+    return f"https://{account}:{token}@127.0.0.1:{rig.proxy_port}"
+
+
+def bearer(token: str) -> tuple[str, ...]:
+    """Return what says inside who asks."""
+    return "-H", f"Authorization: Bearer {token}", "-H", "X-Hoopgw-Account: deployer"
+
+
+def test_az_with_nothing_but_a_proxy(rig: AzureRig, bundle: Path) -> None:
+    """It stays in AzureCloud, and keeps Azure's own names."""
+    config = log_in(rig, bundle, plain(rig), rig.rig.token(None))
+    (group,) = az(rig, bundle, plain(rig), config, "group", "list").json
+    assert group["location"] == "westus"
+    assert rig.upstream.asked[-1].headers["authorization"] == f"Bearer {UPSTREAM_TOKEN}"
+    cloud = az(rig, bundle, plain(rig), config, "cloud", "show").json
+    assert cloud["name"] == "AzureCloud"
+    shown = az(
+        rig,
+        bundle,
+        plain(rig),
+        config,
+        *("keyvault", "secret", "show", "--vault-name", VAULT, "-n", "secret1"),
+    ).json
+    assert shown["value"] == "***"
+    assert shown["id"].startswith(f"https://{VAULT}.vault.azure.net/secrets/")
+    for path in config.rglob("*"):
+        if path.is_file():
+            assert UPSTREAM_TOKEN.encode() not in path.read_bytes()
+
+
+def test_az_through_a_proxy_with_a_credential(rig: AzureRig, bundle: Path) -> None:
+    """TLS in TLS; the credential is for one target, so the log-in has to agree with it."""
+    login = secrets.token_urlsafe(16)
+    proxy = proved(rig, rig.rig.token("arm", session=login))
+    config = log_in(rig, bundle, proxy, rig.rig.token(None, session=login))
+    (group,) = az(rig, bundle, proxy, config, "group", "list").json
+    assert group["location"] == "westus"
+    other = proved(rig, rig.rig.token("arm", name="bob"))
+    refused = az(rig, bundle, other, config, "group", "list")
+    assert refused.status != 0
+    assert "different callers" in refused.error
+
+
+def test_the_python_sdk_without_an_argument(rig: AzureRig, bundle: Path, tmp_path: Path) -> None:
+    """Key Vault's client checks the challenge, Resource Manager's has no endpoint."""
+    (tmp_path / "proof").write_text(rig.rig.token(None, groups=("developers", "see-secrets")))
+    given = environment(
+        bundle,
+        plain(rig),
+        tmp_path,
+        AZURE_CLIENT_ID="deployer",
+        AZURE_TENANT_ID=TENANT,
+        AZURE_FEDERATED_TOKEN_FILE=str(tmp_path / "proof"),
+    )
+    given["PYTHONPATH"] += f":{sysconfig.get_path('purelib')}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _SDK % VAULT],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["subscriptions"] == ["recorded"]
+    assert found["secret"] not in ("***", "")
+
+
+def test_curl_by_the_proxys_credential_alone(rig: AzureRig, bundle: Path) -> None:
+    token = rig.rig.token("arm")
+    status, body = curl(bundle, "--proxy", proved(rig, token))
+    assert status == 200, body
+    assert json.loads(body)["value"][0]["subscriptionId"] == SUBSCRIPTION
+    # It is for Resource Manager, and opens nothing else.
+    status, body = curl(bundle, "--proxy", proved(rig, token), url=SECRET)
+    assert status == 407, body
+
+
+def test_curl_with_both(rig: AzureRig, bundle: Path) -> None:
+    """The same caller in both; or nothing is done."""
+    login = secrets.token_urlsafe(16)
+    outer, inner = (rig.rig.token("arm", session=login) for _ in range(2))
+    status, body = curl(bundle, "--proxy", proved(rig, outer), *bearer(inner))
+    assert status == 200, body
+    for other in (
+        rig.rig.token("arm", name="bob"),
+        rig.rig.token("arm", session=login, agent="planner"),
+        rig.rig.token("arm"),
+    ):
+        status, body = curl(bundle, "--proxy", proved(rig, outer), *bearer(other))
+        assert status == 403, body
+        assert "different callers" in body
+    status, body = curl(bundle, "--proxy", proved(rig, outer, "reader"), *bearer(inner))
+    assert status == 403, body
+
+
+def test_curl_without_a_credential_and_without_tls(rig: AzureRig, bundle: Path) -> None:
+    """What it shows inside counts; a token in clear is refused whatever it is."""
+    token = rig.rig.token("arm")
+    assert curl(bundle, "--proxy", plain(rig), *bearer(token))[0] == 200
+    assert curl(bundle, "--proxy", plain(rig))[0] == 401
+    clear = f"http://deployer:{token}@127.0.0.1:{rig.proxy_port}"
+    assert curl(bundle, "--proxy", clear)[0] == 403
+
+
+def test_names_that_lead_here(rig: AzureRig, bundle: Path) -> None:
+    """As a name server would have it: no proxy at all."""
+    here = ("--connect-to", f"::127.0.0.1:{rig.proxy_port}")
+    token = rig.rig.token("arm")
+    status, body = curl(bundle, *here, *bearer(token))
+    assert status == 200, body
+    status, body = curl(bundle, *here, url="https://login.microsoftonline.com/")
+    assert status == 404, body
+    # A name that is on no list gets a certificate that is not for it.
+    status, body = curl(bundle, *here, url="https://graph.microsoft.com/")
+    assert status == 0, body
+
+
+def test_other_hosts_are_refused(rig: AzureRig, bundle: Path) -> None:
+    for url in (
+        *("https://example.com/", "https://graph.microsoft.com/v1.0/me"),
+        *("https://other.vault.azure.net/secrets", "https://169.254.169.254/"),
+        "https://management.azure.com:8443/",
+    ):
+        status, _body = curl(bundle, "--proxy", plain(rig), url=url)
+        assert status == 403, url
+
+
+def test_a_clients_secret_is_not_taken_and_not_kept(rig: AzureRig, bundle: Path) -> None:
+    """Not at Microsoft's name either; nor is a token that Azure itself would take."""
+    secret = "a-real-client-secret-8Q~"  # it looks like one
+    status, body = curl(
+        bundle,
+        *("--proxy", plain(rig), "-d", "grant_type=client_credentials", "-d", "client_id=x"),
+        *("-d", f"client_secret={secret}", "-d", "scope=https://management.azure.com/.default"),
+        url="https://login.microsoftonline.com/contoso.example/oauth2/v2.0/token",
+    )
+    assert status == 401, body
+    claims = base64.urlsafe_b64encode(b'{"aud":"https://management.azure.com"}').decode()
+    foreign = f"eyJhbGciOiJub25lIn0.{claims.rstrip('=')}.c2ln"
+    assert curl(bundle, "--proxy", plain(rig), *bearer(foreign))[0] == 401
+    assert curl(bundle, "--proxy", proved(rig, foreign))[0] == 407
+    shown = base64.b64encode(f"deployer:{foreign}".encode()).decode()
+    for needle in (secret, foreign, shown):
+        for path in (rig.rig.folder / "state").rglob("*"):
+            if path.is_file():
+                assert needle.encode() not in path.read_bytes(), path
+        assert needle not in rig.rig.gateway.output
+
+
+def test_the_recording_says_who_it_was(rig: AzureRig, bundle: Path) -> None:
+    """Who the proxy let in is who asked, and the target has its own name."""
+    token = rig.rig.token("arm", name="petra")
+    assert curl(bundle, "--proxy", proved(rig, token))[0] == 200
+    until(lambda: any("GET /subscriptions" in line for line in recorded(rig, "petra")))
+
+
+def recorded(rig: AzureRig, path: str) -> list[str]:
+    """Return what the log has of somebody by now; the recorder is behind what happens."""
+    found: list[dict[str, Any]] = rig.rig.api("GET", "/v1/sessions")["sessions"]
+    lines: list[str] = []
+    for session in found:
+        if session["path"] == path and session["target"] == "arm":
+            with contextlib.suppress(requests.HTTPError):  # it is not in the log yet
+                told = rig.rig.api("GET", f"/v1/sessions/{session['id']}/replay")["lines"]
+                lines += [line["text"] for line in told]
+    return lines
+
+
+def until(found: Callable[[], bool]) -> None:
+    """Wait for something that is so in the end."""
+    deadline = time.monotonic() + PATIENCE
+    while not found():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.1)
+
+
+def test_revoking_the_log_in_cuts_the_tunnel(rig: AzureRig, bundle: Path) -> None:
+    login = secrets.token_urlsafe(16)
+    proxy = proved(rig, rig.rig.token("arm", session=login))
+    assert curl(bundle, "--proxy", proxy)[0] == 200
+    rig.rig.api("POST", f"/v1/nodes/{login}/revoke", {"reason": "a test"})
+    until(lambda: curl(bundle, "--proxy", proxy)[0] == 407)
+
+
+def test_who_trusts_the_gateway_alone_does_not_trust_it_for_azure(
+    rig: AzureRig, bundle: Path
+) -> None:
+    """Azure's names are another CA's, which has to be given to a client on purpose."""
+    status, body = curl(rig.rig.ca, "--proxy", plain(rig))
+    assert status == 200  # of CONNECT; then the client gives up
+    assert "certificate" in body
