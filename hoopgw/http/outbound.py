@@ -24,6 +24,7 @@ from hoopgw.http.errors import (
     UpstreamError,
     UpstreamMalformedError,
 )
+from hoopgw.http.heads import parse_request_head, request_framing
 from hoopgw.http.messages import Limits, Pair, RequestHead
 from hoopgw.http.wire import (
     CHUNKED,
@@ -70,6 +71,7 @@ _STRIPPED: Final = frozenset(
 )
 """Who the caller says to be, what concerns the connection to the gateway only, and what makes
 another request of one: of another host, or method, than the agent has let through."""
+_BLANK: Final = b"\r\n\r\n"
 _UPGRADE: Final = ((b"Connection", b"Upgrade"),)
 _METHODS: Final = re.compile("(?!TRACE$|TRACK$|CONNECT$)[A-Z]+")
 """Not those that give the request back, credential included, or ask for another host."""
@@ -171,9 +173,31 @@ class Outbound:
         if self._raw:
             self.far.write(data)
             return
+        if self._reader.between and self._waiting is None and self._pass_at_once(data):
+            return
         self._reader.receive(data)
         self._read_on()
         self._reader.keep()
+
+    def _pass_at_once(self, data: Buffer) -> bool:
+        """Pass on what is one whole request without a body, as most are; false: it is none.
+
+        Whatever is not so simple, and whatever is refused, is left to the usual way.
+        """
+        credential = self.stamp.credential.kept()
+        if credential is None or self._answers is not None or len(data) > LIMITS.head:
+            return False
+        block = bytes(data)
+        if block.find(_BLANK) != len(block) - len(_BLANK):
+            return False
+        try:
+            head = parse_request_head(block, LIMITS)
+            if request_framing(head) != 0 or self._why_not(head):
+                return False
+        except MessageError:
+            return False
+        self.far.write(self._stamped(head, credential))
+        return True
 
     def _read_on(self) -> None:
         reader, out = self._reader, self._out
@@ -199,18 +223,22 @@ class Outbound:
             out.clear()
             self.far.write(data)
 
-    def _begin(self, head: RequestHead) -> None:
-        if not head.target.startswith("/") or not _METHODS.fullmatch(head.method):
+    def _why_not(self, head: RequestHead) -> str:
+        """Say why a request is not passed on; empty if it is."""
+        if head.target[0] != "/" or not _METHODS.fullmatch(head.method):
             # Of a URL, the host would count and not the one that is ours (RFC 9112, 3.2.2).
-            self._refuse(403, "the agent passes on requests for paths of its own target only")
-            return
+            return "the agent passes on requests for paths of its own target only"
         if self.stamp.read_only and head.method not in READING:
-            self._refuse(403, "the agent's floor lets this account only read")
+            return "the agent's floor lets this account only read"
+        if not self.stamp.upgrades and head.upgrade:
+            return "the agent does not change the protocol for this target"
+        return ""
+
+    def _begin(self, head: RequestHead) -> None:
+        if reason := self._why_not(head):
+            self._refuse(403, reason)
             return
         upgrade = bool(head.upgrade)
-        if upgrade and not self.stamp.upgrades:
-            self._refuse(403, "the agent does not change the protocol for this target")
-            return
         if self._answers is not None:
             if not self._answers.are_whole:
                 raise MalformedError("a request came before the answer to the last one")
@@ -219,7 +247,7 @@ class Outbound:
         self._chunked = self._reader.framing == CHUNKED
         kept = self.stamp.credential.kept()
         if kept is not None:
-            self._send(head, kept)
+            self._out.append(self._stamped(head, kept))
             return
         sending = Deferred.fromCoroutine(self._fetch_and_send(head))
         if not sending.called:
@@ -230,9 +258,10 @@ class Outbound:
             sending.addErrback(self._not_sent)
 
     async def _fetch_and_send(self, head: RequestHead) -> None:
-        self._send(head, await self.stamp.credential.fetch())
+        self._out.append(self._stamped(head, await self.stamp.credential.fetch()))
 
-    def _send(self, head: RequestHead, credential: tuple[Pair, ...]) -> None:
+    def _stamped(self, head: RequestHead, credential: tuple[Pair, ...]) -> bytes:
+        """Return a request's head as it goes to the target."""
         if credential is not self._credential:
             self._credential = credential
             names = {name.lower() for name, _value in credential}
@@ -240,7 +269,7 @@ class Outbound:
         kept = head.headers.changed(self._strips).pairs
         upgrade = _UPGRADE if self._asking else ()
         fields = (self._host, *kept, *upgrade, *credential)
-        self._out.append(encode_request(head.method, head.target, fields))
+        return encode_request(head.method, head.target, fields)
 
     def _sent(self, result: object) -> None:
         self._waiting = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 import threading
@@ -142,8 +143,10 @@ class MakeTests(AgentCase):
         with self.assertRaisesRegex(UsageError, "hoopgw agent join"):
             agent_tap.makeService(options)
         identity.save(self.folder / "state", self.identity().enrolment)
+        self.addCleanup(gc.unfreeze)
         service = agent_tap.makeService(options)
         self.assertEqual(len(service.services), 1)
+        self.assertGreater(gc.get_freeze_count(), 10_000)  # no collection goes through these
 
 
 class RenewalTests(AgentCase):
