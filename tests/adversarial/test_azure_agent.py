@@ -47,3 +47,9 @@ class GatewayTests(OutboundCase):
         self.assertEqual(self.send(b"DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n" + GET), b"")
         self.assert_refused(403)
         self.assertEqual(self.send(GET), b"")
+
+
+class AtHandGatewayTests(GatewayTests):
+    """The same where the credential was fetched before, so that whole requests pass at once."""
+
+    at_hand = ((b"Authorization", b"Bearer real"),)

@@ -18,6 +18,14 @@ GET = b"GET /a?b=c HTTP/1.1\r\nHost: gw.example\r\nAccept: x\r\n\r\n"
 SENT = (
     b"GET /a?b=c HTTP/1.1\r\nHost: api.example\r\nAccept: x\r\nAuthorization: Bearer real\r\n\r\n"
 )
+AT_HAND = ((b"Authorization", b"Bearer real"),)
+LINES = (
+    *(b"Host: x", b"Host: y", b"Content-Length: 0", b"Content-Length: 2", b"Accept: a\x01b"),
+    *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", b"Authorization: stolen"),
+    *(b"Connection: Upgrade", b"Upgrade: websocket", b"Expect: 100-continue", b" folded", b"a\nb"),
+    *(b"", b"authorizatioN: stolen", b"X-Y : z", b"Connection: close", b"Cookie: stolen", b"A: b"),
+)
+AFTER = (b"", b"ab", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n")
 ASK = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CHANGED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno.."
@@ -81,8 +89,11 @@ class Given:
 class OutboundCase(SynchronousTestCase):
     """One connection of the agent."""
 
+    at_hand: tuple[tuple[bytes, bytes], ...] | None = None
+    """The credential, where none has to be fetched: then whole requests take a shorter way."""
+
     def setUp(self) -> None:
-        self.given = Given()
+        self.given = Given(fields=self.at_hand)
         self.stamp = Stamp(host="api.example", credential=self.given)
         self.make()
 
@@ -146,23 +157,10 @@ class OutboundTests(OutboundCase):
         self.assertIn(b"Transfer-Encoding: chunked\r\n", got)
         self.assertTrue(got.endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), got)
 
-    @given(st.data())
-    def test_however_it_is_cut(self, data: st.DataObject) -> None:
-        """The same bytes reach the target but for where chunks end."""
-        text = (b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n0123456" + GET) * 2
-        self.make()
-        whole = self.send(text)
-        self.make()
-        while text:
-            size = data.draw(st.integers(1, len(text)))
-            self.send(text[:size])
-            text = text[size:]
-        self.assertEqual(bytes(self.far.written), whole)
-
     def test_a_credential_that_is_waited_for(self) -> None:
         """Nothing is read meanwhile, also if the target's queue drains."""
         waiting: Deferred[bytes] = Deferred()
-        self.given.token = waiting
+        self.given.token, self.given.fields = waiting, None
         self.assertEqual(self.send(GET + GET), b"")
         self.assertTrue(self.near.paused)
         self.outbound.gate.pauseProducing()
@@ -175,6 +173,7 @@ class OutboundTests(OutboundCase):
 
     def test_no_credential(self) -> None:
         self.given.token = fail(LinkError("the agent has no credential"))
+        self.given.fields = None
         self.assertEqual(self.send(GET), b"")
         self.assert_refused(503, b"no credential")
 
@@ -225,7 +224,7 @@ class OutboundTests(OutboundCase):
     def test_nothing_goes_on_after_the_end(self) -> None:
         """A credential that comes when the request was given up is for nobody."""
         waiting: Deferred[bytes] = Deferred()
-        self.given.token = waiting
+        self.given.token, self.given.fields = waiting, None
         self.send(GET)
         self.outbound.gate.stopProducing()
         self.given.token = b"Bearer real"
@@ -235,6 +234,47 @@ class OutboundTests(OutboundCase):
     def test_the_end_of_the_target_is_the_links(self) -> None:
         self.outbound.gate.stopProducing()
         self.assertTrue(self.near.closed)
+
+
+class AtHandTests(OutboundTests):
+    """The same where the credential was fetched before."""
+
+    at_hand = AT_HAND
+
+
+class CutTests(OutboundCase):
+    """However bytes come, the same goes out."""
+
+    at_hand = AT_HAND
+
+    @given(st.data())
+    def test_however_it_is_cut(self, data: st.DataObject) -> None:
+        """The same bytes reach the target but for where chunks end."""
+        text = (b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n0123456" + GET) * 2
+        self.make()
+        whole = self.send(text)
+        self.make()
+        while text:
+            size = data.draw(st.integers(1, len(text)))
+            self.send(text[:size])
+            text = text[size:]
+        self.assertEqual(bytes(self.far.written), whole)
+
+    @given(st.lists(st.sampled_from(LINES), max_size=5), st.booleans(), st.sampled_from(AFTER))
+    def test_what_comes_whole_takes_no_other_way(
+        self, lines: list[bytes], read_only: bool, after: bytes
+    ) -> None:
+        """A request in one piece is passed on, changed and refused as one that comes in many."""
+        for first in (b"GET /a HTTP/1.1", b"DELETE /a;b HTTP/1.1", b"GET http://x/ HTTP/1.1"):
+            text = b"".join(line + b"\r\n" for line in (first, *lines, b"")) + after
+            said = []
+            for step in (0, 1):
+                self.make(read_only=read_only)
+                self.send(text, step)
+                status = bytes(self.near.written[:12])  # the words may be others
+                # What came before a refusal may have been sent, or not any more.
+                said.append((status, b"" if status else bytes(self.far.written), self.far.closed))
+            self.assertEqual(*said)
 
 
 class UpgradeTests(OutboundCase):
