@@ -9,6 +9,7 @@ from setuptools import Extension, setup
 MODULES = {
     "hoopgw.transport._dispatch": "hoopgw/transport/_dispatch.pyx",
     "hoopgw.recording._batch": "hoopgw/recording/_batch.pyx",
+    "hoopgw.http._fields": "hoopgw/http/_fields.pyx",
     "hoopgw.http._heads": "hoopgw/http/_heads.pyx",
     "hoopgw.documents._scan": "hoopgw/documents/_scan.pyx",
     "hoopgw.recording._keep": "hoopgw/recording/_keep.pyx",

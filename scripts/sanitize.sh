@@ -15,7 +15,7 @@ say() { printf 'sanitize: %s\n' "$*"; }
 fail() { printf 'sanitize: %s\n' "$*" >&2; exit 1; }
 
 usual="tests/transport tests/recording tests/documents tests/link/test_pump.py tests/fuzz
-    tests/http/test_heads.py tests/http/test_wire.py
+    tests/http/test_heads.py tests/http/test_fields.py tests/http/test_wire.py
     tests/postgres/test_shape.py tests/postgres/test_at_once.py tests/postgres/test_session.py
     tests/adversarial/test_forged_intents.py tests/adversarial/test_same_as_the_server.py
     tests/integration/test_psycopg.py tests/integration/test_other_drivers.py"

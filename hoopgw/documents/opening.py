@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from email.message import Message
+from functools import lru_cache
 from typing import Literal
 
 from attrs import define, field, frozen
@@ -20,6 +21,10 @@ _JSON = {"application/json", "text/json"}
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl"}
 _XML = {"application/xml", "text/xml"}
 _CHARSETS = {"", "utf-8", "utf8", "us-ascii"}
+_USUAL = 128
+"""Characters of a content type; longer ones are read anew each time."""
+_REMEMBERED = 256
+"""Content types whose reading is kept."""
 
 
 @frozen(kw_only=True)
@@ -88,10 +93,14 @@ def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
     raise fault("it is not JSON, XML or plain text by its content type")
 
 
-def _parsed(content_type: str | None) -> tuple[str, dict[str, str]]:
+def _parsed(content_type: str | None) -> tuple[str, Mapping[str, str]]:
     """Return the media type in small letters, and its parameters (RFC 9110, section 8.3)."""
     if content_type is None or "," in content_type or not content_type.isascii():
         return "", {}
+    return (_remembered if len(content_type) <= _USUAL else _read)(content_type)
+
+
+def _read(content_type: str) -> tuple[str, Mapping[str, str]]:
     message = Message()
     message["content-type"] = content_type
     pairs = message.get_params([])
@@ -99,6 +108,9 @@ def _parsed(content_type: str | None) -> tuple[str, dict[str, str]]:
     if not pairs or len(set(names)) != len(names):
         return "", {}
     return names[0], {name.lower(): str(value) for name, value in pairs[1:]}
+
+
+_remembered = lru_cache(_REMEMBERED)(_read)
 
 
 @define(eq=False)

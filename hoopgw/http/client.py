@@ -168,8 +168,7 @@ class UpstreamConnection(Protocol):
             self._call is None
             and not self._closing
             and not self._lost
-            and self._reader.is_idle
-            and self._reader.keep_alive
+            and self._reader.is_reusable
             and self._wire.connected
         )
 

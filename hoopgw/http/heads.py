@@ -65,6 +65,8 @@ _SENT: Final = re.compile(r"[!-~]+")
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)(?=[/?]|$)", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _VERSIONS: Final = {b"1.1": "1.1", b"1.0": "1.0"}
+_STAYS: Final = (b"keep-alive",)
+"""The values of ``Connection`` that are met most."""
 _MEMBERS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
 """What ``Connection`` names that is no field which somebody relies on."""
 
@@ -235,7 +237,7 @@ def stays_open(version: str, headers: Headers) -> bool:
     if version != "1.1":
         return False
     connection = headers.by_name.get(b"connection")
-    return connection is None or b"close" not in headers.members(b"connection")
+    return connection in (None, _STAYS) or b"close" not in headers.members(b"connection")
 
 
 def _framing(version: str, headers: Headers) -> int | None:

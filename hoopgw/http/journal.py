@@ -308,5 +308,5 @@ class HttpJournal:
         return record.sequence
 
     def _put_off(self, record: Record) -> None:
-        self._recorder.put_off(record)
+        self._recorder.put_off_encoded(encode(record))
         self._sequence += 1

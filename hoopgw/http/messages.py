@@ -20,6 +20,8 @@ from typing import Any, Final, TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge, gt
 
+from hoopgw.transport import accelerated
+
 Pair: TypeAlias = tuple[bytes, bytes]
 """A header field: its name as it was sent, and its value without white space around it."""
 
@@ -66,6 +68,33 @@ class Limits:
     """Answers of status 1xx before the real one."""
 
 
+def plain_left_out(
+    pairs: tuple[Pair, ...], keys: tuple[bytes, ...], names: Collection[bytes]
+) -> tuple[tuple[Pair, ...], tuple[bytes, ...]]:
+    """Return pairs and their keys without those of some names."""
+    kept = [at for at, key in enumerate(keys) if key not in names]
+    if len(pairs) != len(keys):
+        raise ValueError("each pair has its key")
+    return tuple([pairs[at] for at in kept]), tuple([keys[at] for at in kept])
+
+
+def plain_by_key(
+    pairs: tuple[Pair, ...], keys: tuple[bytes, ...]
+) -> dict[bytes, tuple[bytes, ...]]:
+    """Return all values by key, in order."""
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for key, (_name, value) in zip(keys, pairs, strict=True):
+        found[key] = (*found[key], value) if key in found else (value,)
+    return found
+
+
+_left_out, _by_key = plain_left_out, plain_by_key
+if accelerated.is_wanted("hoopgw.http._fields"):
+    from hoopgw.http import _fields
+
+    _left_out, _by_key = _fields.left_out, _fields.by_key
+
+
 def _names(pairs: tuple[Pair, ...]) -> str:
     return "(" + ", ".join(name.decode("latin-1") for name, _value in pairs) + ")"
 
@@ -91,11 +120,17 @@ class Headers:
         """All values by the name in lower case."""
         found = self._by_name
         if found is None:
-            found = {}
-            for name, value in self.pairs:
-                key = name.lower()
-                found[key] = (*found[key], value) if key in found else (value,)
+            found = _by_key(self.pairs, self.keys)
             object.__setattr__(self, "_by_name", found)  # kept, as it follows from the pairs
+        return found
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """All names in lower case, in the order of the pairs."""
+        found = self._keys
+        if found is None:
+            found = tuple([name.lower() for name, _value in self.pairs])
+            object.__setattr__(self, "_keys", found)
         return found
 
     def get(self, name: bytes) -> bytes | None:
@@ -133,20 +168,18 @@ class Headers:
 
     def changed(self, without: Collection[bytes], *added: Pair) -> Headers:
         """Leave fields out, named in lower case, and add others at the end, in one step."""
-        keys = self._keys
-        if keys is None:
-            kept = [pair for pair in self.pairs if pair[0].lower() not in without]
-        else:
-            kept = [pair for key, pair in zip(keys, self.pairs, strict=True) if key not in without]
-        return Headers((*kept, *added))
+        pairs, keys = _left_out(self.pairs, self.keys, without)
+        if not added:
+            return self if len(pairs) == len(self.pairs) else Headers(pairs, None, keys)
+        return Headers(pairs + added, None, keys + tuple([name.lower() for name, _ in added]))
 
     def besides(self, names: Collection[bytes]) -> tuple[Pair, ...]:
         """Return the pairs without those of some names, which are in lower case."""
-        return self.changed(names).pairs
+        return _left_out(self.pairs, self.keys, names)[0]
 
     def only(self, names: Collection[bytes]) -> list[Pair]:
         """Return the pairs of some names, which are in lower case."""
-        return [pair for pair in self.pairs if pair[0].lower() in names]
+        return [pair for key, pair in zip(self.keys, self.pairs, strict=True) if key in names]
 
     def end_to_end(self, without: AbstractSet[bytes] = frozenset(), *added: Pair) -> Headers:
         """Leave out what concerns one connection only, also what ``Connection`` names.
@@ -157,11 +190,10 @@ class Headers:
 
         """
         drop = HOP_BY_HOP | without if without else HOP_BY_HOP
-        by_name = self.by_name
-        if not added and drop.isdisjoint(by_name):
-            return self
-        if b"connection" in by_name and not HOP_BY_HOP.issuperset(self.members(b"connection")):
-            drop = drop.union(self.members(b"connection"))
+        if b"connection" in self.keys:
+            named = self.members(b"connection")
+            if not HOP_BY_HOP.issuperset(named):
+                drop = drop.union(named)
         return self.changed(drop, *added)
 
     def __contains__(self, name: bytes) -> bool:

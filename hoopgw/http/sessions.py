@@ -92,6 +92,8 @@ class HttpSession:
     _on_over: Callable[[HttpSession], None]
     pooled: PoolKey = field(init=False)
     """Whom its connections to the target serve."""
+    uncompared: frozenset[bytes] = field(init=False, repr=False)
+    """Names of fields in which requests that are alike may differ; proofs are compared besides."""
     over: str = field(default="", init=False)
     """Why it has ended, once it has."""
     stored: int = field(default=0, init=False)
@@ -105,6 +107,7 @@ class HttpSession:
 
     def __attrs_post_init__(self) -> None:
         self.pooled = PoolKey(self.site.target.name, self.login.account, self.id)
+        self.uncompared = self.site.model.unread | {b"authorization"}
 
     @property
     def principal(self) -> Principal:

@@ -56,8 +56,6 @@ ANSWER_LIMIT: Final = 16_384
 """Bytes of an answer that goes on in one piece: what TLS puts into one record."""
 _OVERHEAD: Final = 2_048
 """Bytes of the objects around what is kept."""
-_PROOF: Final = frozenset({b"authorization"})
-"""Not in the key: it is compared with what the connection has shown."""
 
 _Key: TypeAlias = tuple[str, str, tuple[Pair, ...]]
 
@@ -145,7 +143,6 @@ class Straight:
         """Give it up: the client is gone."""
         if not self._over:
             self._end(Answered(outcome="LOST: the client left"))
-            self._call.on_answer = None
             self._call.close()
 
     def answered(self) -> None:
@@ -181,6 +178,7 @@ class Straight:
 
     def _end(self, answered: Answered) -> None:
         self._over = True
+        self._call.on_answer = None
         self._session.running.pop(self._intent, None)
         self._session.journal.finished(self._intent, self.started, answered)
 
@@ -257,7 +255,7 @@ class Ways:
         if not _is_plain(session, head, plan, permission) or self._context.policy.epoch != epoch:
             return
         form = session.journal.form(plan, verdict)
-        key = self._key(session, head)
+        key = _key(session, head)
         size = len(head.target) + sum(len(name) + len(value) for name, value in key[2])
         if form is None or size > HEAD_LIMIT:
             return
@@ -276,7 +274,7 @@ class Ways:
         self._likes.put(key, like, like.weight)
 
     def _find(self, session: HttpSession, head: RequestHead, until: float) -> Like | None:
-        key = self._key(session, head)
+        key = _key(session, head)
         like = self._likes.get(key)
         if like is None:
             return None
@@ -292,8 +290,9 @@ class Ways:
             return None
         return like
 
-    def _key(self, session: HttpSession, head: RequestHead) -> _Key:
-        return session.id, head.target, head.headers.besides(session.site.model.unread | _PROOF)
+
+def _key(session: HttpSession, head: RequestHead) -> _Key:
+    return session.id, head.target, head.headers.besides(session.uncompared)
 
 
 def _is_plain(session: HttpSession, head: RequestHead, plan: Plan, permission: Permission) -> bool:

@@ -213,6 +213,16 @@ class ResponseReader:
         """Whether no answer is expected, and nothing came that nobody asked for."""
         return self._state == _DONE and self._failed is None and not self._intake.unread
 
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the connection may be used for another request now."""
+        return (
+            self._state == _DONE
+            and self.keep_alive
+            and self._failed is None
+            and not self._intake.unread
+        )
+
     def expect(self, method: str, *, upgrade: bool = False) -> None:
         """Begin the answer to a request that was, or will be, sent."""
         if self._state != _DONE:

@@ -49,6 +49,8 @@ _CLUSTER: Final = (
 _BODYLESS: Final = frozenset({"GET", "HEAD"})
 _POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
 _LINKED: Final = (b"content-location",)
+_LEADING: Final = frozenset({*_POLLED, *_LINKED, b"link"})
+"""Fields of an answer that lead somewhere."""
 _JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
     "arm": ("**.nextLink",),
     "keyvault": ("**.nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
@@ -214,7 +216,7 @@ class AzureModel:
             return Shown(_with(head, headers.without(_CHANGED)), document, listing)
         if export.size is not None and head.content_length is None:
             plain = evolve(plain, transform=Bounded(export.size))
-        return evolve(plain, listing=listing)
+        return plain if listing is None else evolve(plain, listing=listing)
 
     def _blob_fields(self, plan: Plan, headers: Headers, sights: Sights) -> Headers:
         """Return an answer's header fields without what is masked of a blob or container."""
@@ -229,12 +231,18 @@ class AzureModel:
 
     def _export(self, call: Call, head: ResponseHead, max_items: int | None) -> Export:
         """Return how much of an answer may be shown."""
-        export = self.service.export.narrowed(max_items)
+        export = self.service.export
+        if max_items is not None:
+            export = export.narrowed(max_items)
+        if export.items is None:
+            return export
         lists = self.service.kind != "storage" or blob_masking.has_document(call, "GET")
         return export if lists and head.status < 400 else evolve(export, items=None)
 
     def _counting(self, head: ResponseHead, export: Export, *, counted: bool) -> tuple[Rule, ...]:
         """Return the rules that count items: where they are limited, or somebody pays for them."""
+        if export.items is None and not counted:
+            return ()
         media = _text(head.headers.get(b"content-type"))
         lines = has_lines(media)
         readable = lines or _is_json(media) or self.service.kind == "storage"
@@ -313,6 +321,8 @@ class AzureModel:
     def _rewritten(self, head: ResponseHead, known: _Known, caller: Caller) -> Headers:
         """Return an answer's fields with links that lead to us."""
         headers = head.headers.without(_DROPPED)
+        if _LEADING.isdisjoint(head.headers.by_name):
+            return headers
         for name in (*_POLLED, *_LINKED):
             values = head.headers.all(name)
             if not values:
