@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import base64
+import socket
 from pathlib import Path
+from typing import Any
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from hoopgw.credentials.sources import FileSource
 from hoopgw.errors import LinkError
-from hoopgw.http.agent import KEPT, AccountFields, Auth
-from hoopgw.spi import AgentTarget
+from hoopgw.http.agent import KEPT, AccountFields, Auth, HttpsTargetLeg
+from hoopgw.link.pump import Pump
+from hoopgw.spi import AgentContext, AgentTarget
+from hoopgw.transport import Address, adopt, listen
+from tests.http.test_outbound import ASK, CHANGED, GET, REFUSED
+from tests.support.waiting import eventually
 
 
 class AccountFieldsTests(SynchronousTestCase):
@@ -113,3 +121,114 @@ class AccountFieldsTests(SynchronousTestCase):
         self.fields = self.make("peer")
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.fields.fetch())), ())
         self.assertEqual(self.fields.kept(), ())
+
+
+@define(eq=False)
+class End(Protocol):
+    """One end of a connection, which keeps what it gets."""
+
+    got: bytearray = field(factory=bytearray)
+    lost: bool = False
+
+    def dataReceived(self, data: Any) -> None:
+        """Keep it."""
+        self.got += data
+
+    def connectionLost(self, _reason: object = None) -> None:
+        """Take note."""
+        self.lost = True
+
+
+class LegTests(TestCase):
+    """A leg that is open, between real sockets; time is the test's."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self.clock = Clock()
+        self.path = Path(self.mktemp())
+        self.write(b"one")
+
+    def write(self, secret: bytes) -> None:
+        """Put another secret there."""
+        self.path.touch(mode=0o600)
+        self.path.write_bytes(secret)
+
+    async def open(self, *, upgrades: bool = False) -> tuple[End, End]:
+        """Open a target; return the gateway's end, and the target's."""
+        ends: list[End] = []
+
+        class Ends(Factory):
+            noisy = False
+
+            def buildProtocol(self, _address: Any) -> Any:
+                ends.append(End())
+                return ends[-1]
+
+        port = listen(self.reactor, Address("127.0.0.1", 0), Ends())
+        self.addCleanup(port.stopListening)
+        leg = HttpsTargetLeg(
+            AgentContext(reactor=self.reactor, clock=self.clock), upgrades=upgrades
+        )
+        target = AgentTarget(
+            name="t",
+            protocol="p",
+            address=f"127.0.0.1:{port.getHost().port}",
+            accounts={"reader": FileSource(self.path).fetch},
+            options={"tls": "disable", "auth": {"reader": "bearer"}},
+        )
+        opened = await leg.open(target, "reader", {})
+        ours, near = socket.socketpair()
+        link = adopt(self.reactor, near)
+        assert opened.outbound is not None
+        ended: Deferred[None] = Deferred()
+        outbound = opened.outbound(link, opened.transport)
+        pump = Pump(link, opened.transport, lambda: ended.callback(None), outbound)
+        pump.start()
+        gateway = End()
+        transport = adopt(self.reactor, ours, gateway)
+        gateway.makeConnection(transport)
+        transport.resumeProducing()
+        await eventually(self.reactor, lambda: ends)
+
+        async def stop() -> None:
+            pump.stop()
+            await ended
+            await eventually(self.reactor, lambda: gateway.lost and ends[0].lost)
+
+        self.addCleanup(lambda: Deferred.fromCoroutine(stop()))
+        return gateway, ends[0]
+
+    async def exchange(self, sender: End, data: bytes, receiver: End, wanted: bytes) -> None:
+        """Send, and wait until it, or what is made of it, has come."""
+        transport: Any = sender.transport
+        transport.write(data)
+        await eventually(self.reactor, lambda: wanted in receiver.got)
+        receiver.got.clear()
+
+    async def test_a_secret_that_is_changed_and_then_gone(self) -> None:
+        """The next request after a second has the new one; without one there is none."""
+        gateway, target = await self.open()
+        await self.exchange(gateway, GET, target, b"Authorization: Bearer one\r\n")
+        self.write(b"two")
+        await self.exchange(gateway, GET, target, b"Authorization: Bearer one\r\n")
+        self.clock.advance(1.0)
+        await self.exchange(gateway, GET, target, b"Authorization: Bearer two\r\n")
+        self.path.unlink()
+        self.clock.advance(1.0)
+        await self.exchange(gateway, GET, gateway, b"no credential for reader")
+        await eventually(self.reactor, lambda: target.lost)
+        self.assertEqual(bytes(target.got), b"")
+
+    async def test_another_protocol(self) -> None:
+        """Once the target agrees, bytes go both ways as they are; until then they are HTTP."""
+        gateway, target = await self.open(upgrades=True)
+        await self.exchange(gateway, ASK, target, b"Upgrade: websocket\r\n")
+        await self.exchange(target, REFUSED, gateway, REFUSED)
+        await self.exchange(gateway, ASK, target, b"Authorization: Bearer one\r\n")
+        await self.exchange(target, CHANGED + b"\x81", gateway, CHANGED + b"\x81")
+        await self.exchange(gateway, b"\x01\x00 no http", target, b"\x01\x00 no http")
+        await self.exchange(target, b"\xff nor this", gateway, b"\xff nor this")
