@@ -18,6 +18,8 @@ References: RFC 4253; RFC 8308; OpenSSH's PROTOCOL sections 1.5, 1.6 and 1.10.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from twisted.conch.ssh import _kex
@@ -144,15 +146,22 @@ class HardenedTransport(SSHTransportBase):
 
     def dataReceived(self, data: bytes | memoryview) -> None:
         """Take bytes: the version line, then packets."""
+        with self.batch():
+            try:
+                self._tail += data
+                if len(self._tail) >= self._needed:
+                    self._read(bytes(self._tail))
+            except IntegrityError as error:
+                self._refuse(wire.DISCONNECT_MAC_ERROR, error)
+            except ProtocolViolationError as error:
+                self._refuse(wire.DISCONNECT_PROTOCOL_ERROR, error)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Let what is sent meanwhile leave in one piece, at the end."""
         self._depth += 1
         try:
-            self._tail += data
-            if len(self._tail) >= self._needed:
-                self._read(bytes(self._tail))
-        except IntegrityError as error:
-            self._refuse(wire.DISCONNECT_MAC_ERROR, error)
-        except ProtocolViolationError as error:
-            self._refuse(wire.DISCONNECT_PROTOCOL_ERROR, error)
+            yield
         finally:
             self._depth -= 1
             if not self._depth:
@@ -241,7 +250,7 @@ class HardenedTransport(SSHTransportBase):
 
     # Sending
 
-    def sendPacket(self, messageType: int, payload: bytes) -> None:
+    def sendPacket(self, messageType: int, payload: wire.Bytes) -> None:
         """Send a message, or keep it back until the key exchange is over.
 
         Messages that are sent while bytes are received leave in one piece afterwards.
