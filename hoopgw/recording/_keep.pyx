@@ -7,11 +7,14 @@ record is too long, the segment has no room) is left to them, with the spool as 
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from hoopgw.recording.client import PUT_OFF_LIMIT
+from hoopgw.recording import spool
 from hoopgw.recording.framing import END_WORD, RECORD_LIMIT, SPOOL_HEADER_SIZE
+
+cdef extern from "Python.h":
+    void Py_SET_SIZE(object value, Py_ssize_t size) noexcept
 
 cdef extern from *:
     """
@@ -21,7 +24,11 @@ cdef extern from *:
     """
     void publish(uint64_t *word, uint64_t value) noexcept nogil
 
-cdef Py_ssize_t _PUT_OFF_LIMIT = PUT_OFF_LIMIT
+cdef Py_ssize_t _OFFSET = spool.OFFSET_CELL
+cdef Py_ssize_t _SEGMENTS = spool.SEGMENTS_CELL
+cdef Py_ssize_t _BOUND = spool.BOUND_CELL
+cdef Py_ssize_t _RECORDS = spool.RECORDS_CELL
+cdef Py_ssize_t _WAITING = spool.WAITING_CELL
 cdef Py_ssize_t _RECORD_LIMIT = RECORD_LIMIT
 cdef Py_ssize_t _END = END_WORD
 cdef Py_ssize_t _BEGIN = SPOOL_HEADER_SIZE
@@ -33,37 +40,46 @@ cdef inline void _put_length(uint8_t *to, Py_ssize_t size) noexcept:
 
 
 cdef class Keeper:
-    """Keeps encoded records in the spool of a `SpoolRecorder`, and counts those allowed."""
+    """Keeps encoded records in the spool of a `SpoolRecorder`, and counts those allowed.
+
+    It looks at the numbers that both share, and at no object of Python's: each would be some more
+    cold lines of memory.
+    """
 
     cdef object _recorder, _counters
-    cdef object _mapped  # that `_ring` is of
+    cdef bytearray _waiting
+    cdef int64_t[::1] _cells
     cdef uint8_t[::1] _ring
+    cdef int64_t _segments  # when `_ring` was taken
 
     def __init__(self, recorder, counters):
         self._recorder, self._counters = recorder, counters
+        self._waiting, self._cells = recorder._waiting, recorder._cells
+        self._segments = -1
 
     def write_allowed(self, bytes record not None):
         """Keep an intent that is allowed, with all that was put off before it."""
-        cdef object recorder = self._recorder, writer = self._recorder._writer
-        cdef bytearray waiting = recorder._waiting
-        cdef Py_ssize_t before = PyByteArray_GET_SIZE(waiting), size = PyBytes_GET_SIZE(record)
-        cdef Py_ssize_t offset = writer.offset, end = offset + before + 4 + size
+        cdef int64_t *cells = &self._cells[0]
+        cdef Py_ssize_t before = PyByteArray_GET_SIZE(self._waiting), size = PyBytes_GET_SIZE(record)
+        cdef Py_ssize_t offset = cells[_OFFSET], end = offset + before + 4 + size
         cdef uint8_t[4] length
-        if end > <Py_ssize_t>recorder._bound or size > _RECORD_LIMIT:
-            recorder.write_allowed(record)
+        if end > cells[_BOUND] or size > _RECORD_LIMIT:
+            self._recorder.write_allowed(record)
         else:
-            if writer._map is not self._mapped:
-                self._ring = writer._map
-                self._mapped = writer._map
+            if cells[_SEGMENTS] != self._segments:
+                self._ring = self._recorder._writer._map
+                self._segments = cells[_SEGMENTS]
             _put_length(length, size)
-            offset = self._put(offset, <uint8_t *>PyByteArray_AS_STRING(waiting), before)
+            offset = self._put(offset, <uint8_t *>PyByteArray_AS_STRING(self._waiting), before)
             offset = self._put(offset, length, 4)
             self._put(offset, <uint8_t *>PyBytes_AS_STRING(record), size)
             publish(<uint64_t *>&self._ring[0] + _END, end)
-            writer.offset = end
+            cells[_OFFSET] = end
+            cells[_RECORDS] += 1
             if before:
-                PyByteArray_Resize(waiting, 0)
-            recorder._records += 1
+                # Unlike a resize, it leaves the memory to the next.
+                PyByteArray_AS_STRING(self._waiting)[0] = 0
+                Py_SET_SIZE(self._waiting, 0)
         self._counters["operations_allow"] += 1
 
     cdef Py_ssize_t _put(self, Py_ssize_t offset, const uint8_t *data, Py_ssize_t size) noexcept:
@@ -78,20 +94,14 @@ cdef class Keeper:
 
     def put_off_encoded(self, bytes record not None):
         """Keep a record with the next intent, or soon."""
-        cdef object recorder = self._recorder
-        cdef bytearray waiting = recorder._waiting
+        cdef bytearray waiting = self._waiting
         cdef Py_ssize_t before = PyByteArray_GET_SIZE(waiting), size = PyBytes_GET_SIZE(record)
         cdef uint8_t *to
-        if (
-            before > _PUT_OFF_LIMIT
-            or size > _RECORD_LIMIT
-            or recorder._flush_call is None
-            or recorder._stopped
-        ):
-            recorder.put_off_encoded(record)
+        if before > self._cells[_WAITING] or size > _RECORD_LIMIT:
+            self._recorder.put_off_encoded(record)
             return
         PyByteArray_Resize(waiting, before + 4 + size)
         to = <uint8_t *>PyByteArray_AS_STRING(waiting) + before
         _put_length(to, size)
         memcpy(to + 4, PyBytes_AS_STRING(record), size)
-        recorder._records += 1
+        self._cells[_RECORDS] += 1

@@ -2,8 +2,8 @@
 
 A record is kept by a copy into the worker's spool. Everything that is out of the ordinary (the
 recorder is gone, stopped or behind, the disk is full, a segment has no room, the recorder sleeps)
-keeps one number, ``_bound``, below where the record would end; so the ordinary way tests that
-number and nothing else. Who refuses does so before anything is written.
+keeps one number, that of `BOUND_CELL`, below where the record would end; so the ordinary way tests
+that number and nothing else. Who refuses does so before anything is written.
 
 What was put off has happened already, so it is written even while new operations are refused.
 """
@@ -25,7 +25,13 @@ from hoopgw.ipc import Body, Peer
 from hoopgw.recording.connection import Connect
 from hoopgw.recording.framing import RECORD_LIMIT
 from hoopgw.recording.records import Record, encode
-from hoopgw.recording.spool import SpoolWriteError, SpoolWriter
+from hoopgw.recording.spool import (
+    BOUND_CELL,
+    RECORDS_CELL,
+    WAITING_CELL,
+    SpoolWriteError,
+    SpoolWriter,
+)
 
 log = Logger()
 
@@ -84,8 +90,8 @@ class SpoolRecorder:
     _connect: Connect
     _writer: SpoolWriter = field(init=False)
     _waiting: bytearray = field(factory=bytearray, init=False, repr=False)
-    _bound: int = field(default=-1, init=False)
-    """The spool's offset beyond which `_prepare` has something to do before a write."""
+    _cells: memoryview[int] = field(init=False, repr=False)
+    """The writer's; beyond the bound, `_prepare` has something to do before a write."""
     _reason: str = field(default="recording has not started", init=False)
     """Why operations are refused; empty if they are not."""
     _fault: str = field(default="", init=False)
@@ -110,11 +116,11 @@ class SpoolRecorder:
     _watch_call: IDelayedCall | None = field(default=None, init=False)
     _reconnect_call: IDelayedCall | None = field(default=None, init=False)
     _patience: float = field(default=_RECONNECT_FIRST, init=False)
-    _records: int = field(default=0, init=False)
     _refused: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._writer = SpoolWriter(self._directory, self._name)
+        self._cells = self._writer.cells
 
     def start(self) -> None:
         """Open the spool and connect to the recorder.
@@ -136,6 +142,7 @@ class SpoolRecorder:
             except RecorderError as error:
                 log.error("records that were put off are lost: {error}", error=error)
         self._stopped = True
+        self._cells[WAITING_CELL] = -1
         self._assess()
         for call in (self._flush_call, self._watch_call, self._reconnect_call):
             if call is not None and call.active():
@@ -154,7 +161,7 @@ class SpoolRecorder:
         return RecorderStatus(
             ready=self.ready,
             reason=self._reason or ("" if self.ready else "the recorder is behind"),
-            records=self._records,
+            records=self._cells[RECORDS_CELL],
             lag=self._lag(),
             waiting=len(self._waiting),
             refused=self._refused,
@@ -182,7 +189,7 @@ class SpoolRecorder:
         waiting = self._waiting
         before = len(waiting)
         size = before + _LENGTH + len(record)
-        if self._writer.offset + size > self._bound:
+        if self._writer.offset + size > self._cells[BOUND_CELL]:
             self._prepare(size)
         waiting += len(record).to_bytes(_LENGTH, "big") + record
         try:
@@ -192,7 +199,7 @@ class SpoolRecorder:
             self._failed(error)
             raise
         waiting.clear()
-        self._records += 1
+        self._cells[RECORDS_CELL] += 1
 
     def put_off(self, record: Record) -> None:
         """Keep a record with the next `write`, or within 50 ms: for what has happened already.
@@ -218,9 +225,10 @@ class SpoolRecorder:
         if len(record) > RECORD_LIMIT:
             raise RecorderError("the result is too long to be recorded")
         self._waiting += len(record).to_bytes(_LENGTH, "big") + record
-        self._records += 1
+        self._cells[RECORDS_CELL] += 1
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)
+            self._cells[WAITING_CELL] = PUT_OFF_LIMIT
 
     def sync(self) -> Deferred[None]:
         """Fire when all that was written so far, and put off, survives a power loss.
@@ -308,7 +316,7 @@ class SpoolRecorder:
         self._rebound()
 
     def _flush(self) -> None:
-        self._flush_call = None
+        self._flush_call, self._cells[WAITING_CELL] = None, -1
         self._write_waiting()
 
     def _write_waiting(self) -> None:
@@ -338,10 +346,10 @@ class SpoolRecorder:
     def _rebound(self) -> None:
         """Set the number that `write` tests."""
         if self._reason or self._asleep:
-            self._bound = -1
+            self._cells[BOUND_CELL] = -1
         else:
             base = self._bases[self._writer.identity]
-            self._bound = min(self._writer.limit, LAG_LIMIT + self._taken - base)
+            self._cells[BOUND_CELL] = min(self._writer.limit, LAG_LIMIT + self._taken - base)
 
     def _assess(self) -> None:
         """Find out whether operations are refused."""

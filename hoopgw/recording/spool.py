@@ -41,6 +41,18 @@ from hoopgw.recording.framing import (
 
 SEGMENT_SIZE: Final = 4 * 2**20
 """Bytes of a segment, unless one record is longer."""
+CELLS: Final = 5
+"""Numbers that a writer and whoever uses it share with compiled code, in one line of memory."""
+OFFSET_CELL: Final = 0
+"""`SpoolWriter.offset`."""
+SEGMENTS_CELL: Final = 1
+"""How often the map was changed."""
+BOUND_CELL: Final = 2
+"""The offset beyond which a record takes the usual way; -1 if each does."""
+RECORDS_CELL: Final = 3
+"""Records that were kept."""
+WAITING_CELL: Final = 4
+"""The bytes waiting beyond which a record that is put off takes the usual way."""
 _WORKER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _NAME: Final = re.compile(rf"(?P<worker>{_WORKER})-(?P<number>[0-9]{{1,12}})\.spool")
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -74,8 +86,8 @@ class SpoolWriter:
     size: int = SEGMENT_SIZE
     identity: bytes = field(default=b"", init=False)
     """Of the open segment: 16 random bytes."""
-    offset: int = field(default=0, init=False)
-    """Where the records in the open segment end."""
+    cells: memoryview[int] = field(init=False, repr=False)
+    """`CELLS` signed numbers of 8 bytes."""
     limit: int = field(default=0, init=False)
     """The offset up to which there is room in the open segment."""
     _capacity: int = field(default=0, init=False)
@@ -86,7 +98,14 @@ class SpoolWriter:
     _fence: Lock = field(factory=Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self.cells = memoryview(bytearray(8 * CELLS)).cast("q")
+        self.cells[BOUND_CELL] = self.cells[WAITING_CELL] = -1
         self._fence.acquire()
+
+    @property
+    def offset(self) -> int:
+        """Where the records in the open segment end."""
+        return self.cells[OFFSET_CELL]
 
     def open_next(self, need: int = 0) -> None:
         """Go on in a new segment, with room for so many bytes at least.
@@ -103,8 +122,9 @@ class SpoolWriter:
             raise _cannot(error) from error
         self.close()
         self._fd, self._map, self._capacity = fd, mapped, head.capacity
+        self.cells[SEGMENTS_CELL] += 1
         self._words = memoryview(mapped)[:SPOOL_HEADER_SIZE].cast("Q")
-        self.identity, self.offset = head.identity, SPOOL_HEADER_SIZE
+        self.identity, self.cells[OFFSET_CELL] = head.identity, SPOOL_HEADER_SIZE
         self.limit = SPOOL_HEADER_SIZE + head.capacity
 
     def append(self, data: bytes | bytearray) -> None:
@@ -114,17 +134,17 @@ class SpoolWriter:
             SpoolWriteError: there is no room for all of them.
 
         """
-        size = len(data)
-        if self.offset + size > self.limit or self._map is None:
+        size, offset = len(data), self.offset
+        if offset + size > self.limit or self._map is None:
             raise SpoolWriteError("the spool is full")
-        at = SPOOL_HEADER_SIZE + (self.offset - SPOOL_HEADER_SIZE) % self._capacity
+        at = SPOOL_HEADER_SIZE + (offset - SPOOL_HEADER_SIZE) % self._capacity
         first = min(size, SPOOL_HEADER_SIZE + self._capacity - at)
         self._map[at : at + first] = data[:first]
         if first < size:
             self._map[SPOOL_HEADER_SIZE : SPOOL_HEADER_SIZE + size - first] = data[first:]
         self._order()
-        self.offset += size
-        self._words[END_WORD] = self.offset  # one aligned store: nobody sees a half of it
+        self.cells[OFFSET_CELL] = offset + size
+        self._words[END_WORD] = offset + size  # one aligned store: nobody sees a half of it
 
     def free(self, offset: int) -> None:
         """Use the place of what is before an offset anew: the log has it for good."""
@@ -142,6 +162,7 @@ class SpoolWriter:
         """Close the segment; the recorder may remove it once it has been read."""
         if self._map is not None:
             self._words.release()
+            self.cells[BOUND_CELL] = -1
             self._map = None  # it goes with the last who uses it, and the lock would too
             self.limit = 0
             fcntl.flock(self._fd, fcntl.LOCK_UN)
