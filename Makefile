@@ -1,5 +1,6 @@
 # make demo   see it work: a real PostgreSQL, an issuer, the gateway and an agent, on loopback
 #             (ARGS=--script plays the whole story, checks it, and stops)
+# make demo-az  the same with the real az, which it installs (800 MB, minutes) if there is none
 # make test   what has to pass before a change lands
 # make lint   only the style and the types
 # make sanitize  drive the compiled twins with the sanitizers of gcc in them (takes minutes)
@@ -9,10 +10,15 @@
 PYTHON_BIN := .venv/bin/python
 SOURCES := hoopgw protocols plugins tests
 
-.PHONY: demo test lint sanitize bench clean
+.PHONY: demo demo-az test lint sanitize bench clean
 
 demo:
 	@scripts/setup.sh demo
+	@.venv/bin/hoopgw demo $(ARGS)
+
+demo-az:
+	@scripts/setup.sh demo
+	@command -v az >/dev/null || .venv/bin/python -m hoopgw.demo.azure_cli >/dev/null
 	@.venv/bin/hoopgw demo $(ARGS)
 
 test: lint

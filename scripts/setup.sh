@@ -149,7 +149,7 @@ install_provider() {
 
 # The real az, in the cache; the first time it takes minutes and 800 MB.
 install_azure() {
-    .venv/bin/python -m tests.support.azure_cli >/dev/null ||
+    .venv/bin/python -m hoopgw.demo.azure_cli >/dev/null ||
         say "az cannot be installed: the tests with it will be skipped"
 }
 

@@ -70,6 +70,16 @@ class DemoFolder:
         return self.path / "agent-secrets"
 
     @property
+    def cloud(self) -> Path:
+        """What the demonstration's Azure has to itself."""
+        return self.path / "cloud"
+
+    @property
+    def programs(self) -> Path:
+        """Programs for the demonstration's people."""
+        return self.path / "bin"
+
+    @property
     def logs(self) -> Path:
         """What the processes print."""
         return self.path / "logs"
@@ -101,7 +111,7 @@ class DemoFolder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Root runs PostgreSQL as somebody else, who must be able to pass; all else inside is 0700.
         self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        for inner in (self.logs, self.secrets, self.path / "home"):
+        for inner in (self.logs, self.secrets, self.path / "home", self.programs):
             inner.mkdir(mode=0o700)
 
     def remember(self, facts: Facts) -> None:

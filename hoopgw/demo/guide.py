@@ -11,6 +11,9 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
+from hoopgw.demo.azure_clients import AzClient, find_client, manager_url, request_url
+from hoopgw.demo.azure_data import DELETE_GROUP, KEYS, SHOW_SECRET
+from hoopgw.demo.azure_settings import ACCOUNT
 from hoopgw.demo.settings import TARGET
 from hoopgw.demo.stack import Demo
 from hoopgw.demo.story import COUNT, DELETE, DROP, SELECT
@@ -21,7 +24,8 @@ def show_guide(demo: Demo, console: Console) -> None:
     console.print(
         Panel(
             Text.assemble(
-                ("PostgreSQL 18, an issuer, the gateway and its agent are running.\n", "bold"),
+                ("PostgreSQL 18, Azure as it was recorded, an issuer, the gateway ", "bold"),
+                ("and its agent are running.\n", "bold"),
                 "People: alice (developers), bob (dba, admins), carol (support), dana (sales). ",
                 "AI agent: planner.\n",
                 f"Everything is in {demo.folder.path} and goes away with Ctrl-C. ",
@@ -90,6 +94,38 @@ def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
                 f'{psql} -c "{COUNT}"',
             ],
         ),
+        *_azure(demo, tool, become.format("alice")),
+    ]
+
+
+def _azure(demo: Demo, tool: str, become_alice: str) -> list[tuple[str, list[str]]]:
+    """Return what to do with Azure: with `az` where it is here, else with curl."""
+    port = demo.ports.azure
+    client = find_client(demo.folder.programs, port)
+    if isinstance(client, AzClient):
+        lines = [
+            f"{tool} azure run {manager_url(port)} -- {shlex.join([client.program, *call.az])}"
+            for call in (KEYS, SHOW_SECRET, DELETE_GROUP)
+        ]
+        first = [f"export {shlex.join([f'{k}={v}'])}" for k, v in client.variables.items()]
+        title = "Azure, in terminal A (or another, as alice)"
+    else:
+        first = [
+            f'{name}="Authorization: Bearer $({tool} token {call.target} --account {ACCOUNT})"'
+            for name, call in (("AZURE", KEYS), ("VAULT", SHOW_SECRET))
+        ]
+        ca = shlex.quote(str(demo.folder.ca))
+        curl = f"curl -sS --cacert {ca} --resolve '*:{port}:127.0.0.1'"
+        lines = [
+            f'{curl} -H "${name}" -X {call.method} {shlex.quote(request_url(port, call))}'
+            for name, call in (("AZURE", KEYS), ("VAULT", SHOW_SECRET), ("AZURE", DELETE_GROUP))
+        ]
+        title = "Azure, in terminal A: there is no az here, so with curl (make demo-az installs az)"
+    keys, secret, delete = lines
+    return [
+        (f"{title}: keys that are masked", [become_alice, *first, keys]),
+        ("A secret, refused with the reason", [secret]),
+        ("A resource group: this waits for bob in terminal B", [delete]),
     ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Final
 
 from attrs import frozen
 
+from hoopgw.demo import azure_settings
 from hoopgw.demo.issuer import AGENT, AUDIENCE, CLIENT
 from hoopgw.demo.postgres import DATABASE
 
@@ -25,6 +27,10 @@ class Ports:
     link: int
     issuer: int
     database: int
+    azure: int
+    """Of the gateway, for Azure's clients."""
+    cloud: int
+    identity: int
 
 
 AGENT_POLICY: Final = f"""\
@@ -60,7 +66,7 @@ url = "https://127.0.0.1:{ports.control}"
 admins = ["admins"]
 
 [tls]
-names = ["127.0.0.1", "localhost"]
+names = {json.dumps(["127.0.0.1", "localhost", *azure_settings.TLS_NAMES])}
 
 [[listeners]]
 protocol = "postgres"
@@ -100,10 +106,10 @@ environment = "prod"
 "public.customers.email" = ["pii.email"]
 "public.customers.card" = ["pii.card"]
 "public.customers.national_id" = ["pii.national_id"]
-"""
+{azure_settings.gateway_tables(ports.azure, AGENT_NAME)}"""
 
 
-def agent_toml(ports: Ports, ca: str, secrets: str) -> str:
+def agent_toml(ports: Ports, ca: str, secrets: str, cloud_ca: Path) -> str:
     """Write the agent's configuration."""
     reader, writer = (
         json.dumps("file:" + os.path.join(secrets, name)) for name in ("app_reader", "app_writer")
@@ -140,4 +146,4 @@ mode = "read-only"
 targets = ["{TARGET}"]
 accounts = ["app_writer"]
 mode = "any"
-"""
+{azure_settings.agent_tables(ports.cloud, cloud_ca)}"""

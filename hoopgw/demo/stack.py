@@ -15,15 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import attrs
 import requests
 from attrs import define, field
 
 from hoopgw import config as configuration
+from hoopgw.demo import azure_settings, postgres, settings
 from hoopgw.demo import issuer as issuers
-from hoopgw.demo import postgres, settings
+from hoopgw.demo.cloud import Cloud
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.files import DemoFolder, Facts
-from hoopgw.demo.processes import Child, Children, free_port
+from hoopgw.demo.processes import Child, Children, free_port, is_listening
 from hoopgw.identity.keyfiles import create_state
 
 ADMINISTRATOR: Final = "bob"
@@ -31,8 +33,18 @@ _TWISTD: Final = "from twisted.scripts.twistd import run; run()"
 """What the script ``twistd`` does, where Python's scripts are not beside it."""
 _START: Final = 60.0
 """Seconds that gateway and agent get to start."""
-_PORTS: Final = settings.Ports(control=8443, postgres=6432, link=7443, issuer=8400, database=5440)
+_PORTS: Final = settings.Ports(
+    control=8443,
+    postgres=6432,
+    link=7443,
+    issuer=8400,
+    database=5440,
+    azure=9443,
+    cloud=8444,
+    identity=8445,
+)
 """What is tried first, so that the lines to copy look alike from run to run."""
+_NAMES: Final = tuple(attrs.fields_dict(settings.Ports))
 
 
 @define(eq=False)
@@ -52,6 +64,8 @@ class Demo:
     psql: Path = field(init=False)
     gateway: Child = field(init=False)
     agent: Child = field(init=False)
+    cloud: Cloud = field(init=False)
+    """What the agent's managed identity is, and what only Azure knows."""
     _outside: Path | None = field(default=None, init=False)
     """Where PostgreSQL's data is when it cannot be in the folder."""
 
@@ -72,6 +86,8 @@ class Demo:
         home = self.folder.path / "issuer"
         home.mkdir(mode=0o700)
         self.issuer = issuers.start(home, self.ports.issuer, self.children)
+        self.report("Azure as it was recorded: Resource Manager, a key vault, a managed identity")
+        self._start_cloud()
         self._write_files()
         self.report("the gateway")
         self._start_gateway()
@@ -100,18 +116,8 @@ class Demo:
         )
 
     def _choose_ports(self) -> settings.Ports:
-        wanted = (
-            _PORTS
-            if self.fixed_ports
-            else settings.Ports(control=0, postgres=0, link=0, issuer=0, database=0)
-        )
-        return settings.Ports(
-            control=free_port(wanted.control),
-            postgres=free_port(wanted.postgres),
-            link=free_port(wanted.link),
-            issuer=free_port(wanted.issuer),
-            database=free_port(wanted.database),
-        )
+        wanted = attrs.asdict(_PORTS) if self.fixed_ports else dict.fromkeys(_NAMES, 0)
+        return settings.Ports(**{name: free_port(port) for name, port in wanted.items()})
 
     def _data_folder(self) -> Path:
         """Return a folder that PostgreSQL's user can reach."""
@@ -131,11 +137,17 @@ class Demo:
         policies = folder.path / "policies"
         shutil.copytree(self.policies, policies)
         (policies / "50-demo-agent.cedar").write_text(settings.AGENT_POLICY)
+        (policies / "60-demo-azure.cedar").write_text(azure_settings.POLICY)
         folder.gateway_config.write_text(
             settings.gateway_toml(self.ports, self.issuer.url, str(policies))
         )
         folder.agent_config.write_text(
-            settings.agent_toml(self.ports, str(folder.ca), str(folder.secrets))
+            settings.agent_toml(
+                self.ports,
+                str(folder.ca),
+                str(folder.secrets),
+                azure_settings.CloudFiles(folder=folder.cloud).ca,
+            )
         )
         loaded = configuration.load(folder.gateway_config)
         create_state(loaded.paths, loaded.tls.names, datetime.now(UTC))
@@ -148,6 +160,17 @@ class Demo:
                 people=dict(self.issuer.passwords),
                 agent_secret=self.issuer.agent_secret,
             )
+        )
+
+    def _start_cloud(self) -> None:
+        files = azure_settings.CloudFiles(folder=self.folder.cloud)
+        self.cloud = files.make(self.ports.cloud, self.ports.identity)
+        program = [sys.executable, "-m", "hoopgw.demo.cloud", str(files.config)]
+        self.children.start("cloud", program, env=environment())
+        self.children.wait_until(
+            "the start of Azure",
+            lambda: is_listening(self.ports.cloud) and is_listening(self.ports.identity),
+            _START,
         )
 
     def _start_gateway(self) -> None:
@@ -165,7 +188,9 @@ class Demo:
             text=made["token"],
         )
         self.agent = self.children.start(
-            "agent", twistd("hoopgw-agent", self.folder.agent_config), env=environment()
+            "agent",
+            twistd("hoopgw-agent", self.folder.agent_config),
+            env={**environment(), **azure_settings.identity_variables(self.cloud)},
         )
         self.children.wait_until("the agent's connection", self._agent_is_connected, _START)
 
@@ -198,5 +223,5 @@ def environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PG", "HOOPGW_", "AZURE_", "AWS_", "GITHUB_"))
+        if not name.startswith(("PG", "HOOPGW_", "AZURE_", "AWS_", "GITHUB_", "IDENTITY_", "MSI_"))
     }

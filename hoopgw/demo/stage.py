@@ -35,6 +35,10 @@ class Stage:
         text.append(printable(line), style="not bold yellow")
         self.console.print(text, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Say something about a part."""
+        self.console.print(Text(f"  ({text})", style="dim"))
+
     def shown(self, output: str) -> None:
         """Show what came back."""
         lines = output.strip("\n").splitlines()

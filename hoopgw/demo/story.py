@@ -14,6 +14,8 @@ from typing import Any, Final
 from attrs import define, field
 
 from hoopgw.demo import issuer as issuers
+from hoopgw.demo.azure_clients import find_client
+from hoopgw.demo.azure_story import AzureStory
 from hoopgw.demo.client import Answer, Psql
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.data import CANCELLED, CUSTOMERS, customers
@@ -69,8 +71,9 @@ class Story:
             ("An AI agent reads, and may not write", self.agent_reads),
             ("Alice's planner has a migrator, and the migrator has psql", self.nested_agents),
             ("Dana may nothing; she gets access for a while, and it ends", self.granted),
+            ("Azure: keys are masked, a secret is refused, a deletion waits", self.azure),
             ("What was recorded, replayed and verified", self.evidence),
-            ("The gateway knows no credential of the target", self.no_credentials),
+            ("Neither gateway nor clients know a credential of the targets", self.no_credentials),
         )
 
     def perform(self) -> None:
@@ -228,6 +231,19 @@ class Story:
         dana.log_in(self.demo.issuer, "dana")
         GrantStory(dana=dana, bob=self.bob, psql=self.demo.psql, stage=self.stage).perform()
 
+    def azure(self) -> None:
+        """Ask Resource Manager and a key vault."""
+        folder = self.demo.folder
+        AzureStory(
+            alice=self.alice,
+            bob=self.bob,
+            client=find_client(folder.programs, self.demo.ports.azure),
+            cloud=self.demo.cloud,
+            asked=folder.logs / "cloud.log",
+            held=self._held,
+            stage=self.stage,
+        ).perform()
+
     def evidence(self) -> None:
         """List, replay and verify."""
         self.stage.typed("bob", "hoopgw sessions list")
@@ -265,17 +281,24 @@ class Story:
         )
 
     def no_credentials(self) -> None:
-        """Look for the target's passwords wherever the gateway has been."""
+        """Look for the targets' credentials wherever gateway and clients have been."""
         folder = self.demo.folder
         passwords = {name: p.encode() for name, p in self.demo.cluster.passwords.items()}
-        pids = processes_below(self.demo.gateway.pid)
-        result = search(passwords, [folder.state, folder.logs, folder.path / "policies"], pids)
-        held = search(passwords, [folder.secrets], [])
-        self.stage.check(bool(held.found), "the search finds them where the agent keeps them")
+        token = {"Azure's token": self.demo.cloud.token.encode()}
+        places = [folder.state, folder.logs, folder.path / "policies", folder.path / "home"]
+        result = search(passwords | token, places, processes_below(self.demo.gateway.pid))
+        self.stage.check(
+            bool(search(passwords, [folder.secrets], []).found),
+            "the search finds passwords where the agent keeps them",
+        )
+        self.stage.check(
+            bool(search(token, [], processes_below(self.demo.agent.pid)).found),
+            "and Azure's token in the agent's memory",
+        )
         self.stage.check(
             not result.found,
-            f"in {result.files} files and the memory of {result.processes} processes "
-            f"({result.bytes // 2**20} MiB) there is none",
+            f"in {result.files} files of gateway and clients, and the memory of "
+            f"{result.processes} processes ({result.bytes // 2**20} MiB), there is none",
             seen="\n".join(f"{f.credential} in {f.place}" for f in result.found),
         )
         for place in result.unreadable:

@@ -17,7 +17,7 @@ from hoopgw.demo.leaks import processes_below
 from hoopgw.demo.postgres import psql_with_tls
 from tests.support.processes import Processes, python_environment, wait_until
 
-_PATIENCE = 300.0
+_PATIENCE = 600.0
 """Seconds; the machine is shared with all other tests."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import shlex
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ from tests.support.processes import python_environment
 
 pytestmark = pytest.mark.skipif(
     not azure_cli.is_there() or not Path(azure.WRAPPER).exists(),
-    reason="az is not installed: python -m tests.support.azure_cli, and libnss-wrapper",
+    reason="az is not installed: python -m hoopgw.demo.azure_cli, and libnss-wrapper",
 )
 
 GROUP: Final = "cli_test_rg_scenario000001"
@@ -346,11 +345,7 @@ def test_a_person_runs_az(rig: AzureRig, tmp_path: Path) -> None:
     """With the log-in of `hoopgw login`, whose key stays; `az` sees a managed identity."""
     home = tmp_path / "home"
     Person.log_in(rig.rig, home, name="dora", groups=("developers",))
-    az = tmp_path / "az"
-    called = shlex.join(azure_cli.command())
-    where = azure_cli.folder()
-    az.write_text(f'#!/bin/sh\nPYTHONPATH={where} exec {called} "$@"\n')
-    az.chmod(0o755)
+    az = azure_cli.wrapper(tmp_path / "az")
     environment = rig.environment(tmp_path)
     environment |= {"HOOPGW_HOME": str(home), **python_environment()}
     for more in (

@@ -16,7 +16,7 @@ from tests.support.blobs import ACCOUNT, BlobRig
 
 pytestmark = pytest.mark.skipif(
     not azure_cli.is_there() or not azurite.is_there() or not Path(azure.WRAPPER).exists(),
-    reason="not installed: python -m tests.support.azurite (.azure_cli), and libnss-wrapper",
+    reason="not installed: python -m tests.support.azurite, hoopgw.demo.azure_cli; libnss-wrapper",
 )
 
 PATIENCE: Final = 120.0

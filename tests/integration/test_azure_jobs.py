@@ -7,7 +7,6 @@ by a key of ours that the gateway takes for GitHub's.
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from tests.support.processes import python_environment, wait_until
 
 pytestmark = pytest.mark.skipif(
     not azure_cli.is_there() or not Path(azure.WRAPPER).exists(),
-    reason="az is not installed: python -m tests.support.azure_cli, and libnss-wrapper",
+    reason="az is not installed: python -m hoopgw.demo.azure_cli, and libnss-wrapper",
 )
 
 VAULT: Final = "shop-kv"
@@ -225,10 +224,7 @@ def test_a_job_logs_in_once_for_all_its_steps(rig: AzureRig, tmp_path: Path) -> 
     service = LookAlike(runner, authority.issue(tmp_path, "runner"))
     both = tmp_path / "both.crt"
     both.write_bytes(authority.write(tmp_path / "runner.crt").read_bytes())
-    az = tmp_path / "az"
-    called = shlex.join(azure_cli.command())
-    az.write_text(f'#!/bin/sh\nPYTHONPATH={azure_cli.folder()} exec {called} "$@"\n')
-    az.chmod(0o755)
+    az = azure_cli.wrapper(tmp_path / "az")
     environment = {
         **rig.environment(tmp_path),
         **python_environment(),

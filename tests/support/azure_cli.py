@@ -1,40 +1,13 @@
-"""The real `az`, apart from our own packages: ``python -m tests.support.azure_cli`` installs it.
-
-It is kept in ``$XDG_CACHE_HOME/hoopgw-tests`` (``~/.cache`` without it), or in what
-``HOOPGW_TEST_CACHE`` says. An installation that is there is used as it is;
-the first one takes some minutes and 800 MB.
-"""
+"""The real `az`, as `hoopgw.demo.azure_cli` keeps it, in an environment of a test's own."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
-from typing import Final
 
-from tests.support.npm import cache
+from hoopgw.demo.azure_cli import command, folder, is_there, wrapper
 
-VERSION: Final = "2.91.0"
-_TIMEOUT: Final = 1500.0
-
-
-def folder() -> Path:
-    """Return where its packages are, or will be."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return cache() / f"azure-cli-{VERSION}-python{python}"
-
-
-def is_there() -> bool:
-    """Say whether it is installed."""
-    return folder().is_dir()
-
-
-def command() -> list[str]:
-    """Return what runs it; it needs `environment`, and sees no package of ours."""
-    return [sys.executable, "-S", "-m", "azure.cli"]
+__all__ = ["command", "environment", "folder", "is_there", "wrapper"]
 
 
 def environment(config: Path, **more: str) -> dict[str, str]:
@@ -57,44 +30,3 @@ def environment(config: Path, **more: str) -> dict[str, str]:
         "AZURE_CORE_ONLY_SHOW_ERRORS": "true",
         **more,
     }
-
-
-def install() -> Path:
-    """Return the folder of its packages, installing them if they are not there.
-
-    Raises:
-        subprocess.SubprocessError: pip failed.
-
-    """
-    wanted = folder()
-    if is_there():
-        return wanted
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".installing-", dir=wanted.parent))
-    try:
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
-                *("--target", str(draft / "packages"), f"azure-cli=={VERSION}"),
-            ],
-            check=True,
-            timeout=_TIMEOUT,
-        )
-        subprocess.run(
-            [sys.executable, "-m", "compileall", "-q", str(draft / "packages")],
-            timeout=_TIMEOUT,
-            stdout=subprocess.DEVNULL,
-            check=False,  # some files of it are templates, and no Python
-        )
-        try:
-            (draft / "packages").rename(wanted)
-        except OSError:
-            if not is_there():  # else another run was faster
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return wanted
-
-
-if __name__ == "__main__":
-    print(install())

@@ -8,12 +8,13 @@ every test run; scripts of packages are not run.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from hoopgw.demo.cache import cache
 
 _TIMEOUT: Final = 600.0
 
@@ -21,15 +22,6 @@ _TIMEOUT: Final = 600.0
 def is_possible() -> bool:
     """Say whether node and npm are on this machine."""
     return shutil.which("node") is not None and shutil.which("npm") is not None
-
-
-def cache() -> Path:
-    """Return the folder for what tests install besides Python packages of ours."""
-    given = os.environ.get("HOOPGW_TEST_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hoopgw-tests"
 
 
 def folder(name: str, manifest: bytes) -> Path:
