@@ -134,16 +134,26 @@ class Automaton:
     """The effect and the path of each rule."""
     _keeping: list[tuple[int, tuple[int, ...]]] = field(factory=list, init=False)
     """The path of each rule that keeps something, and the paths of what it keeps."""
+    _sparing: dict[int, tuple[int, ...]] = field(factory=dict, init=False)
+    """The path of each rule that spares something, to the paths of what it spares."""
     _own: set[int] = field(factory=set, init=False)
     """The paths that are not only for keeping."""
     _states: dict[Place, State] = field(factory=dict, init=False)
 
-    def add(self, path: tuple[Step, ...], effect: Effect, kept: Iterable[tuple[Step, ...]]) -> None:
+    def add(
+        self,
+        path: tuple[Step, ...],
+        effect: Effect,
+        kept: Iterable[tuple[Step, ...]],
+        spared: Iterable[tuple[Step, ...]] = (),
+    ) -> None:
         """Take a rule."""
         own = self._add(path)
         self._own.add(own)
         self._rules.append((effect, own))
         keeping = tuple(self._add(each) for each in kept)
+        if sparing := tuple(self._add(each) for each in spared):
+            self._sparing[own] = sparing
         if keeping:
             self._keeping.append((own, keeping))
 
@@ -212,7 +222,8 @@ class Automaton:
         for path, kept in self._keeping:
             # A path that keeps goes on with ``**``: it keeps all below, too.
             if any((each, len(self._paths[each])) in found for each in kept):
-                found = {place for place in found if place[0] != path and place[0] not in kept}
+                gone = {path, *kept, *self._sparing.get(path, ())}
+                found = {place for place in found if place[0] not in gone}
         return frozenset(found)
 
     def _after(self, place: Place) -> tuple[dict[str, Place], Place, Place]:
@@ -244,7 +255,7 @@ class Automaton:
         ends = {path for path, at in place if at == len(self._paths[path])}
         effect = NOTHING
         for one, path in self._rules:
-            if path in ends:
+            if path in ends and ends.isdisjoint(self._sparing.get(path, ())):
                 effect |= one
         if effect == NOTHING:
             return NOTHING  # the one that is compared by identity

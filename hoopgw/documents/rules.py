@@ -1,8 +1,8 @@
 """Rules: what happens to the values of a document, by path; compiled to an automaton of paths.
 
 Rules of several policies add up. Where more than one is for a value, the one that shows least
-counts; a rule's ``keep`` undoes only that rule. What no rule is for is passed as it is, byte for
-byte.
+counts; a rule's ``keep`` and ``spare`` undo only that rule. What no rule is for is passed as it is,
+byte for byte.
 
 The automaton is made once for a set of rules (`compile_rules`) and has no state of a document: it
 is shared by all answers.
@@ -106,6 +106,8 @@ class Rule:
     treatment: Treatment
     keep: tuple[str, ...] = ()
     """Paths of values that this rule leaves alone, with all below them."""
+    spare: tuple[str, ...] = ()
+    """Paths of values that it leaves alone, but nothing that is below them."""
 
 
 @frozen(eq=False)
@@ -153,6 +155,7 @@ def compile_rules(rules: Iterable[Rule], *, fold_case: bool = False) -> Rules:
             _below(path) if deep else path,
             effect,
             [_below(parse_path(kept)) for kept in rule.keep],
+            [parse_path(spared) for spared in rule.spare],
         )
     shown = all(isinstance(rule.treatment, Detect | Count) for rule in rules)
     start, runs = automaton.compile(), RunTable()

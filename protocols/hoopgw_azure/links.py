@@ -97,6 +97,8 @@ class Links:
 
     hosts: frozenset[str]
     """Of the target itself, in lower case, with a port if it is not the usual one."""
+    leaves_foreign: bool = False
+    """Whether links to other hosts are shown as they are; otherwise the answer is not shown."""
 
     def is_ours(self, url: str) -> bool:
         """Say whether an absolute URL is the target's."""
@@ -110,14 +112,15 @@ class Links:
     def rewritten(self, url: str, authority: str) -> str | None:
         """Return an URL of the target with our name in place of its; None if it is another's.
 
-        What is no absolute URL stays as it is.
+        What is no absolute URL stays as it is, and so does another's if it may be shown.
         """
+        foreign = url if self.leaves_foreign else None
         # As clients read it that follow WHATWG's URL standard: they forgive much.
         read = url.translate(_IGNORED).lstrip(_BLANK)
         if not _ABSOLUTE.match(read):
-            return None if _OTHER_HOST.match(read) else url
+            return foreign if _OTHER_HOST.match(read) else url
         if not self.is_ours(read):
-            return None
+            return foreign
         parts = urlsplit(read)
         return urlunsplit(("https", authority, parts.path, parts.query, ""))
 

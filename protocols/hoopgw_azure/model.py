@@ -7,13 +7,14 @@ elsewhere is not shown. The state of a long operation is asked for with the oper
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
+from hoopgw.documents.detectors import DETECTORS, search
 from hoopgw.documents.opening import Document, MaskingOrder, has_lines, open_document
 from hoopgw.documents.rules import Rule
 from hoopgw.errors import DocumentError, DocumentLimitError
@@ -21,7 +22,7 @@ from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseH
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
 from hoopgw.policy.decision import Sights
-from hoopgw_azure import blob_masking, masking, refusals, storage
+from hoopgw_azure import blob_masking, keeping, masking, refusals, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
@@ -51,13 +52,6 @@ _POLLED: Final = (b"azure-asyncoperation", b"location", b"operation-location")
 _LINKED: Final = (b"content-location",)
 _LEADING: Final = frozenset({*_POLLED, *_LINKED, b"link"})
 """Fields of an answer that lead somewhere."""
-_JSON_LINKS: Final[Mapping[str, tuple[str, ...]]] = {
-    "arm": ("**.nextLink",),
-    "keyvault": ("**.nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
-    "storage": (),
-    "rest": (),
-}
-"""Where links are, by kind of target."""
 UNREAD: Final = frozenset(
     {
         *(b"user-agent", b"accept-encoding", b"accept-language", b"commandname"),
@@ -67,6 +61,9 @@ UNREAD: Final = frozenset(
     }
 )
 """Fields by which each request of a program differs from the last one, or which say who made it."""
+_SIGNED: Final = (b"sig=", b"sig%3d", b"sharedaccess", b"accountkey")
+"""What is in every field that holds a key, in small letters."""
+_SEARCHED: Final = tuple((DETECTORS[name], "redact") for name in ("sas", "connection_string"))
 _REMEMBERED: Final = 1024
 """Sessions whose ids are kept as header fields."""
 
@@ -260,14 +257,16 @@ class AzureModel:
         counted: tuple[Rule, ...],
     ) -> Document | None:
         """Return what changes or counts an answer; None: nothing does. Raises `DocumentError`."""
-        kind = self.service.kind
-        is_blobs = kind == "storage"
+        service = self.service
+        is_blobs = service.kind == "storage"
         if is_blobs and not blob_masking.has_document(plan.model.call, plan.send.method):
             return None  # a blob is shown as it is, or not at all
-        rules = masking.rules(plan.fields, sights, _JSON_LINKS[kind], counted, blobs=is_blobs)
+        content_type = _text(head.headers.get(b"content-type"))
+        rules = masking.rules(
+            plan.fields, sights, service.links, counted, service.detectors, blobs=is_blobs
+        )
         if rules is None:
             return None
-        content_type = _text(head.headers.get(b"content-type"))
         masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
         if masked and head.status < 400 and plan.model.call.opens_cluster:
             raise DocumentError(_CLUSTER)
@@ -279,7 +278,7 @@ class AzureModel:
             rules=rules,
             paths="xml" if is_blobs else "json",
             key=self.key,
-            rewrite=lambda _path, said: self._link(said, caller.authority),
+            rewrite=self._rewriting(plan.model, caller.authority),
             limits=export.limits(),
         )
         return open_document(
@@ -319,12 +318,13 @@ class AzureModel:
         return fields.added(*_stamps(caller.session))
 
     def _rewritten(self, head: ResponseHead, known: _Known, caller: Caller) -> Headers:
-        """Return an answer's fields with links that lead to us."""
-        headers = head.headers.without(_DROPPED)
-        if _LEADING.isdisjoint(head.headers.by_name):
+        """Return an answer's fields with links that lead to us, and without keys."""
+        given = without_keys(head.headers)
+        headers = given.without(_DROPPED)
+        if _LEADING.isdisjoint(given.by_name):
             return headers
         for name in (*_POLLED, *_LINKED):
-            values = head.headers.all(name)
+            values = given.all(name)
             if not values:
                 continue
             said = values[0].decode("latin-1")
@@ -336,7 +336,7 @@ class AzureModel:
                 text_ = "the answer leads to another host than the target's"
                 raise RefusedError(Refusal(kind="withheld", text=text_))
             headers = headers.replaced(name.title(), link.encode("latin-1"))
-        said = ", ".join(value.decode("latin-1") for value in head.headers.all(b"link"))
+        said = ", ".join(value.decode("latin-1") for value in given.all(b"link"))
         if said:
             headers = headers.without((b"link",))
             shown = self.links.listed(said, caller.authority)
@@ -348,12 +348,19 @@ class AzureModel:
         """Say whether an address is that of an operation's state, and of nothing that is stored."""
         return self.service.kind == "arm" and is_state(urlsplit(said).path)
 
-    def _link(self, said: str, authority: str) -> str:
-        """Return a link of a body that leads to us; names that are no links stay."""
-        found = self.links.rewritten(said, authority)
-        if found is None:
-            raise DocumentError("the answer leads to another host than the target's")
-        return found
+    def _rewriting(self, known: _Known, authority: str) -> Callable[[str, str], str]:
+        """Return what makes of a text in a body what is shown: links, and what is kept."""
+        asked = keeping.Request.of(known.origin.path, self.links.is_ours)
+
+        def rewrite(path: str, said: str) -> str:
+            if path in keeping.KEPT:
+                return keeping.shown(path, said, asked)
+            found = self.links.rewritten(said, authority)
+            if found is None:
+                raise DocumentError("the answer leads to another host than the target's")
+            return found
+
+        return rewrite
 
 
 @lru_cache(_REMEMBERED)
@@ -364,6 +371,17 @@ def _stamps(session: str) -> tuple[Pair, ...]:
         (b"User-Agent", b"hoopgw"),
         (b"x-ms-client-request-id", f"hoopgw-{session}".encode()),
         (b"x-ms-correlation-request-id", correlation.encode()),
+    )
+
+
+def without_keys(headers: Headers) -> Headers:
+    """Return an answer's fields with what signs a request masked: who reads it need not hold it."""
+    values = b"\n".join([value for _name, value in headers.pairs]).lower()
+    if not any([each in values for each in _SIGNED]):
+        return headers
+    return Headers.of(
+        (name, search(_SEARCHED, value.decode("latin-1"), b"").encode("latin-1"))
+        for name, value in headers
     )
 
 

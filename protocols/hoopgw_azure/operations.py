@@ -12,7 +12,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, evolve, field
 
-from hoopgw.errors import ConfigError
+from hoopgw.documents.detectors import DETECTORS
+from hoopgw.documents.paths import parse_path
+from hoopgw.errors import ConfigError, PolicyError
 from hoopgw.events import (
     Access,
     ContextValue,
@@ -48,18 +50,30 @@ GENUINE: Final[Mapping[Kind, str]] = {
     "rest": "",
 }
 """Hosts of the public cloud, by kind of target."""
+LINKS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "arm": ("**.nextLink",),
+    "keyvault": ("**.nextLink", "**.id", "**.kid", "**.sid", "**.recoveryId"),
+    "storage": (),
+    "rest": (
+        *("next", "nextLink", "previous", "['@odata.nextLink']", "links.*", "links.*.href"),
+        *("links[*].href", "_links.*.href", "_links.*[*].href"),
+    ),
+}
+"""Where links are in answers, by kind of target; of REST services as most have them."""
 PROTOCOL: Final = "azure"
 SECRET_LABEL: Final = "azure.secret"  # noqa: S105  # the label of secrets, and none itself
 CLUSTER_LABEL: Final = "azure.kubeconfig"
 """Of an answer that is the way into a cluster, besides."""
 TEXT_LIMIT: Final = 16_384
 """Characters of a body that a reviewer is shown."""
-_COMMON: Final = frozenset({"service", "account", "hosts", "max_items", "max_bytes", "window"})
+_COMMON: Final = frozenset(
+    {"service", "account", "hosts", "max_items", "max_bytes", "window", "detect"}
+)
 _OPTIONS: Final[dict[Kind, frozenset[str]]] = {
     "arm": _COMMON,
     "keyvault": _COMMON | {"name"},
     "storage": _COMMON | {"host", "name", "name_in_path"},
-    "rest": _COMMON | {"operations"},
+    "rest": _COMMON | {"operations", "links", "foreign_links"},
 }
 
 FORWARDED: Final = frozenset(
@@ -100,6 +114,12 @@ class Service:
     account: storage.Account | None = None
     rules: Rules | None = None
     export: Export = field(factory=Export)
+    links: tuple[str, ...] = ()
+    """Paths of links in its answers."""
+    leaves_foreign: bool = False
+    """Whether links to other hosts are shown."""
+    detectors: tuple[str, ...] = ()
+    """What is looked for in all strings of its answers."""
     labelled: Mapping[str, Mapping[str, frozenset[str]]] = field(factory=dict)
     """Type to JSON paths to labels, from labels of the form ``TYPE#PATH``."""
 
@@ -131,6 +151,9 @@ class Service:
             account=_account(options, name, hosts) if kind == "storage" else None,
             rules=Rules.of(options.get("operations")) if kind == "rest" else None,
             export=Export.of(options),
+            links=_links(options) if kind == "rest" else LINKS[kind],
+            leaves_foreign=_leaves_foreign(options),
+            detectors=_detectors(kind, options),
             labelled=_labelled(target),
         )
 
@@ -405,6 +428,43 @@ def _labelled(target: TargetSettings) -> Mapping[str, Mapping[str, frozenset[str
         if mark:
             found.setdefault(kind.lower(), {})[path] = frozenset(labels)
     return found
+
+
+def _links(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths of links in the answers of a REST service.
+
+    Raises:
+        ConfigError: one is no path.
+
+    """
+    if "links" not in options:
+        return LINKS["rest"]
+    paths = _texts(options, "links")
+    for path in paths:
+        try:
+            parse_path(path)
+        except PolicyError as error:
+            raise ConfigError(f"options.links: {error}") from error
+    return paths
+
+
+def _leaves_foreign(options: Mapping[str, Any]) -> bool:
+    said = options.get("foreign_links", "withhold")
+    if said not in ("withhold", "leave"):
+        raise ConfigError('options.foreign_links must be "withhold" or "leave"')
+    return bool(said == "leave")
+
+
+def _detectors(kind: Kind, options: Mapping[str, Any]) -> tuple[str, ...]:
+    if "detect" not in options:
+        return ("sas",) if kind == "arm" else ()
+    names = _texts(options, "detect")
+    unknown = sorted(set(names) - set(DETECTORS))
+    if unknown:
+        raise ConfigError(
+            f"options.detect: {unknown[0]} is not known; these are: {', '.join(sorted(DETECTORS))}"
+        )
+    return names
 
 
 def _texts(options: Mapping[str, Any], name: str) -> tuple[str, ...]:

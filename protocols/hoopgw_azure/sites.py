@@ -151,7 +151,10 @@ def make_site(context: GatewayContext, service: Service, place: Place) -> Site:
     genuine = genuine_host(service)
     hosts = service.hosts | ({genuine} if genuine else set())
     model = AzureModel(
-        service, Links(frozenset(hosts)), _challenge(service, place), context.mask_key()
+        service,
+        Links(frozenset(hosts), service.leaves_foreign),
+        _challenge(service, place),
+        context.mask_key(),
     )
     return Site(
         target=target,

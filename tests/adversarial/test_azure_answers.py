@@ -10,7 +10,7 @@ from hoopgw.policy.decision import Sight
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service
-from tests.azure.test_model import AZURE, KEYS, STORAGE, ModelCase
+from tests.azure.model_case import AZURE, KEYS, STORAGE, ModelCase
 from tests.azure.world import GROUP, HOST, SUBSCRIPTION, target
 
 TAGS: Final = f"{STORAGE}?api-version=2023-01-01"

@@ -5,84 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
-from hoopgw.policy.decision import Hidden, Sight, Sights
-from hoopgw_azure.links import Links
-from hoopgw_azure.model import AzureModel
-from tests.azure.world import ARM, BLOBS, GROUP, HOST, SUBSCRIPTION, VAULT
-
-STORAGE: Final = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/shopdata"
-KEYS: Final = f"{STORAGE}/listKeys?api-version=2023-01-01"
-AZURE: Final = "https://management.azure.com"
-CALLER: Final = Caller(
-    account="deployer", chain=("corp|alice",), session="s-1", authority=HOST, seal=b"s" * 32
-)
-
-
-class ModelCase(SynchronousTestCase):
-    """Models of three targets."""
-
-    def setUp(self) -> None:
-        self.arm = AzureModel(ARM, Links(frozenset({"management.azure.com"})))
-        self.vault = AzureModel(VAULT, Links(frozenset({"shop-kv.vault.azure.net"})))
-        self.blobs = AzureModel(BLOBS, Links(frozenset({"shopdata.blob.core.windows.net"})))
-
-    def plan(
-        self,
-        method: str,
-        target: str,
-        body: Any = None,
-        model: AzureModel | None = None,
-        caller: Caller = CALLER,
-        **fields: str,
-    ) -> Plan:
-        """Read a request."""
-        if body is not None:
-            fields["Content_Type"] = "application/json"
-        sent = b"" if body is None else json.dumps(body).encode()
-        return (model or self.arm).plan(self.head(method, target, **fields), sent, caller)
-
-    def head(self, method: str, target: str, **fields: str) -> RequestHead:
-        """Return a request's head; underscores in names are hyphens."""
-        given = [(b"Host", HOST.encode())]
-        given += [(n.replace("_", "-").encode(), v.encode()) for n, v in fields.items()]
-        return RequestHead(method, target, Headers.of(given))
-
-    def show(
-        self,
-        plan: Plan,
-        body: Any = None,
-        status: int = 200,
-        sights: Sights | None = None,
-        model: AzureModel | None = None,
-        caller: Caller = CALLER,
-        content_type: str = "application/json",
-        **fields: str,
-    ) -> tuple[Shown, Any]:
-        """Show an answer; returns its head too."""
-        given = [(n.replace("_", "-").encode(), v.encode()) for n, v in fields.items()]
-        given.append((b"Content-Type", content_type.encode()))
-        hidden: Sights = {each.id: Hidden(reason="no") for each in plan.fields}
-        head = ResponseHead(status, Headers.of(given))
-        shown = (model or self.arm).show(plan, head, hidden if sights is None else sights, caller)
-        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if shown.transform is None:
-            return shown, sent
-        shown.transform.receive_data(sent)
-        shown.transform.receive_end()
-        pieces = []
-        while (piece := shown.transform.next_piece()) is not None:
-            pieces.append(piece)
-        return shown, json.loads(b"".join(pieces))
-
-    def refused(self, *arguments: Any, **options: Any) -> Refusal:
-        """Return why something is not shown."""
-        error = self.assertRaises(RefusedError, self.show, *arguments, **options)
-        refusal: Refusal = error.refusal
-        return refusal
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.policy.decision import Sight, Sights
+from tests.azure.model_case import AZURE, CALLER, KEYS, STORAGE, ModelCase
+from tests.azure.world import GROUP, HOST, SUBSCRIPTION
 
 
 class SendTests(ModelCase):
@@ -291,6 +217,92 @@ class ShowTests(ModelCase):
             with self.subTest(link=link):
                 self.refused_body(plan, {"value": [], "nextLink": link})
                 self.assertEqual(self.refused(plan, {}, Location=link).kind, "withheld")
+
+    def test_tags_are_no_links(self) -> None:
+        """They are somebody's own words, which no client follows; one must not hide a list."""
+        plan = self.plan("GET", "/secrets?api-version=7.4", model=self.vault)
+        own = "https://shop-kv.vault.azure.net/secrets/db"
+        tags = {"id": "https://evil.example/x", "nextLink": "//evil.example", "kid": own}
+        said = {"value": [{"id": own, "tags": tags}], "nextLink": None}
+        _shown, body = self.show(plan, said, model=self.vault)
+        self.assertEqual(body["value"][0]["tags"], tags)
+        self.assertEqual(body["value"][0]["id"], f"https://{HOST}/secrets/db")
+
+    def test_keys_in_fields(self) -> None:
+        """Whoever reads where a blob came from need not hold what let it be copied."""
+        plan = self.plan("HEAD", "/in/a.txt", model=self.blobs)
+        source = "https://other.blob.core.windows.net/c/a?sv=2020&sr=b&sig=c2Vj%2BcmV0&se=2030"
+        shown, _body = self.show(plan, b"", model=self.blobs, x_ms_copy_source=source, ETag="sig")
+        fields = shown.head.headers
+        self.assertEqual(
+            fields.get(b"x-ms-copy-source"), source.replace("c2Vj%2BcmV0", "***").encode()
+        )
+        self.assertEqual(fields.get(b"etag"), b"sig")
+        link = f"{AZURE}/x?SIG=c2VjcmV0&a=1"
+        shown, _body = self.show(self.plan("GET", GROUP), {}, Location=link, x_y="AccountKey=abc=")
+        self.assertEqual(
+            shown.head.headers.get(b"location"), f"https://{HOST}/x?SIG=***&a=1".encode()
+        )
+        self.assertEqual(shown.head.headers.get(b"x-y"), b"AccountKey=***")
+
+    def test_signatures_wherever_they_are(self) -> None:
+        """In members that no table knows; what policy shows in clear stays."""
+        url = "https://x.blob.core.windows.net/c/a?sr=b&sig=c2VjcmV0"
+        said = {"properties": {"settings": {"fileUris": [url]}, "sasUri": url, "note": "sig"}}
+        plan = self.plan(
+            "GET", f"{GROUP}/providers/Microsoft.Compute/virtualMachines/v/extensions/e"
+        )
+        _shown, body = self.show(plan, said)
+        self.assertEqual(json.dumps(body), json.dumps(said).replace("c2VjcmV0", "***"))
+        plan = self.plan("POST", f"{GROUP}/providers/Microsoft.Compute/disks/d/beginGetAccess")
+        self.assertEqual([each.id.partition("#")[2] for each in plan.fields], ["*"])
+        clear: Sights = {each.id: Sight(mask=None) for each in plan.fields}
+        _shown, body = self.show(plan, {"accessSAS": url}, sights=clear)
+        self.assertEqual(body, {"accessSAS": url})
+
+    def test_what_is_kept_of_a_masked_answer(self) -> None:
+        """Only texts, and only such as Azure has there; nothing below them."""
+        hidden = {"secret": "s", "deep": ["s"]}
+        said = {
+            "status": "Succeeded",
+            "nextLink": f"{AZURE}/x?a=1",
+            "properties": {"provisioningState": "s"},
+            "keys": [
+                {
+                    "keyName": "key2",
+                    "permissions": "FULL",
+                    "creationTime": "2024-01-02T03:04:05.1Z",
+                },
+                {"keyName": "shopdata", "permissions": ["s"], "creationTime": "s"},
+                {"keyName": "s", "permissions": hidden, "status": "s"},
+            ],
+        }
+        _shown, body = self.show(self.plan("POST", KEYS), said)
+        self.assertEqual(body["status"], "Succeeded")
+        self.assertEqual(body["nextLink"], f"https://{HOST}/x?a=1")
+        self.assertEqual(body["keys"][0], said["keys"][0])  # type: ignore[index]  # a plain list
+        self.assertEqual(body["keys"][1]["keyName"], "shopdata")  # the request's path names it
+        self.assertNotIn('"s"', json.dumps(body))
+        _shown, body = self.show(self.plan("POST", KEYS), {"status": hidden, "nextLink": "s"})
+        self.assertNotIn('"s"', json.dumps(body))
+
+    def test_errors_of_a_masked_operation(self) -> None:
+        """A message can be read; what looks like a key in it cannot."""
+        key = "Zm9vYmFyYmF6MTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A+/w=="
+        known = f"{STORAGE}/x is not a valid resource, id {SUBSCRIPTION}, api-version 2023-01-01."
+        for message, shown in (
+            (known, known),
+            (f"the key {key} is not good", "the key *** is not good"),
+            ("Password=hunter2;x", "Password=***;x"),
+            ("at https://h/?sig=abc", "at https://h/?sig=***"),
+            ("x" * 5000, "***"),
+        ):
+            error = {"error": {"code": "Conflict", "message": message}}
+            _head, body = self.show(self.plan("POST", KEYS), error, status=409)
+            self.assertEqual(body["error"], {"code": "Conflict", "message": shown})
+        for code in ("c2VjcmV0MTIz", {"a": "s"}, "a b"):
+            _head, body = self.show(self.plan("POST", KEYS), {"error": {"code": code}}, status=409)
+            self.assertNotIn(json.dumps(code)[1:-1], json.dumps(body))
 
     def refused_body(self, plan: Plan, body: Any) -> None:
         """Check that a body breaks off."""

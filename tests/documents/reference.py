@@ -113,7 +113,8 @@ class Reference:
         deep = (Wild.DEEP,) if isinstance(rule.treatment, MaskStrings | Detect) else ()
         if not matches((*parse_path(rule.path), *deep), path, self._fold):
             return False
-        return not self._is_kept(rule, path)
+        spared = any(matches(parse_path(each), path, self._fold) for each in rule.spare)
+        return not spared and not self._is_kept(rule, path)
 
     def _is_kept(self, rule: Rule, path: tuple[object, ...]) -> bool:
         kept = ((*parse_path(each), Wild.DEEP) for each in rule.keep)
@@ -147,7 +148,7 @@ class Reference:
         if not any(self._may_go_on(rule, path) for rule in rules):
             return False
         for rule in rules:
-            for text in (rule.path, *rule.keep):
+            for text in (rule.path, *rule.keep, *rule.spare):
                 steps = parse_path(text)
                 for at, step in enumerate(steps):
                     if not isinstance(step, str) or not matches(steps[:at], path, self._fold):

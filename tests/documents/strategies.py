@@ -72,7 +72,8 @@ def rules(draw: st.DrawFn) -> Rule:
     kept = draw(st.lists(paths.filter(lambda each: each != "$"), max_size=2))
     if isinstance(treatment, Drop) and set(path) <= set("$.*"):
         path = "$.a"  # the document itself cannot be left out
-    return Rule(path, treatment, tuple(kept))
+    spared = draw(st.lists(paths.filter(lambda each: each != "$"), max_size=2))
+    return Rule(path, treatment, tuple(kept), tuple(spared))
 
 
 rule_lists = st.lists(rules(), max_size=4)

@@ -257,6 +257,17 @@ class RulesTests(SynchronousTestCase):
         rule = Rule("$", MaskStrings(), keep=("keys[*].keyName", "keys[*].permissions"))
         self.assertEqual(masked(document, rule), document.replace("s3cr3t", "***"))
 
+    def test_what_is_spared_is_spared_alone(self) -> None:
+        """A text at that place is shown; what is below it is masked as all the rest."""
+        rule = Rule("$", MaskStrings(), spare=("**.name",))
+        document = '{"name":"a","x":{"name":"b","name2":"c"},"y":[{"name":{"name":"d","v":["e"]}}]}'
+        shown = document
+        for secret in "ce":
+            shown = shown.replace(f'"{secret}"', '"***"')
+        self.assertEqual(masked(document, rule), shown)
+        self.assertEqual(masked('{"name":["a"]}', rule), '{"name":["***"]}')
+        self.assertEqual(masked('{"name":"a","name":"b"}', rule), '{"name":"a","name":"***"}')
+
     def test_what_one_rule_keeps_another_masks(self) -> None:
         """Rules of several policies add up, and the one that shows least counts."""
         kept = Rule("$", MaskStrings("last4"), keep=("a",))
