@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from hoopgw.http.messages import Headers, RequestHead
 from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
 from hoopgw.policy.decision import Sight, Sights
 from tests.azure.model_case import AZURE, CALLER, KEYS, STORAGE, ModelCase
