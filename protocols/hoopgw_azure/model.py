@@ -377,7 +377,7 @@ def _stamps(session: str) -> tuple[Pair, ...]:
 def without_keys(headers: Headers) -> Headers:
     """Return an answer's fields with what signs a request masked: who reads it need not hold it."""
     values = b"\n".join([value for _name, value in headers.pairs]).lower()
-    if not any([each in values for each in _SIGNED]):
+    if not any(each in values for each in _SIGNED):
         return headers
     return Headers.of(
         (name, search(_SEARCHED, value.decode("latin-1"), b"").encode("latin-1"))
