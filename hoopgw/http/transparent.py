@@ -336,9 +336,9 @@ class Opening(Protocol):
         if leaf is None:
             text = "the certificate for this host is not there yet"
             raise RefusedError(Refusal(kind="unavailable", text=text, retry_after=5))
-        if shown is None and own.demands:
-            raise self._unproved("a gateway token is needed as the proxy's password")
         site = own.listed.site_of(host)
+        if shown is None and own.demands and site is not None:
+            raise self._unproved("a gateway token is needed as the proxy's password")
         callers = None
         if shown is not None and site is not None:
             callers = await self._identify(shown, site)

@@ -16,6 +16,8 @@ import requests
 from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home, home_folder
 from hoopgw.cli.output import Output, json_option
+from hoopgw_azure import proxied
+from hoopgw_azure.finding import ca_of, find_proxy, keep_bundle
 from hoopgw_azure.identity_server import IdentityServer
 from hoopgw_azure.settings import KINDS, Cloud, lines, variables
 
@@ -34,15 +36,33 @@ def azure() -> None:
 @click.argument("url")
 @click.option("--for", "kind", type=click.Choice(KINDS), default="az", show_default=True)
 @click.option("--account", default="default", help="The account on the target.")
+@click.option(
+    "--transparent",
+    is_flag=True,
+    help="URL is the gateway's proxy for Azure's own names: clients are told nothing but that.",
+)
 @json_option
-def env(url: str, kind: str, account: str) -> None:
+def env(url: str, kind: str, account: str, *, transparent: bool) -> None:
     """Print what a job's shell needs; TOKEN_FILE is where the job's own OpenID Connect token is."""
     home = Home.current()
+    if transparent:
+        _proxied_env(home, url, kind, account)
+        return
     cloud = _cloud(home, url)
     if Output.current().is_json:
-        Output.current().json(variables(cloud, _ca(home)))
+        Output.current().json(variables(cloud, ca_of(home)))
         return
-    for line in lines(cloud, kind, account, _ca(home)):
+    for line in lines(cloud, kind, account, ca_of(home)):
+        click.echo(line)
+
+
+def _proxied_env(home: Home, url: str, kind: str, account: str) -> None:
+    told = find_proxy(home, url)
+    bundle = str(keep_bundle(told, ca_of(home)))
+    if Output.current().is_json:
+        Output.current().json(proxied.variables(told, told.url, bundle))
+        return
+    for line in proxied.lines(told, kind, account, bundle):
         click.echo(line)
 
 
@@ -75,26 +95,30 @@ def run(url: str, account: str, command: tuple[str, ...]) -> None:
     folder = _az_folder(cloud)
     environment = {
         **os.environ,
-        **variables(cloud, _ca(home)),
+        **variables(cloud, ca_of(home)),
         **server.variables,
         "AZURE_CONFIG_DIR": str(folder),
     }
     try:
         if Path(command[0]).name == "az" and not (folder / "azureProfile.json").exists():
-            _log_in(command[0], environment)
-        status = _run(command, environment)
+            log_in(command[0], environment)
+        status = run_program(command, environment)
     finally:
         server.stop()
     sys.exit(status)
 
 
-def _log_in(az: str, environment: dict[str, str]) -> None:
-    found = _run((az, "login", "--identity", "--allow-no-subscriptions", "-o", "none"), environment)
+def log_in(az: str, environment: dict[str, str]) -> None:
+    """Let `az` log in with the managed identity on loopback."""
+    found = run_program(
+        (az, "login", "--identity", "--allow-no-subscriptions", "-o", "none"), environment
+    )
     if found:
         raise CommandError("az could not log in; what it said is above")
 
 
-def _run(command: tuple[str, ...], environment: dict[str, str]) -> int:
+def run_program(command: tuple[str, ...], environment: dict[str, str]) -> int:
+    """Run a command to its end, and return its exit status. Raises `CommandError`."""
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         raise CommandError(f"there is no program {command[0]!r}")
@@ -114,7 +138,7 @@ def _cloud(home: Home, url: str) -> Cloud:
         raise click.UsageError("URL must be https, such as https://arm.gw.example:9443")
     try:
         answer = requests.get(
-            address, verify=_ca(home) or True, timeout=_TIMEOUT, allow_redirects=False
+            address, verify=ca_of(home) or True, timeout=_TIMEOUT, allow_redirects=False
         )
         answer.raise_for_status()
         return Cloud.of(answer.json())
@@ -122,11 +146,6 @@ def _cloud(home: Home, url: str) -> Cloud:
         raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
     except ValueError as error:
         raise CommandError(f"{url}: {error}") from error
-
-
-def _ca(home: Home) -> str | None:
-    found = home.ca_of(home.kept())
-    return None if found is None else str(found)
 
 
 def _az_folder(cloud: Cloud) -> Path:

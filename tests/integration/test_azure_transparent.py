@@ -9,13 +9,14 @@ import base64
 import contextlib
 import json
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ import requests
 from tests.support import azure, azure_cli
 from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig, Result
 from tests.support.azure_replay import SUBSCRIPTION, TENANT
+from tests.support.delegating import Person
+from tests.support.processes import python_environment
 
 pytestmark = pytest.mark.skipif(
     not azure_cli.is_there() or not shutil.which("curl"),
@@ -290,12 +293,12 @@ def test_the_recording_says_who_it_was(rig: AzureRig, bundle: Path) -> None:
     until(lambda: any("GET /subscriptions" in line for line in recorded(rig, "petra")))
 
 
-def recorded(rig: AzureRig, path: str) -> list[str]:
+def recorded(rig: AzureRig, path: str, target: str = "arm") -> list[str]:
     """Return what the log has of somebody by now; the recorder is behind what happens."""
     found: list[dict[str, Any]] = rig.rig.api("GET", "/v1/sessions")["sessions"]
     lines: list[str] = []
     for session in found:
-        if session["path"] == path and session["target"] == "arm":
+        if session["path"] == path and session["target"] == target:
             with contextlib.suppress(requests.HTTPError):  # it is not in the log yet
                 told = rig.rig.api("GET", f"/v1/sessions/{session['id']}/replay")["lines"]
                 lines += [line["text"] for line in told]
@@ -325,3 +328,111 @@ def test_who_trusts_the_gateway_alone_does_not_trust_it_for_azure(
     status, body = curl(rig.rig.ca, "--proxy", plain(rig))
     assert status == 200  # of CONNECT; then the client gives up
     assert "certificate" in body
+
+
+@pytest.fixture(scope="module")
+def home(rig: AzureRig) -> Path:
+    """Log in with `hoopgw login`, as dora; return the folder."""
+    folder = rig.folder / "dora"
+    Person.log_in(rig.rig, folder, name="dora", groups=("developers",))
+    return folder
+
+
+def hoopgw(rig: AzureRig, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours, with no variable of the gateway's."""
+    return subprocess.run(
+        [sys.executable, "-m", "hoopgw.cli", *arguments],
+        env={**azure_cli.environment(home), **python_environment(), **own(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def own(home: Path) -> dict[str, str]:
+    """Return where our commands keep what they keep."""
+    return {"HOOPGW_HOME": str(home), "XDG_CONFIG_HOME": str(home / "xdg")}
+
+
+def test_a_person_runs_az_by_azures_own_names(rig: AzureRig, home: Path, tmp_path: Path) -> None:
+    """The local proxy adds who it is, and a managed identity gives `az` what it sends."""
+    az_script = tmp_path / "az"
+    called = shlex.join(azure_cli.command())
+    az_script.write_text(f'#!/bin/sh\nPYTHONPATH={azure_cli.folder()} exec {called} "$@"\n')
+    az_script.chmod(0o755)
+    url = f"https://127.0.0.1:{rig.proxy_port}"
+    command = ("proxy", "--account", "deployer", url, "--", str(az_script))
+    done = hoopgw(rig, home, *command, "group", "list")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)[0]["location"] == "westus"
+    done = hoopgw(
+        rig, home, *command, "keyvault", "secret", "show", "--vault-name", VAULT, "-n", "secret1"
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)["value"] == "***"
+    until(lambda: any("GET /secrets" in line for line in recorded(rig, "dora", VAULT)))
+
+
+def test_the_proxys_lines_are_all_that_a_program_needs(rig: AzureRig, home: Path) -> None:
+    """And without its password, the proxy serves nobody on this machine."""
+    url = f"https://127.0.0.1:{rig.proxy_port}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "hoopgw.cli", "proxy", "--json", "--account", "deployer", url],
+        env={**azure_cli.environment(home), **python_environment(), **own(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            assert running.stdout is not None
+            told = json.loads(read_json(running.stdout))
+            status, body = curl(Path(told["CURL_CA_BUNDLE"]), "--proxy", told["HTTPS_PROXY"])
+            assert status == 200, body
+            assert json.loads(body)["value"][0]["subscriptionId"] == SUBSCRIPTION
+            bare = told["HTTPS_PROXY"].rpartition("@")[2]
+            for proxy in (f"http://{bare}", f"http://hoopgw:guess@{bare}"):
+                assert curl(Path(told["CURL_CA_BUNDLE"]), "--proxy", proxy)[0] == 407
+            other = curl(
+                Path(told["CURL_CA_BUNDLE"]),
+                *("--proxy", told["HTTPS_PROXY"]),
+                url="https://example.com/",
+            )
+            assert other[0] == 403
+            assert Path(told["CURL_CA_BUNDLE"]).stat().st_mode & 0o077 == 0
+        finally:
+            running.terminate()
+        assert running.wait(PATIENCE) == 0
+
+
+def read_json(stream: Iterable[str]) -> str:
+    """Return the first JSON object of a program that goes on."""
+    text = ""
+    for line in stream:
+        text += line
+        if line.startswith("}") or (line.startswith("{") and line.rstrip().endswith("}")):
+            break
+    return text
+
+
+def test_the_lines_for_a_job(rig: AzureRig, home: Path, tmp_path: Path) -> None:
+    """`azure env --transparent` is all that a job's shell needs."""
+    url = f"https://127.0.0.1:{rig.proxy_port}"
+    told = hoopgw(rig, home, "azure", "env", "--transparent", "--account", "deployer", url)
+    assert told.returncode == 0, told.stderr
+    assert f"export HTTPS_PROXY='{url}'" in told.stdout
+    (tmp_path / "proof").write_text(rig.rig.token(None))
+    called = shlex.join(azure_cli.command())
+    script = f'az() {{ {called} "$@"; }}\n{told.stdout}\naz group list'
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env=azure_cli.environment(tmp_path, TOKEN_FILE=str(tmp_path / "proof")),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"location": "westus"' in done.stdout
+    for kind in ("sdk", "terraform"):
+        told = hoopgw(rig, home, "azure", "env", "--transparent", "--for", kind, url)
+        assert "TOKEN_FILE" in told.stdout, told.stderr

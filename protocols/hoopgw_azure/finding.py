@@ -1,0 +1,71 @@
+"""How the command line finds the gateway's proxy for Azure's own names, and what it keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+import requests
+
+from hoopgw.cli.failure import CommandError, UnreachableError
+from hoopgw.cli.home import Home, home_folder
+from hoopgw_azure.proxied import DOCUMENT, Proxied
+
+_TIMEOUT: Final = 20.0
+_BUNDLE: Final = "bundle.pem"
+
+
+def ca_of(home: Home) -> str | None:
+    """Return the file of the CA that is trusted for the gateway, if not the system's."""
+    found = home.ca_of(home.kept())
+    return None if found is None else str(found)
+
+
+def find_proxy(home: Home, url: str) -> Proxied:
+    """Ask the gateway's proxy what it is a proxy for.
+
+    Raises:
+        CommandError: it does not answer, or is none.
+
+    """
+    if not url.startswith("https://"):
+        raise click.UsageError("URL must be https, such as https://gw.example:3128")
+    address = url.rstrip("/") + DOCUMENT
+    session = requests.Session()
+    session.trust_env = False  # HTTPS_PROXY may be what we are about to set up
+    try:
+        answer = session.get(
+            address, verify=ca_of(home) or True, timeout=_TIMEOUT, allow_redirects=False
+        )
+        answer.raise_for_status()
+        return Proxied.of(url, answer.json())
+    except requests.RequestException as error:
+        raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
+    except ValueError as error:
+        raise CommandError(f"{url}: {error}") from error
+
+
+def keep_bundle(proxied: Proxied, ca: str | None) -> Path:
+    """Keep what clients have to trust in a file: the CA for Azure's names, and the gateway's.
+
+    The system's CAs are not in it: a client that finds a way round the gateway trusts nobody there.
+    """
+    own = "" if ca is None else Path(ca).read_text()
+    path = proxy_folder(proxied) / _BUNDLE
+    draft = path.with_name(f".{_BUNDLE}-{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(proxied.authorities.rstrip() + "\n" + own)
+    draft.replace(path)
+    return path
+
+
+def proxy_folder(proxied: Proxied) -> Path:
+    """Return where the settings for one proxy are kept, also those of `az`."""
+    name = hashlib.sha256(proxied.url.encode()).hexdigest()[:16]
+    folder = home_folder(os.environ) / f"az-proxy-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
