@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from attrs import frozen
@@ -27,6 +28,7 @@ _MASKED: Final = at_least(30.0)
 """MB/s, with TLS on both sides, decided and recorded."""
 _MITMPROXY: Final = at_least(6.0)
 """Of hoopgw's rate of small answers, as a multiple."""
+_DIFFERENT: Final = Path(__file__).with_name("different.lua")
 _UNITS: Final = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 
@@ -49,6 +51,8 @@ class Case:
     connections: int
     target: Target | None
     """Of hoopgw's rate, as a share of nginx's."""
+    alike: bool = True
+    """Whether all requests are the same; else each has a query of its own."""
 
 
 CASES: Final = (
@@ -58,6 +62,14 @@ CASES: Final = (
         size=upstream.SMALL_SIZE,
         connections=16,
         target=at_least(0.12),
+    ),
+    Case(
+        name="1 KB, each with a query of its own",
+        path=upstream.SMALL,
+        size=upstream.SMALL_SIZE,
+        connections=16,
+        target=None,
+        alike=False,
     ),
     Case(
         name="1 MB",
@@ -154,6 +166,8 @@ def load(way: Way, case: Case, seconds: float) -> Sample:
     for name, value in way.fields().items():
         command += ["-H", f"{name}: {value}"]
     before = {role: processors.used(pids) for role, pids in way.processes.items()}
+    if not case.alike:
+        command += ["-s", str(_DIFFERENT)]
     command += ["--latency", "--timeout", "20s", f"https://127.0.0.1:{way.port}{case.path}"]
     done = processors.run_on(ONE, command, {})
     said = done.stdout
@@ -204,7 +218,7 @@ def _figures(case: Case, found: Mapping[str, list[Sample]]) -> Iterator[Figure]:
         samples=ratios(rates["hoopgw"], rates["nginx"]),
         target=case.target,
     )
-    if case.path == upstream.SMALL and "mitmproxy" in rates:
+    if case.target is not None and case.path == upstream.SMALL and "mitmproxy" in rates:
         yield Figure(
             name=f"{case.name}: hoopgw / mitmproxy",
             samples=ratios(rates["hoopgw"], rates["mitmproxy"]),
