@@ -3,8 +3,8 @@
 A part of ``python -m benchmarks https``. While the answer streams, small requests go over another
 connection of the same caller. How long the reactors were busy with something else meanwhile is told
 in two ways: the time until the small answer, which on a machine with other work has that in it; and
-the processor time that the process used from the small question to its answer, which has not, and
-is never less than its longest turn.
+the processor time that the process used from the small question to its answer, which has not: its
+longest turn is not longer than that and `_PAUSE` together.
 """
 
 from __future__ import annotations
