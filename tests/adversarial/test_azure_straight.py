@@ -20,13 +20,7 @@ from hoopgw.recording.records import DecisionInput, Intent, Result
 from hoopgw.sessions.purses import Listing
 from hoopgw_azure.model import UNREAD
 from hoopgw_azure.operations import FORWARDED, FORWARDED_PREFIXES, REFUSED
-from tests.adversarial.azure_gateway import (
-    ALLOW,
-    REST_HOST,
-    VAULT_HOST,
-    Client,
-    Gateway,
-)
+from tests.adversarial.azure_gateway import ALLOW, REST_HOST, VAULT_HOST, Client, Gateway
 
 RULES: Final[list[dict[str, Any]]] = [
     {"name": "readOrder", "method": "GET", "path": "/orders/{order}"},
