@@ -49,10 +49,10 @@ class CallersTests(FileCase):
 
     def test_the_policies(self) -> None:
         """Each is valid by the schema, alone and with the others."""
-        spec = registry.load(["postgres"])["postgres"]
-        schema = Schema.load({"postgres": spec.cedar_schema})
+        specs = registry.load(["postgres", "azure"])
+        schema = Schema.load({name: spec.cedar_schema for name, spec in specs.items()})
         texts = blocks("cedar")
-        self.assertEqual(len(texts), 8)
+        self.assertEqual(len(texts), 9)
         for text in texts:
             PolicySet.from_files([SourceFile(name="one.cedar", text=text)], schema)
         together = [
@@ -71,9 +71,11 @@ class CallersTests(FileCase):
 
     def test_the_manifests(self) -> None:
         """They are YAML, and the pod's token is where `--ci` looks for it."""
-        azure, github, pod = (yaml.safe_load(text) for text in blocks("yaml"))
+        azure, github, vault, step, pod = (yaml.safe_load(text) for text in blocks("yaml"))
         self.assertIn("SYSTEM_ACCESSTOKEN", azure["steps"][0]["env"])
-        self.assertEqual(github["permissions"]["id-token"], "write")
+        for pipeline in (github, vault):
+            self.assertEqual(pipeline["permissions"]["id-token"], "write")
+        self.assertIn("ACTIONS_ID_TOKEN_REQUEST_URL", step[0]["run"])
         (container,), (volume,) = pod["spec"]["containers"], pod["spec"]["volumes"]
         (token,) = volume["projected"]["sources"]
         mounted = Path(container["volumeMounts"][0]["mountPath"])
