@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from hoopgw.credentials.sources import FileSource
@@ -19,6 +20,7 @@ from hoopgw.http.agent import KEPT, AccountFields, Auth, HttpsTargetLeg
 from hoopgw.link.pump import Pump
 from hoopgw.spi import AgentContext, AgentTarget
 from hoopgw.transport import Address, adopt, listen
+from hoopgw.transport.stream import BUFFER_SIZE, HIGH_WATER
 from tests.http.test_outbound import ASK, CHANGED, GET, REFUSED
 from tests.support.waiting import eventually
 
@@ -149,6 +151,7 @@ class LegTests(TestCase):
 
         self.reactor: Any = reactor
         self.clock = Clock()
+        self.far: Any = None  # the leg's side of the connection to the target
         self.path = Path(self.mktemp())
         self.write(b"one")
 
@@ -185,6 +188,7 @@ class LegTests(TestCase):
         link = adopt(self.reactor, near)
         assert opened.outbound is not None
         ended: Deferred[None] = Deferred()
+        self.far = opened.transport
         outbound = opened.outbound(link, opened.transport)
         pump = Pump(link, opened.transport, lambda: ended.callback(None), outbound)
         pump.start()
@@ -232,3 +236,28 @@ class LegTests(TestCase):
         await self.exchange(target, CHANGED + b"\x81", gateway, CHANGED + b"\x81")
         await self.exchange(gateway, b"\x01\x00 no http", target, b"\x01\x00 no http")
         await self.exchange(target, b"\xff nor this", gateway, b"\xff nor this")
+
+    async def test_a_target_that_does_not_read(self) -> None:
+        """Nothing of a large body is kept for it; it gets all of it when it reads on."""
+        gateway, target = await self.open()
+        pieces = 320
+        piece = bytes(range(256)) * 256
+        head = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (pieces * len(piece))
+        await self.exchange(gateway, head, target, b"\r\n\r\n")
+        reading: Any = target.transport
+        reading.pauseProducing()
+        for end, option in ((reading, socket.SO_RCVBUF), (self.far, socket.SO_SNDBUF)):
+            with socket.socket(fileno=os.dup(end.fileno())) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, option, 65_536)  # whatever the system grants
+        writing: Any = gateway.transport
+        for _ in range(pieces):
+            writing.write(piece)  # what nobody takes is kept by the test itself
+        await eventually(self.reactor, lambda: self.far.queued > HIGH_WATER)
+        left = writing.queued
+        for _ in range(20):
+            await deferLater(self.reactor, 0.0)
+            self.assertLess(self.far.queued, HIGH_WATER + BUFFER_SIZE)
+        self.assertGreater(left, len(piece) * pieces // 2)
+        reading.resumeProducing()
+        await eventually(self.reactor, lambda: len(target.got) == pieces * len(piece))
+        self.assertEqual(bytes(target.got), piece * pieces)
