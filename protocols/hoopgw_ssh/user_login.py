@@ -1,0 +1,270 @@
+"""Clients log in at the gateway: SSH's authentication protocol, as a server.
+
+Conch's server takes a key whose signature is of another algorithm than the one that was announced,
+runs requests that were pipelined side by side, knows no certificates and waits ten hours
+(twisted 26.10, `twisted.conch.ssh.userauth`). Here requests are looked at one at a time, nothing is
+taken after success, and there are six attempts in two minutes.
+
+Who asks says where to in the user name: ``account+target``. A certificate carries the chain of
+delegation (`hoopgw.identity.ssh_certificates`); the key in it must have signed this very session.
+
+References: RFC 4252; OpenSSH's PROTOCOL.certkeys; RFC 8332 section 3.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+from cryptography.exceptions import InvalidSignature
+from twisted.conch.ssh.service import SSHService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import AuthenticationError, ProtocolViolationError, UnavailableError
+from hoopgw.identity.ssh_certificates import SshCaller
+from hoopgw_ssh import wire
+from hoopgw_ssh.wire import Bytes, Reader, name_list, string
+
+log = Logger()
+
+USERAUTH_REQUEST: Final = 50
+USERAUTH_FAILURE: Final = 51
+USERAUTH_SUCCESS: Final = 52
+USERAUTH_BANNER: Final = 53
+USERAUTH_PK_OK: Final = 60
+
+CERTIFICATE: Final = b"ssh-ed25519-cert-v01@openssh.com"
+"""The one algorithm of users' keys that is taken."""
+LOGIN_TIMEOUT: Final = 120.0
+"""Seconds from the first keys to being logged in."""
+ATTEMPTS_LIMIT: Final = 6
+WAITING_LIMIT: Final = 8
+"""Requests that came while one is looked at."""
+USER_LIMIT: Final = 320
+"""Bytes of a user name: account, ``+``, target."""
+_METHODS: Final = name_list((b"publickey",))
+_CONNECTION: Final = b"ssh-connection"
+
+
+@frozen
+class Wanted:
+    """What a user name asks for."""
+
+    account: str
+    target: str
+
+
+def parse_user(user: bytes) -> Wanted:
+    """Read a user name: ``account+target``; the last ``+`` counts, for accounts may have one.
+
+    ``account:target`` is read as well, for ``ssh`` itself: it breaks scp and rsync, which take what
+    is before the colon for the host.
+
+    Raises:
+        AuthenticationError: it names no account and target; the text is for the caller.
+
+    """
+    try:
+        text = user.decode() if len(user) <= USER_LIMIT else ""
+    except UnicodeDecodeError:
+        text = ""
+    for separator in "+:":
+        account, found, target = text.rpartition(separator)
+        if found and account and target and text.isprintable():
+            return Wanted(account, target)
+    raise AuthenticationError("connect as ACCOUNT+TARGET, as in: ssh deploy+web1@gateway")
+
+
+class Verifier(Protocol):
+    """Who says whom a certificate stands for."""
+
+    def __call__(self, text: str, target: str, account: str) -> Deferred[SshCaller]:
+        """Verify a certificate, but for the proof of its key.
+
+        Fails with `AuthenticationError` if it is not good, and with `UnavailableError` if that
+        cannot be known now.
+        """
+        ...
+
+
+@frozen
+class LoggedIn:
+    """Somebody has logged in."""
+
+    caller: SshCaller
+    wanted: Wanted
+
+
+@frozen
+class _Shown:
+    """A publickey request, read."""
+
+    wanted: Wanted
+    blob: bytes
+    signature: bytes | None
+    signed: bytes = field(repr=False)
+    """What the signature is over."""
+
+
+@define(eq=False)
+class UserLogin(SSHService):
+    """Logs one client in.
+
+    Args:
+        verify: who says whom a certificate stands for.
+        address: the client's.
+        clock: for the deadline.
+        done: called once with who has logged in, before the client is told; what it returns runs
+            from then on.
+
+    """
+
+    verify: Verifier = field(repr=False)
+    address: str
+    clock: IReactorTime = field(repr=False)
+    done: Callable[[LoggedIn], SSHService] = field(repr=False)
+    transport: Any = field(default=None, init=False, repr=False)
+    _waiting: deque[bytes] = field(factory=deque, init=False, repr=False)
+    _verifying: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _attempts: int = field(default=0, init=False)
+    _deadline: IDelayedCall | None = field(default=None, init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+    _said: bool = field(default=False, init=False)
+
+    name = b"ssh-userauth"
+
+    def serviceStarted(self) -> None:
+        """Begin to wait."""
+        self._deadline = self.clock.callLater(LOGIN_TIMEOUT, self._too_late)
+
+    def serviceStopped(self) -> None:
+        """Forget what was asked."""
+        self._over = True
+        self._waiting.clear()
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        if self._verifying is not None:
+            self._verifying.cancel()
+
+    def packetReceived(self, messageNum: int, payload: Bytes) -> None:
+        """Take a request."""
+        if messageNum != USERAUTH_REQUEST:
+            raise ProtocolViolationError(f"message {messageNum} may not come during log-in")
+        if self._over:
+            return
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise ProtocolViolationError("too many attempts to log in at once")
+        self._waiting.append(bytes(payload))
+        if self._verifying is None:
+            self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._verifying is None and not self._over:
+            trying = Deferred.fromCoroutine(self._try(self._waiting.popleft()))
+            if not trying.called:
+                self._verifying = trying
+            trying.addErrback(self._failed).addCallback(self._tried)
+
+    async def _try(self, request: bytes) -> None:
+        """Look at one request, and answer it."""
+        shown = self._read(request)
+        if shown is None:
+            self._refuse("")
+            return
+        line = f"{CERTIFICATE.decode()} {base64.b64encode(shown.blob).decode()}"
+        caller = await self.verify(line, shown.wanted.target, shown.wanted.account)
+        if not caller.restrictions.admits_address(self.address):
+            raise AuthenticationError("the certificate may not be shown from here")
+        if shown.signature is None:
+            self.transport.sendPacket(USERAUTH_PK_OK, string(CERTIFICATE) + string(shown.blob))
+            return
+        _check_signature(caller, shown)
+        self._succeed(LoggedIn(caller, shown.wanted))
+
+    def _read(self, request: bytes) -> _Shown | None:
+        """Read a request; None if its method or algorithm is not taken, which is no fault."""
+        reader = Reader(request)
+        user, service, method = reader.string(), reader.string(), reader.string()
+        if service != _CONNECTION:
+            raise ProtocolViolationError("there is no such service to log in for")
+        wanted = parse_user(user)
+        if method != b"publickey":
+            return None
+        signs, algorithm, blob = reader.boolean(), reader.string(), reader.string()
+        if algorithm != CERTIFICATE:
+            return None
+        signature = reader.string() if signs else None
+        reader.end()
+        signed = b"".join(
+            (
+                string(self.transport.sessionID),
+                bytes([USERAUTH_REQUEST]),
+                string(user),
+                string(service),
+                string(method),
+                b"\1",
+                string(algorithm),
+                string(blob),
+            )
+        )
+        return _Shown(wanted, blob, signature, signed)
+
+    def _succeed(self, found: LoggedIn) -> None:
+        transport = self.transport
+        service = self.done(found)
+        transport.sendPacket(USERAUTH_SUCCESS, b"")
+        transport.setService(service)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if self._over:
+            return
+        if isinstance(error, ProtocolViolationError):
+            self.transport.sendDisconnect(wire.DISCONNECT_PROTOCOL_ERROR, str(error))
+        elif isinstance(error, UnavailableError):
+            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, str(error))
+        elif isinstance(error, AuthenticationError):
+            log.info("{address} is not let in: {why}", address=self.address, why=str(error))
+            self._refuse(str(error))
+        else:
+            log.failure("a log-in failed", failure)
+            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, "the log-in failed")
+
+    def _refuse(self, why: str) -> None:
+        """Say no; the first time with a reason, which clients print."""
+        if why and not self._said:
+            self._said = True
+            self.transport.sendPacket(USERAUTH_BANNER, string(f"{why}\r\n".encode()) + string(b""))
+        self._attempts += 1
+        if self._attempts > ATTEMPTS_LIMIT:
+            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, "too many attempts")
+            return
+        self.transport.sendPacket(USERAUTH_FAILURE, _METHODS + b"\0")
+
+    def _tried(self, _result: object) -> None:
+        self._verifying = None
+        self._next()
+
+    def _too_late(self) -> None:
+        self.transport.sendDisconnect(
+            wire.DISCONNECT_BY_APPLICATION, "nobody has logged in in time"
+        )
+
+
+def _check_signature(caller: SshCaller, shown: _Shown) -> None:
+    """Check that the certificate's key has signed; by the algorithm that it was shown with."""
+    reader = Reader(shown.signature or b"")
+    name, signature = reader.string(), reader.string()
+    reader.end()
+    if name != b"ssh-ed25519":
+        raise AuthenticationError("the signature is of another algorithm than the key")
+    try:
+        caller.key.verify(signature, shown.signed)
+    except InvalidSignature:
+        raise AuthenticationError("the certificate's key was not proved") from None
