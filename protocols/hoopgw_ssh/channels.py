@@ -82,19 +82,23 @@ class Slot:
 
     _answer: Callable[[], None]
     _payload: bytes | None = field(default=None, init=False)
-    _number: int = field(default=0, init=False)
+    succeeded: bool = field(default=False, init=False)
+    then: Callable[[], None] | None = field(default=None, init=False, repr=False)
+    """Called when the answer has left, which may be behind others."""
 
-    def succeed(self, payload: bytes = b"") -> None:
+    def succeed(self, payload: bytes = b"", then: Callable[[], None] | None = None) -> None:
         """Answer that it was done. ``payload`` is for requests of the connection."""
-        self._settle(1, payload)
+        self._settle(payload, succeeded=True, then=then)
 
     def fail(self) -> None:
         """Answer that it was not."""
-        self._settle(2, b"")
+        self._settle(b"", succeeded=False)
 
-    def _settle(self, number: int, payload: bytes) -> None:
+    def _settle(
+        self, payload: bytes, *, succeeded: bool, then: Callable[[], None] | None = None
+    ) -> None:
         if self._payload is None:
-            self._payload, self._number = payload, number
+            self._payload, self.succeeded, self.then = payload, succeeded, then
             self._answer()
 
 
@@ -117,7 +121,9 @@ class Answers:
         while self._slots and self._slots[0]._payload is not None:
             slot = self._slots.popleft()
             assert slot._payload is not None
-            self._send(slot._number == 1, slot._payload)
+            self._send(slot.succeeded, slot._payload)
+            if slot.then is not None:
+                slot.then()
 
 
 class ChannelTaker(Protocol):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -120,15 +120,15 @@ class UserLogin(SSHService):
         verify: who says whom a certificate stands for.
         address: the client's.
         clock: for the deadline.
-        done: called once with who has logged in, before the client is told; what it returns runs
-            from then on.
+        admit: asked once, when somebody has logged in and before the client is told: opens the
+            target, and gives what runs from then on. It may raise `UnavailableError`.
 
     """
 
     verify: Verifier = field(repr=False)
     address: str
     clock: IReactorTime = field(repr=False)
-    done: Callable[[LoggedIn], SSHService] = field(repr=False)
+    admit: Callable[[LoggedIn], Awaitable[SSHService]] = field(repr=False)
     transport: Any = field(default=None, init=False, repr=False)
     _waiting: deque[bytes] = field(factory=deque, init=False, repr=False)
     _verifying: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -185,7 +185,9 @@ class UserLogin(SSHService):
             self.transport.sendPacket(USERAUTH_PK_OK, string(CERTIFICATE) + string(shown.blob))
             return
         _check_signature(caller, shown)
-        self._succeed(LoggedIn(caller, shown.wanted))
+        service = await self.admit(LoggedIn(caller, shown.wanted))
+        self.transport.sendPacket(USERAUTH_SUCCESS, b"")
+        self.transport.setService(service)
 
     def _read(self, request: bytes) -> _Shown | None:
         """Read a request; None if its method or algorithm is not taken, which is no fault."""
@@ -214,12 +216,6 @@ class UserLogin(SSHService):
             )
         )
         return _Shown(wanted, blob, signature, signed)
-
-    def _succeed(self, found: LoggedIn) -> None:
-        transport = self.transport
-        service = self.done(found)
-        transport.sendPacket(USERAUTH_SUCCESS, b"")
-        transport.setService(service)
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.errors import AuthenticationError, ProtocolViolationError, UnavailableError
+from hoopgw.errors import AuthenticationError, LinkError, ProtocolViolationError, UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.identity.certified import Certified
 from hoopgw.identity.ssh_certificates import Restrictions, SshCaller, issue_user, verify_user
@@ -88,7 +88,8 @@ class LoginCase(SynchronousTestCase):
         self.side = Side()
         self.found: list[LoggedIn] = []
         self.verified: Any = None
-        self.login = UserLogin(self.verify, "192.0.2.7", self.clock, self.done)
+        self.unavailable = False
+        self.login = UserLogin(self.verify, "192.0.2.7", self.clock, self.admit)
         self.login.transport = self.side
         self.side.service = self.login
         self.login.serviceStarted()
@@ -103,8 +104,10 @@ class LoginCase(SynchronousTestCase):
         except AuthenticationError:
             return fail(Failure())
 
-    def done(self, found: LoggedIn) -> Notes:
+    async def admit(self, found: LoggedIn) -> Notes:
         """Keep it."""
+        if self.unavailable:
+            raise LinkError("the agent of web1 is away")
         self.found.append(found)
         return Notes()
 
@@ -238,6 +241,13 @@ class TurnTests(LoginCase):
         self.verified = fail(UnavailableError("revocations are not known at the moment"))
         self.send(self.signed())
         self.assertIn("at the moment", self.side.ended)
+
+    def test_the_target_cannot_be_opened(self) -> None:
+        """Nobody is let in to nothing: the client is told why."""
+        self.unavailable = True
+        self.send(self.signed())
+        self.assertEqual(self.side.ended, "the agent of web1 is away")
+        self.assertEqual(self.side.numbers, [])
 
     def test_a_fault_of_ours(self) -> None:
         """Says nothing of its inside."""

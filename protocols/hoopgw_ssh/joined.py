@@ -1,0 +1,149 @@
+"""The connection protocol's place on both transports of the gateway: the client's, and the link.
+
+Whatever is full stops what feeds it: a client's socket, a key exchange with it, or the link stop
+data for that side (`Connection.pause`), which then waits in its channels up to their windows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import define, field
+from twisted.conch.ssh.service import SSHService
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hoopgw.errors import ProtocolViolationError
+from hoopgw.transport import DataTransport
+from hoopgw_ssh import wire
+from hoopgw_ssh.connection import Connection
+from hoopgw_ssh.framing import FrameReader, encode_frame
+from hoopgw_ssh.relay import Judge, Relay
+from hoopgw_ssh.wire import Bytes
+
+log = Logger()
+
+FULL: Final = "full"
+EXCHANGING: Final = "exchanging"
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class _Valve:
+    """Stops what is sent to one side while anything says that it takes no more."""
+
+    connection: Connection
+    reasons: set[str] = field(factory=set)
+
+    def close(self, why: str) -> None:
+        """Stop."""
+        self.reasons.add(why)
+        self.connection.pause()
+
+    def open(self, why: str) -> None:
+        """Go on, if nothing else stops it."""
+        self.reasons.discard(why)
+        if not self.reasons:
+            self.connection.resume()
+
+    def pauseProducing(self) -> None:
+        """Stop: the transport's queue is full."""
+        self.close(FULL)
+
+    def resumeProducing(self) -> None:
+        """Go on: it has drained."""
+        self.open(FULL)
+
+    def stopProducing(self) -> None:
+        """Do nothing: the transport's protocol is told."""
+
+
+@define(eq=False)
+class Joined(SSHService):
+    """A client's connection, joined with a target that is open on the link.
+
+    Args:
+        link: the leg to the agent, paused; it is ours from now on.
+        judge: decides.
+
+    """
+
+    link: DataTransport = field(repr=False)
+    judge: Judge = field(repr=False)
+    transport: Any = field(default=None, init=False, repr=False)
+    relay: Relay = field(init=False, repr=False)
+    _to_client: _Valve = field(init=False, repr=False)
+    _frames: FrameReader = field(init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+
+    name = b"ssh-connection"
+
+    def __attrs_post_init__(self) -> None:
+        self.relay = Relay(self._send_to_client, self._send_to_target, self.judge)
+        self._to_client = _Valve(self.relay.client)
+        self._frames = FrameReader(self.relay.target.received)
+
+    # What the client's transport calls
+
+    def serviceStarted(self) -> None:
+        """Begin: both legs are read from now on."""
+        self.transport.transport.registerProducer(self._to_client, True)
+        self.link.protocol = self
+        self.link.registerProducer(_Valve(self.relay.target), True)
+        self.link.resumeProducing()
+
+    def serviceStopped(self) -> None:
+        """End the link's side: the client has gone."""
+        self._end()
+        self.link.loseConnection()
+
+    def packetReceived(self, messageNum: int, payload: Bytes) -> None:
+        """Take a message of the client."""
+        self.relay.client.received(messageNum, payload)
+
+    def exchanging(self, *, keys: bool) -> None:
+        """Stop while the transport exchanges keys, and go on afterwards."""
+        if keys:
+            self._to_client.close(EXCHANGING)
+        else:
+            self._to_client.open(EXCHANGING)
+
+    # What the link calls
+
+    def dataReceived(self, data: Bytes) -> None:
+        """Take frames of the agent."""
+        try:
+            with self.transport.batch():
+                self._frames.receive(data)
+        except ProtocolViolationError as error:
+            log.warn("the target breaks the protocol: {why}", why=str(error))
+            self.end("the target broke the protocol")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End the client's side: the target has gone."""
+        del reason
+        self.end("the target has closed the connection")
+
+    def end(self, why: str) -> None:
+        """End both sides, and tell the client why."""
+        if self._over:
+            return
+        self._end()
+        self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, why)
+        self.link.loseConnection()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self.relay.lost()
+
+    def _send_to_client(self, number: int, payload: bytes) -> None:
+        if not self._over:
+            self.transport.sendPacket(number, payload)
+
+    def _send_to_target(self, number: int, payload: bytes) -> None:
+        if not self._over:
+            self.link.write(encode_frame(number, payload))

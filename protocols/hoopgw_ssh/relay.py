@@ -1,0 +1,427 @@
+"""Joins a client's connection with a target's: channel by channel, request by request.
+
+Nothing that does something goes on before a `Judge` has said so; what is undecided holds its own
+channel, and no other. What a judge allows is passed on as it came. What neither side needs to tell
+the other is answered here: keep-alives, and the target's host keys, which a client would take for
+the gateway's.
+
+A refused command is no failed request, which clients tell by a bare status: it is taken, says why
+on standard error, and ends with the status 77 (EX_NOPERM).
+
+Reference: RFC 4254 sections 4, 6 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopgw.errors import ProtocolViolationError
+from hoopgw_ssh.channels import (
+    PROHIBITED,
+    SHORTAGE,
+    STDERR,
+    Channel,
+    Opening,
+    Request,
+)
+from hoopgw_ssh.connection import Connection
+
+log = Logger()
+
+REFUSED_STATUS: Final = 77
+"""Exit status of what was refused: EX_NOPERM of sysexits.h; no shell gives it by itself."""
+COMMANDS: Final = frozenset({b"exec", b"shell", b"subsystem"})
+"""Requests that start something; one of them in the life of a channel."""
+_KEEP_ALIVES: Final = frozenset({b"keepalive@openssh.com", b"keepalive@golang.org"})
+_HOST_KEYS: Final = frozenset({b"hostkeys-00@openssh.com", b"hostkeys-prove-00@openssh.com"})
+_FROM_TARGET: Final = frozenset(
+    {b"exit-status", b"exit-signal", b"eow@openssh.com", b"xon-xoff", *_KEEP_ALIVES}
+)
+"""What a target may ask of a client's channel."""
+
+
+class Tap(Protocol):
+    """Sees what goes through a channel, and may change what goes to the client."""
+
+    def to_target(self, data: bytes) -> bytes:
+        """Take input; return what is passed on."""
+        ...
+
+    def to_client(self, data: bytes, code: int | None) -> bytes:
+        """Take output, ``code`` of extended data; return what is passed on: less, or nothing yet.
+
+        What is kept back comes with the next piece, or with `rest`.
+        """
+        ...
+
+    def rest(self, code: int | None) -> bytes:
+        """Return what is kept back: the target has ended that stream."""
+        ...
+
+    def ended(self, status: Request | None) -> None:
+        """Take note of the end: ``status`` is what the target said of it, if it did."""
+        ...
+
+
+@frozen(kw_only=True)
+class Ruling:
+    """What a judge says."""
+
+    allowed: bool
+    reason: str = ""
+    """For the client, if it is refused: a sentence, perhaps several lines."""
+    tap: Tap | None = None
+    """Sees the channel from now on."""
+
+
+class Judge(Protocol):
+    """Decides, and knows who asks. Its Deferreds are cancelled when nobody waits any more."""
+
+    def opening(self, opening: Opening, *, by_target: bool) -> Deferred[Ruling]:
+        """Say whether a channel may be opened: a session, a forward."""
+        ...
+
+    def request(self, channel: Pair, request: Request) -> Deferred[Ruling]:
+        """Say whether a request of a client may be passed on to the target's channel."""
+        ...
+
+    def for_connection(self, request: Request) -> Deferred[Ruling]:
+        """Say whether a request of a client may be passed on that is for no channel."""
+        ...
+
+
+@define(eq=False)
+class Pair:
+    """A channel of the client's and one of the target's, joined."""
+
+    relay: Relay = field(repr=False)
+    opening: Opening
+    by_target: bool
+    asker: Channel = field(repr=False)
+    """The end of who wanted the channel."""
+    other: Channel | None = field(default=None, init=False, repr=False)
+    tap: Tap | None = field(default=None, init=False, repr=False)
+    started: bool = field(default=False, init=False)
+    """Whether something was started on it."""
+    _status: Request | None = field(default=None, init=False, repr=False)
+    _waiting: Deferred[Ruling] | None = field(default=None, init=False, repr=False)
+    _is_gone: bool = field(default=False, init=False)
+
+    @property
+    def client(self) -> Channel | None:
+        """The client's end."""
+        return self.other if self.by_target else self.asker
+
+    @property
+    def target(self) -> Channel | None:
+        """The target's end."""
+        return self.asker if self.by_target else self.other
+
+    # Opening
+
+    def begin(self) -> None:
+        """Ask the judge, then the other side."""
+        judged = self.relay.judge.opening(self.opening, by_target=self.by_target)
+        self._wait(judged, self._open, self._do_not_open)
+
+    def _open(self, ruling: Ruling) -> None:
+        self.tap = ruling.tap
+        end = self.relay.client if self.by_target else self.relay.target
+        try:
+            self.other = end.open(self.opening.kind, self.opening.extra, _Taker(self, asks=False))
+        except ProtocolViolationError as error:
+            self.asker.refuse(SHORTAGE, str(error))
+            self._end()
+
+    def _do_not_open(self, why: str) -> None:
+        self.asker.refuse(PROHIBITED, why)
+        self._end()
+
+    def confirmed(self, extra: bytes) -> None:
+        """Tell who asked that the other side has opened it."""
+        self.asker.confirm(extra)
+
+    def refused(self, code: int, text: bytes) -> None:
+        """Tell who asked that the other side has not."""
+        self.asker.refuse(code, text)
+        self._end()
+
+    # Going on
+
+    def data(self, source: Channel, data: bytes, code: int | None) -> None:
+        """Pass data on, through the tap."""
+        is_output = source is self.target
+        sink = self.client if is_output else self.target
+        if sink is None:
+            source.credit(len(data))
+            return
+        passed = data
+        if self.tap is not None:
+            passed = self.tap.to_client(data, code) if is_output else self.tap.to_target(data)
+        if not passed:
+            source.credit(len(data))
+        elif code is None:
+            sink.write(passed, source.credit, len(data))
+        else:
+            sink.write_extended(code, passed, source.credit, len(data))
+
+    def eof(self, source: Channel) -> None:
+        """Pass the end on, after what a tap has kept back."""
+        sink = self.client if source is self.target else self.target
+        if sink is None:
+            return
+        if source is self.target:
+            self._flush(sink)
+        sink.eof()
+
+    def _flush(self, sink: Channel) -> None:
+        if self.tap is None:
+            return
+        sink.write(self.tap.rest(None))
+        sink.write_extended(STDERR, self.tap.rest(STDERR))
+
+    def closed(self, source: Channel) -> None:
+        """Close the other end: a client's at once, for the target's output must still arrive."""
+        sink = self.other if source is self.asker else self.asker
+        if sink is not None and source is self.target:
+            self._flush(sink)
+            sink.close()
+        elif sink is not None:
+            sink.abort()
+        self._end()
+
+    def _end(self) -> None:
+        if self._is_gone:
+            return
+        self._is_gone = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self.tap is not None:
+            self.tap.ended(self._status)
+        self.relay.pairs.discard(self)
+
+    # Requests
+
+    def asked(self, source: Channel, request: Request) -> None:
+        """Pass a request on: a client's when the judge says so."""
+        if source is self.target:
+            self._asked_by_target(request)
+            return
+        if self.target is None or (request.name in COMMANDS and self.started):
+            _fail(request)
+            return
+        source.hold()
+        self._wait(
+            self.relay.judge.request(self, request),
+            lambda ruling: self._pass_on(request, ruling),
+            lambda why: self._refuse(request, why),
+            source.release,
+        )
+
+    def _pass_on(self, request: Request, ruling: Ruling) -> None:
+        if ruling.tap is not None:
+            self.tap = ruling.tap
+        self.started = self.started or request.name in COMMANDS
+        assert self.target is not None
+        self.target.request(request.name, request.data, _answer_of(request))
+
+    def _refuse(self, request: Request, why: str) -> None:
+        client = self.client
+        if request.name not in COMMANDS or client is None:
+            _fail(request)
+            return
+        self.started = True
+        if request.slot is None:
+            self._end_refused(client, why)
+        else:
+            request.slot.succeed(then=lambda: self._end_refused(client, why))
+
+    def _end_refused(self, client: Channel, why: str) -> None:
+        self.say(why)
+        client.request(b"exit-status", REFUSED_STATUS.to_bytes(4, "big"))
+        client.eof()
+        client.close()
+        if self.target is not None:
+            self.target.abort()
+
+    def say(self, text: str) -> None:
+        """Tell the client something on standard error, as while a person is asked."""
+        if self.client is not None and text:
+            lines = text.replace("\r", "").rstrip("\n").replace("\n", "\r\n")
+            self.client.write_extended(STDERR, f"{lines}\r\n".encode())
+
+    def _asked_by_target(self, request: Request) -> None:
+        client = self.client
+        if client is None or request.name not in _FROM_TARGET:
+            _fail(request)
+            return
+        if request.name in (b"exit-status", b"exit-signal"):
+            self._status = request
+        client.request(request.name, request.data, _answer_of(request))
+
+    def _wait(
+        self,
+        judged: Deferred[Ruling],
+        allow: Callable[[Ruling], None],
+        refuse: Callable[[str], None],
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Go on when the judge has spoken; a judge that fails has refused."""
+        self._waiting = judged
+
+        def settled(result: Ruling | Failure) -> None:
+            self._waiting = None
+            if self._is_gone:
+                return
+            ruling = _ruling(result)
+            if ruling.allowed:
+                allow(ruling)
+            else:
+                refuse(ruling.reason)
+            then()
+
+        judged.addBoth(settled)
+
+
+@define(eq=False)
+class _Taker:
+    """Hands what comes at one end to the pair. Implements `hoopgw_ssh.channels.ChannelTaker`."""
+
+    pair: Pair = field(repr=False)
+    asks: bool
+    """Whether it is the end of who wanted the channel."""
+
+    @property
+    def _end(self) -> Channel:
+        end = self.pair.asker if self.asks else self.pair.other
+        assert end is not None
+        return end
+
+    def confirmed(self, extra: bytes) -> None:
+        """Take note."""
+        self.pair.confirmed(extra)
+
+    def refused(self, code: int, text: bytes) -> None:
+        """Take note."""
+        self.pair.refused(code, text)
+
+    def data(self, data: bytes, code: int | None) -> None:
+        """Take bytes."""
+        self.pair.data(self._end, data, code)
+
+    def request(self, request: Request) -> None:
+        """Take a request."""
+        self.pair.asked(self._end, request)
+
+    def eof(self) -> None:
+        """Take note."""
+        self.pair.eof(self._end)
+
+    def closed(self) -> None:
+        """Take note."""
+        self.pair.closed(self._end)
+
+
+@define(eq=False)
+class _Side:
+    """Takes what comes on one connection. Implements `ConnectionTaker`."""
+
+    relay: Relay = field(repr=False)
+    is_target: bool
+
+    def opening(self, opening: Opening, channel: Channel) -> _Taker:
+        """Join it with a channel of the other connection."""
+        pair = Pair(self.relay, opening, self.is_target, channel)
+        self.relay.pairs.add(pair)
+        # The channel knows its taker only when this returns; the judge may answer at once.
+        taker = _Taker(pair, asks=True)
+        channel.taker = taker
+        pair.begin()
+        return taker
+
+    def request(self, request: Request) -> None:
+        """Answer what is nobody else's business; ask the judge about the rest."""
+        if request.name in _KEEP_ALIVES or request.name in _HOST_KEYS or self.is_target:
+            _fail(request)
+        else:
+            self.relay.asked(request)
+
+
+@define(eq=False)
+class Relay:
+    """A client's connection and a target's.
+
+    Args:
+        to_client: sends a message to the client.
+        to_target: sends a message to the target.
+        judge: decides.
+
+    """
+
+    to_client: Callable[[int, bytes], None] = field(repr=False)
+    to_target: Callable[[int, bytes], None] = field(repr=False)
+    judge: Judge = field(repr=False)
+    client: Connection = field(init=False, repr=False)
+    target: Connection = field(init=False, repr=False)
+    pairs: set[Pair] = field(factory=set, init=False)
+    _waiting: set[Deferred[Ruling]] = field(factory=set, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.client = Connection(self.to_client, _Side(self, is_target=False))
+        self.target = Connection(self.to_target, _Side(self, is_target=True))
+
+    def asked(self, request: Request) -> None:
+        """Pass a request for the connection on, when the judge says so."""
+        judged = self.judge.for_connection(request)
+        self._waiting.add(judged)
+
+        def settled(result: Ruling | Failure) -> None:
+            self._waiting.discard(judged)
+            if _ruling(result).allowed:
+                self.target.request(request.name, request.data, _answer_to(request))
+            else:
+                _fail(request)
+
+        judged.addBoth(settled)
+
+    def lost(self) -> None:
+        """End all: one side is gone."""
+        for waiting in list(self._waiting):
+            waiting.cancel()
+        self.client.lost()
+        self.target.lost()
+
+
+def _ruling(result: Ruling | Failure) -> Ruling:
+    """Return what a judge said; what it failed to say is a refusal."""
+    if not isinstance(result, Failure):
+        return result
+    if result.check(CancelledError) is None:
+        log.failure("deciding failed", result)
+    return Ruling(allowed=False, reason="hoopgw could not decide on this; it was not done.")
+
+
+def _fail(request: Request) -> None:
+    if request.slot is not None:
+        request.slot.fail()
+
+
+def _answer_of(request: Request) -> Callable[[bool], None] | None:
+    """Return what answers a request with its answer from the other side."""
+    slot = request.slot
+    if slot is None:
+        return None
+    return lambda succeeded: slot.succeed() if succeeded else slot.fail()
+
+
+def _answer_to(request: Request) -> Callable[[bytes | None], None] | None:
+    slot = request.slot
+    if slot is None:
+        return None
+    return lambda answer: slot.fail() if answer is None else slot.succeed(answer)
