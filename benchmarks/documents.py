@@ -39,7 +39,7 @@ _RULES: Final[tuple[tuple[str, Rule, bool], ...]] = (
     ("the same by name, anywhere", Rule("**.primaryKey", Mask()), True),
     ("last4 of one field an item", Rule("value[*].properties.primaryKey", Mask("last4")), True),
     ("redact of all strings", Rule("$", MaskStrings()), True),
-    ("hash of all strings", Rule("$", MaskStrings("hash")), False),
+    ("hash of all strings", Rule("$", MaskStrings("hash")), True),
     ("one member an item left out", Rule("value[*].tags", Drop()), True),
     ("one link an item rewritten", Rule("value[*].id", Rewrite()), True),
     ("items counted", Rule("value[*]", Count("items")), True),

@@ -18,6 +18,7 @@ from hoopgw.documents import leaves
 from hoopgw.documents.automaton import DEAD, hints
 from hoopgw.documents.frames import Frame
 from hoopgw.documents.grammar import DIGITS
+from hoopgw.masking.kinds import keyed
 
 cdef enum:
     VALUE = 0
@@ -35,10 +36,12 @@ cdef enum:
     CONSTANT = 1
     CALL = 2
     LEAVE = 3
+    HASH = 4
 
 cdef int _FRAMES = 1024
 cdef int _NAMES = 60
 cdef int _DIGITS = DIGITS
+cdef const char *_DIGITS_OF_HEX = b"0123456789abcdef"
 
 
 cdef struct Node:
@@ -136,6 +139,8 @@ cdef class Table:
         if effect.strings is not None:
             string = leaves.constant_string(effect.strings)
             node.strings = CALL if string is None else CONSTANT
+            if effect.strings == "hash":
+                node.strings = HASH
         elif effect.reads_strings:
             node.strings = CALL
         if effect.numbers is not None:
@@ -280,6 +285,8 @@ cdef class Scanner:
     cdef Py_ssize_t size, at, sent
     cdef int depth, low, bottom, mute, expect, following, masked, budget
     cdef list hinted
+    # The states of tokens, once one was made.
+    cdef object inner, outer
 
     def __cinit__(self, Table table not None, masker):
         self.frames = <Open *>PyMem_Malloc(_FRAMES * sizeof(Open))
@@ -559,6 +566,10 @@ cdef class Scanner:
         if code == LEAVE or end - start > self.text_limit:
             return False
         raw = PyBytes_FromStringAndSize(<char *>self.data + start, end - start)
+        if code == HASH:
+            self.budget -= 2 + <int>((end - start) // 512)
+            self._replace(start, end, self._hashed(raw, escaped))
+            return True
         self.budget -= self.masker._cost(self.table.effects[state], end - start)
         shown = leaves.string(
             self.table.effects[state], raw, self.masker.key, self.masker.rewrite
@@ -566,6 +577,28 @@ cdef class Scanner:
         if shown != raw:
             self._replace(start, end, shown)
         return True
+
+    cdef bytes _hashed(self, bytes raw, bint escaped):
+        """Return the token of a string; as `leaves.hashed`, which is the reference."""
+        cdef bytes digest, shown
+        cdef char *out
+        cdef const uint8_t *raised
+        cdef int at
+        if escaped:
+            return leaves.hashed(raw, self.masker.key)
+        if self.inner is None:
+            self.inner, self.outer = keyed(self.masker.key)
+        inside, outside = self.inner.copy(), self.outer.copy()
+        inside.update(raw[1 : len(raw) - 1])
+        outside.update(inside.digest())
+        digest = outside.digest()
+        shown = PyBytes_FromStringAndSize(NULL, 34)
+        out, raised = shown, digest
+        out[0] = out[33] = 34
+        for at in range(16):
+            out[1 + 2 * at] = _DIGITS_OF_HEX[raised[at] >> 4]
+            out[2 + 2 * at] = _DIGITS_OF_HEX[raised[at] & 15]
+        return shown
 
     cdef object _replace(self, Py_ssize_t start, Py_ssize_t end, bytes shown):
         """Put something out in place of a value."""

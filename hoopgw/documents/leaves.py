@@ -24,7 +24,7 @@ from typing import Final
 
 from hoopgw.documents.automaton import Effect
 from hoopgw.documents.detectors import search
-from hoopgw.masking import mask_text, token_integer
+from hoopgw.masking import mask_text, token_integer, token_text
 
 NULL: Final = b"null"
 _CONSTANT_STRINGS: Final = {"null": NULL, "redact": b'"***"', "year": b'"***"'}
@@ -63,6 +63,8 @@ def string(
         constant = constant_string(effect.strings)
         if constant is not None:
             return constant
+        if effect.strings == "hash":
+            return hashed(raw, key)
         shown = mask_text(effect.strings, decode(raw), key)
         return NULL if shown is None else encode(shown)
     before = decode(raw)
@@ -71,6 +73,16 @@ def string(
         for path in effect.rewrites:
             text = rewrite(path, text)
     return raw if text == before else encode(text)
+
+
+def hashed(raw: bytes, key: bytes) -> bytes:
+    """Return the token of a string, as one."""
+    value = raw[1:-1]
+    if b"\\" in value:
+        value = decode(raw).encode(
+            "utf-8", "surrogatepass"
+        )  # what is escaped and what is not is the same text
+    return b'"%b"' % token_text(key, value).encode("ascii")
 
 
 def number(effect: Effect, raw: bytes, key: bytes) -> bytes:
