@@ -20,6 +20,7 @@ from hoopgw.events import Operation, Principal, Resource
 from hoopgw.identity.shown import Logins, NoTokens, Tokens
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.records import AnyRecord, Record
+from hoopgw.sessions.elsewhere import Elsewhere, NothingElsewhere
 from hoopgw.sessions.purses import Budgets
 
 API: Final = 1
@@ -340,6 +341,7 @@ class GatewayContext:
     logins: Logins
     sessions: Sessions
     grants: Grants = field(factory=NoGrants)
+    elsewhere: Elsewhere = field(factory=NothingElsewhere)
     tokens: Tokens = field(factory=NoTokens)
     leaves: Leaves = field(factory=NoLeaves)
     mask_key: Callable[[], bytes] = field(repr=False)

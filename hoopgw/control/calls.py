@@ -78,6 +78,7 @@ class WorkerCalls:
             "review_ask": self._checked(self._review_ask),
             "review_alive": self._checked(self._review_alive),
             "review_consume": self._checked(self._review_consume),
+            "held_standing": self._checked(self._held_standing),
             "review_withdraw": self._checked(self._review_withdraw),
             "session_opened": self._checked(self._session_opened),
             "session_closed": self._checked(self._session_closed),
@@ -115,6 +116,20 @@ class WorkerCalls:
             peer.close()
             return False
         return True
+
+    async def ask(self, name: str, body: Body) -> Body:
+        """Ask the worker something, and return its answer.
+
+        Raises:
+            UnavailableError: it has none, or none in time.
+
+        """
+        if self.peer is None:
+            raise UnavailableError(f"worker {self.worker} is not connected")
+        try:
+            return await self.peer.call(name, TAKE_TIMEOUT, **body)
+        except DeferredTimeoutError as error:
+            raise UnavailableError(f"worker {self.worker} does not answer") from error
 
     def _checked(self, handler: Handler) -> Handler:
         """Refuse calls before the greeting, and bodies that are not as they should be."""
@@ -261,6 +276,18 @@ class WorkerCalls:
         if self._attendance.left(request, self):
             self._docket.withdraw(request, GONE)
         return {}
+
+    async def _held_standing(self, body: Body) -> Body:
+        """Ask the worker that keeps a request how it stands; else say it of its review."""
+        worker, name = self._fleet.find(str(body["worker"])), str(body["request"])
+        if worker is not None:
+            told = await worker.ask("held_standing", {"request": name})
+            if "standing" in told:
+                return told
+        request = self._store.request(name)
+        if request is None:
+            return {"state": "withdrawn", "note": ""}
+        return {"state": request.state, "note": request.note}
 
     def _session_opened(self, body: Body) -> Body:
         principal = principal_from_dict(body["principal"])

@@ -119,6 +119,10 @@ class ControlClient:
 
         self._handlers[name] = handle
 
+    def on_call(self, name: str, handler: Handler) -> None:
+        """Answer with ``handler`` what control asks under a name."""
+        self._handlers[name] = handler
+
     def on_trust(self, take: Callable[[WorkerTrust], None]) -> None:
         """Call ``take`` with what is to be trusted from now on.
 

@@ -35,6 +35,10 @@ class Worker(Protocol):
         """Tell it something and wait; say whether it has taken it. If not, it is disconnected."""
         ...
 
+    async def ask(self, name: str, body: Body) -> Body:
+        """Ask it something. Raises `UnavailableError`: it does not answer, or cannot say."""
+        ...
+
 
 @frozen(kw_only=True)
 class AgentStatus:
@@ -77,6 +81,11 @@ class Fleet:
         """Note a worker; one of the same name is its earlier connection."""
         self._reports[worker.worker] = _Report(worker)
         self.on_joined(worker)
+
+    def find(self, name: str) -> Worker | None:
+        """Return the worker of a name, if it is connected."""
+        report = self._reports.get(name)
+        return None if report is None else report.worker
 
     def members(self) -> list[Worker]:
         """Return those connected."""

@@ -86,12 +86,12 @@ class Answering:
     _shown: Shown | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
     _hash: Any = field(factory=hashlib.sha256, init=False, repr=False)
-    _clear: bool = field(init=False)
+    is_clear: bool = field(init=False)
     """Whether the caller sees what others do not: then the recording does not keep it."""
 
     def __attrs_post_init__(self) -> None:
         sights = [self.sights.get(each.id) for each in self._plan.fields]
-        self._clear = any(isinstance(each, Sight) and each.mask is None for each in sights)
+        self.is_clear = any(isinstance(each, Sight) and each.mask is None for each in sights)
 
     async def run(self, begun: Call | None = None) -> None:
         """Send it, and give its answer to the client.
@@ -228,10 +228,10 @@ class Answering:
 
     def _note(self, piece: Buffer) -> Buffer:
         """Count what is shown, and keep its beginning for the recording."""
-        if self._clear and not self._sent:
+        if self.is_clear and not self._sent:
             self._kept += b"<not kept: some of it is shown to few>"
         self._sent += len(piece)
-        if self._clear:
+        if self.is_clear:
             return piece
         left = OUTPUT_LIMIT - len(self._kept)
         if left > 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -65,6 +65,8 @@ class Decider:
     """Whether the target asks that intents survive a power loss before they run."""
     patience: float
     """Seconds that a client is let wait for people before it is told to come again."""
+    lasts: Callable[[Plan], bool] = lambda _plan: False
+    """Whether a request's client can be told where to ask after it."""
     _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
     _asking: DeferredLock = field(factory=DeferredLock, init=False)
     """One request for approval is filed at a time: the same request must find it, and count it."""
@@ -88,10 +90,12 @@ class Decider:
 
         Args:
             plan: the request; its digest covers all of it if it can be held.
-            patience: seconds that the client will wait for people; None: as long as we let it.
+            patience: seconds that the client will wait for people; None: as long as we let it, and
+                not at all where it can be told where to ask.
 
         Raises:
-            RefusedError: it may not be passed on, or not yet.
+            HeldError: not yet.
+            RefusedError: it may not be passed on.
 
         """
         operation = plan.operation
@@ -101,8 +105,7 @@ class Decider:
                 case Deny():
                     raise self._denied(plan, verdict)
                 case Review() as review:
-                    wait = self.patience if patience is None else min(patience, self.patience)
-                    return await self._hold(plan, verdict, review, wait)
+                    return await self._hold(plan, verdict, review, patience)
                 case Allow():
                     waited = await self._charge(("operations",))
                     intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
@@ -231,28 +234,58 @@ class Decider:
 
     # People
 
-    async def _hold(self, plan: Plan, verdict: Verdict, review: Review, wait: float) -> Permission:
+    async def granted(self, plan: Plan, held: Held) -> Permission:
+        """Return the permission to pass on what is held, once people gave it.
+
+        For a request that goes on without its client: it waits as long as people are asked.
+
+        Raises:
+            RefusedError: it may not be passed on.
+
+        """
+        try:
+            if held.outcome is None:
+                waiter: Deferred[None] = Deferred()
+                held.waiters.append(waiter)
+                await waiter
+            assert held.outcome is not None
+            return await self._use(plan, held, held.outcome)
+        except _UsedError:
+            raise used(held.pending.request) from None
+        except RecorderError as error:
+            raise RefusedError(not_recorded(error)) from error
+
+    async def _hold(
+        self, plan: Plan, verdict: Verdict, review: Review, patience: float | None
+    ) -> Permission:
         held = await self._held_for(plan, verdict, review)
+        lasts = self.lasts(plan)
+        if held.kept:  # it is sent once it is approved, and once only
+            raise held.come_again(lasts=lasts)
         came_again = held.outcome is not None
         if not came_again:
+            wait = 0.0 if lasts else self.patience
+            wait = wait if patience is None else min(patience, self.patience)
             await self._wait(plan.operation.digest, held, wait)
         if held.outcome is None:
-            raise held.come_again()
+            raise held.come_again(lasts=lasts)
         try:
             return await self._use(plan, held, held.outcome)
         except _UsedError:
             if not came_again:
                 raise used(held.outcome.request) from None
         # Another worker has used what was kept here for the client: this one is asked for anew.
-        return await self._hold(plan, verdict, review, wait)
+        return await self._hold(plan, verdict, review, patience)
 
     async def _use(self, plan: Plan, held: Held, outcome: ReviewOutcome) -> Permission:
         """Use an approval, once. Raises `RefusedError`, or `_UsedError`: another request has."""
-        if self._held.get(plan.operation.digest) is not held:
-            raise used(outcome.request)
-        del self._held[plan.operation.digest]
+        is_here = self._held.get(plan.operation.digest) is held
+        if is_here:
+            del self._held[plan.operation.digest]
         if not outcome.approved:
             raise denied(outcome)
+        if not is_here:
+            raise used(outcome.request)
         with self._unless_sent(held.intent):
             try:
                 is_used = await held.pending.use()

@@ -8,7 +8,6 @@ what masks.
 from __future__ import annotations
 
 import ssl
-import time
 import typing
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,22 +21,24 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
-from hoopgw.http.answering import Answering
 from hoopgw.http.callers import Callers, Identifies, LoggedIn
 from hoopgw.http.deciding import Permission
 from hoopgw.http.doors import Doors
-from hoopgw.http.errors import MessageError, UpstreamError
+from hoopgw.http.errors import UpstreamError
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import NOT_SENT, Answered
+from hoopgw.http.held import HeldError
+from hoopgw.http.lasting import ANSWER_LIMIT, Lasting
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
-from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.http.passing import Passing
 from hoopgw.http.pool import Pool
 from hoopgw.http.reading import Reading, in_thread_of
 from hoopgw.http.server import ServerConnection, Task
-from hoopgw.http.sessions import HttpSession, HttpSessions, Running, Site
+from hoopgw.http.sessions import HttpSession, HttpSessions, Site
+from hoopgw.http.shelf import Shelf
+from hoopgw.http.standing import Onward, Poll
 from hoopgw.http.straight import Proved, Straight, Ways
 from hoopgw.http.timing import Timeouts
-from hoopgw.policy.decision import Deny, Sights
 from hoopgw.spi import GatewayContext
 
 log = Logger()
@@ -132,6 +133,7 @@ class HttpsFactory(Factory):
         self.pool = Pool(clock=context.clock)
         self.live = HttpSessions(context, patience, self.pool)
         self.ways = Ways(context, self.pool, self._go_on)
+        self.lasting = Lasting(context)
         self._reading = Reading(in_thread_of(context.reactor))
         self._limits, self._timeouts, self._doors = Limits(), Timeouts(), Doors()
         cast("ssl.SSLContext", context.tls).set_alpn_protocols(["http/1.1"])
@@ -194,7 +196,9 @@ class HttpsFactory(Factory):
         await self._refusing(way.session.site, way.exchange, answer)
 
     def _serving(self, session: HttpSession, exchange: Exchange, connection: Connection) -> Serving:
-        return Serving(self.context, session, exchange, connection, self._reading, self.ways)
+        return Serving(
+            self.context, session, exchange, connection, self._reading, self.ways, self.lasting
+        )
 
     async def _refusing(self, site: Site, exchange: Exchange, work: Awaitable[None]) -> None:
         try:
@@ -254,8 +258,14 @@ class Serving:
     _connection: Connection
     _reading: Reading
     _ways: Ways
+    _lasting: Lasting
+    _head: RequestHead = field(init=False)
+    """What is asked: what came, or what answers it."""
     _body: bytes | None = field(default=None, init=False)
     _stored: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._head = self._exchange.head
 
     async def run(self) -> None:
         """Decide, pass on, and answer. Raises as `_run`."""
@@ -275,7 +285,7 @@ class Serving:
     async def _plan(self, caller: Caller) -> Plan:
         """Return what the request is; that may take a while."""
         session = self._session
-        plan = await self._reading.plan(session.site.model, self._exchange.head, self._body, caller)
+        plan = await self._reading.plan(session.site.model, self._head, self._body, caller)
         if session.over:
             raise UnavailableError(session.over)
         return plan
@@ -291,6 +301,9 @@ class Serving:
         """
         session, exchange = self._session, self._exchange
         caller = session.caller(self._context.mask_key(), exchange.head.host)
+        if (poll := session.site.model.follow(exchange.head, caller)) is not None:
+            await self._follow(poll, caller)
+            return
         limit = session.site.model.collects(exchange.head)
         if limit:
             self._body = await self._collect(limit)
@@ -300,13 +313,28 @@ class Serving:
             self._body = await self._collect(HELD_LIMIT)
             plan = await self._plan(caller)
         epoch = self._context.policy.epoch
-        permission = await session.decider.decide(plan, _patience(exchange.head))
+        try:
+            permission = await session.decider.decide(plan, _patience(self._head))
+        except HeldError as error:
+            standing = None
+            if error.lasts:
+                standing = self._lasting.keep(session, plan, self._body, caller, error.held)
+            if standing is None:  # the client has to come again
+                raise
+            model = session.site.model
+            exchange.respond(model.begun(plan, standing, self._lasting.worker, caller))
+            return
         if not self._body and exchange.body.ended and not exchange.body.size:
             self._ways.learn(session, exchange.head, plan, permission, epoch)
         await self.pass_on(plan, permission, caller)
 
     async def pass_on(
-        self, plan: Plan, permission: Permission, caller: Caller, way: Straight | None = None
+        self,
+        plan: Plan,
+        permission: Permission,
+        caller: Caller,
+        way: Straight | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         """Pass an allowed request on, and answer.
 
@@ -315,6 +343,7 @@ class Serving:
             permission: to do so.
             caller: on whose behalf.
             way: by which it is under way already.
+            shelf: takes the answer, if the client does not.
 
         Raises:
             RefusedError: its answer is.
@@ -322,48 +351,37 @@ class Serving:
             MessageError: the client's body is not as it should be.
 
         """
-        session = self._session
-        started = time.time_ns() if way is None else way.started
-        answering = None
-        try:
-            answering = self._answering(plan, permission, caller)
-            session.running[permission.intent] = Running(
-                plan, self._connection, answering.sights, permission.once
-            )
-            await answering.run(None if way is None else way.call)
-        except BaseException as error:
-            if answering is not None:
-                answering.broke_off(_why(error))
-            raise
-        finally:
-            session.running.pop(permission.intent, None)
-            answered = Answered(outcome=NOT_SENT) if answering is None else answering.answered()
-            session.journal.finished(permission.intent, started, answered)
+        passing = Passing(
+            context=self._context,
+            session=self._session,
+            exchange=self._exchange if shelf is None else shelf.exchange,
+            client=self._connection,
+            plan=plan,
+            caller=caller,
+            body=self._body,
+        )
+        await passing.run(permission, way)
 
-    def _answering(self, plan: Plan, permission: Permission, caller: Caller) -> Answering:
-        """Ask what of the answer is shown, and write that down."""
-        session, fields = self._session, plan.fields
-        sights: Sights = {}
-        if fields:
-            sights = self._context.policy.sights(session.principal, fields, session.id)
-            see = fields[0].type.partition("::")[0] + "::see"
-            session.journal.shown(
-                see, {each: sights[each.id] for each in fields}, permission.verdict
-            )
-        decision = permission.verdict.decision
-        max_items = None if isinstance(decision, Deny) else decision.max_rows
-        return Answering(session, self._exchange, plan, sights, caller, self._body, max_items)
-
-
-def _why(error: BaseException) -> str:
-    """Return why an answer was not given whole; for the recording."""
-    if isinstance(error, CancelledError | MessageError):
-        return "LOST: the client left"
-    if isinstance(error, ExceededError):
-        return f"CUT: {error}"
-    if isinstance(error, LinkError | UnavailableError | RefusedError):
-        return f"FAILED: {error}"
-    return "FAILED: the gateway could not go on"
+    async def _follow(self, poll: Poll, caller: Caller) -> None:
+        """Say how a held request stands, or let the target say it. Raises as `_run`."""
+        session, model = self._session, self._session.site.model
+        model.collects(self._head)
+        standing = await self._lasting.find(poll)
+        if session.over:
+            raise UnavailableError(session.over)
+        found = model.stands(poll, standing, self._head, caller)
+        while isinstance(found, Onward):
+            self._head = found.head
+            plan = await self._plan(caller)
+            permission = await session.decider.decide(plan, 0.0)
+            if found.read is None:
+                await self.pass_on(plan, permission, caller)
+                return
+            shelf = Shelf(found.head, session.clock, ANSWER_LIMIT)
+            await self.pass_on(plan, permission, caller, shelf=shelf)
+            assert shelf.response is not None  # else it was raised why not
+            found = found.read(shelf.response)
+        self._exchange.respond(found)
 
 
 def _patience(head: RequestHead) -> float | None:

@@ -28,6 +28,9 @@ class Held:
     told: bool = False
     """Whether a client was told to come again: then it goes on waiting without one."""
 
+    kept: bool = False
+    """Whether the gateway itself waits, to send it without a client."""
+
     def settle(self, outcome: ReviewOutcome) -> None:
         """Take note of how it ended, and wake who waits."""
         self.outcome = outcome
@@ -40,11 +43,13 @@ class Held:
         request = self.pending.request
         return ReviewOutcome(approved=False, request=request, outcome="withdrawn", reason=reason)
 
-    def come_again(self) -> RefusedError:
+    def come_again(self, *, lasts: bool = False) -> HeldError:
         """Return what tells a client to come again."""
         self.told = True
         request = self.pending.request
-        return RefusedError(
+        return HeldError(
+            self,
+            lasts,
             Refusal(
                 kind="held",
                 text=self.standing,
@@ -56,7 +61,7 @@ class Held:
                 },
                 request=request,
                 retry_after=10,
-            )
+            ),
         )
 
     @property
@@ -66,6 +71,16 @@ class Held:
             f"held for approval by {approvers(self.review)}: request {self.pending.request};"
             " nothing was done yet"
         )
+
+
+class HeldError(RefusedError):
+    """A request waits for people, and its client does not."""
+
+    def __init__(self, held: Held, lasts: bool, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.held = held
+        self.lasts = lasts
+        """Whether its client can be told where to ask after it."""
 
 
 def denied(outcome: ReviewOutcome) -> RefusedError:

@@ -9,13 +9,16 @@ works on values of `hoopgw.http.messages`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from hoopgw.events import Operation, Resource
 from hoopgw.http.messages import RequestHead, Response, ResponseHead
 from hoopgw.policy.decision import Sights
+
+if TYPE_CHECKING:
+    from hoopgw.http.standing import Onward, Poll, Standing
 from hoopgw.sessions.purses import Listing
 
 RefusalKind: TypeAlias = Literal[
@@ -206,11 +209,35 @@ class Model(Protocol):
         """Say a refusal in the target's own terms; no head: the request was not read."""
         ...
 
-    def hold(self, plan: Plan, request: str, caller: Caller) -> Response | None:
-        """Return what tells the client at once that an operation waits for people.
+    def lasts(self, plan: Plan) -> bool:
+        """Whether a request's clients take an answer that names where to ask how it stands."""
+        ...
 
-        The client then asks again at the place that the answer names. None: the client just waits.
+    def begun(self, plan: Plan, standing: Standing, worker: str, caller: Caller) -> Response:
+        """Return the answer to such a request while it waits for people.
+
+        Args:
+            plan: of the request.
+            standing: how it stands.
+            worker: that keeps it.
+            caller: on whose behalf.
+
         """
+        ...
+
+    def follow(self, head: RequestHead, caller: Caller) -> Poll | None:
+        """Return what a request asks after, if it does; see `begun`.
+
+        Raises:
+            RefusedError: the address is not this caller's.
+
+        """
+        ...
+
+    def stands(
+        self, poll: Poll, standing: Standing, head: RequestHead, caller: Caller
+    ) -> Response | Onward:
+        """Say how a request stands, or where the target itself says it."""
         ...
 
 

@@ -353,6 +353,7 @@ class HttpSessions:
             purse=None,
             strict=target.durability == "strict",
             patience=self._patience,
+            lasts=site.model.lasts,
         )
         lists = Lists(context.budgets, login.principal)
         return HttpSession(

@@ -32,6 +32,7 @@ from hoopgw.config.intercepting import hosts_of
 from hoopgw.control.budgets import ControlBudgets
 from hoopgw.control.client import ControlClient
 from hoopgw.control.desk import ReviewDesk
+from hoopgw.control.elsewhere import ControlElsewhere
 from hoopgw.control.granted import WorkerGrants
 from hoopgw.control.leaves import ControlLeaves
 from hoopgw.control.live import SessionRegistry
@@ -93,6 +94,7 @@ class Worker:
     grants: GrantView = field(init=False)
     granted: WorkerGrants = field(init=False)
     reviews: ReviewDesk = field(init=False)
+    elsewhere: ControlElsewhere = field(init=False)
     budgets: ControlBudgets = field(init=False)
     sessions: SessionRegistry = field(init=False)
     link: LinkHub = field(init=False)
@@ -139,6 +141,7 @@ class Worker:
             take_time=self.clock.is_at_least,
         )
         self.reviews = ReviewDesk(self.control, reactor)
+        self.elsewhere = ControlElsewhere(self.control)
         self.budgets = ControlBudgets(self.control, self.clock)
         self.sessions = SessionRegistry(
             self.control,
@@ -252,6 +255,7 @@ class Worker:
             logins=ControlLogins(self.control, self.reactor),
             sessions=self.sessions,
             grants=self.granted,
+            elsewhere=self.elsewhere,
             tokens=ControlTokens(self.control),
             leaves=self._leaves_of(listener),
             mask_key=lambda: self._mask_key,

@@ -170,11 +170,25 @@ def _path(written: str) -> str:
     return written.replace(".[]", "[*]")
 
 
+@cache
+def lasting() -> Mapping[tuple[str, str], int]:
+    """Return what clients take for a long operation, or for a short one.
+
+    Method, and operation in lower case as the rule makes it, to the status with which they let it
+    begin; 0: it is short for them.
+    """
+    return {
+        (row["method"], row["operation"]): 0 if row["status"] == "-" else int(row["status"])
+        for row in _rows("lasting.tsv")
+    }
+
+
 def prepare() -> None:
     """Read all tables now, some 0.3 s, so that no request has to wait for them."""
     operations()
     secrets()
     roles()
+    lasting()
 
 
 @cache

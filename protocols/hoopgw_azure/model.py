@@ -21,8 +21,9 @@ from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
 from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
+from hoopgw.http.standing import Onward, Poll, Standing
 from hoopgw.policy.decision import Sights
-from hoopgw_azure import blob_masking, keeping, masking, refusals, storage
+from hoopgw_azure import blob_masking, held, keeping, masking, refusals, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call
 from hoopgw_azure.errors import UnclearRequestError
@@ -299,9 +300,30 @@ class AzureModel:
             case "rest":
                 return refusals.of_rest(refusal, more)
 
-    def hold(self, plan: Plan, request: str, caller: Caller) -> Response | None:
-        """Let the client wait."""
-        return None
+    def lasts(self, plan: Plan) -> bool:
+        """Say whether clients take a request for the beginning of a long operation."""
+        return self._begins(plan) is not None
+
+    def begun(self, plan: Plan, standing: Standing, worker: str, caller: Caller) -> Response:
+        """Return the answer to one while it waits for people."""
+        known: _Known = plan.model
+        return held.begun(self._begins(plan) or 202, known.origin.path, standing, worker, caller)
+
+    def follow(self, head: RequestHead, caller: Caller) -> Poll | None:
+        """Return what a request asks after, if it does. Raises `RefusedError`."""
+        return held.follow(head, caller) if self.service.kind == "arm" else None
+
+    def stands(
+        self, poll: Poll, standing: Standing, head: RequestHead, caller: Caller
+    ) -> Response | Onward:
+        """Say how a request stands, or where the target itself says it."""
+        return held.Asking(poll, standing, head, caller).answer()
+
+    def _begins(self, plan: Plan) -> int | None:
+        known: _Known = plan.model
+        if self.service.kind != "arm":
+            return None
+        return held.begins(known.origin.method, known.origin.path)
 
     def _target(self, place: Locator) -> str:
         query = without_seal(place.raw_query)

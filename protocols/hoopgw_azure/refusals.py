@@ -36,7 +36,7 @@ def fields(refusal: Refusal) -> tuple[Pair, ...]:
 
 def of_arm(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
     """Return it as Resource Manager and Key Vault say theirs."""
-    error: dict[str, Any] = {"code": CODES[refusal.kind], "message": _message(refusal)}
+    error: dict[str, Any] = {"code": CODES[refusal.kind], "message": message(refusal)}
     if refusal.detail:
         error["additionalInfo"] = [{"type": "hoopgw", "info": dict(refusal.detail)}]
     return Response.of_json(refusal.code, {"error": error}, (*fields(refusal), *more))
@@ -47,7 +47,7 @@ def of_storage(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
     code = CODES[refusal.kind]
     body = (
         '<?xml version="1.0" encoding="utf-8"?>'
-        f"<Error><Code>{code}</Code><Message>{escape(_message(refusal))}</Message></Error>"
+        f"<Error><Code>{code}</Code><Message>{escape(message(refusal))}</Message></Error>"
     )
     return Response.of(
         refusal.code,
@@ -73,6 +73,7 @@ def of_rest(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
     return Response.of(answer.status, answer.body, headers=headers.pairs)
 
 
-def _message(refusal: Refusal) -> str:
+def message(refusal: Refusal) -> str:
+    """Return what a refusal says, for people."""
     text = f"hoopgw: {refusal.text}"
     return f"{text}\n{refusal.hint}" if refusal.hint else text

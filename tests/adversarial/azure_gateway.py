@@ -18,6 +18,7 @@ from hoopgw.events import Hop, Operation, Principal, Resource
 from hoopgw.http.gateway import Connection, HttpsFactory
 from hoopgw.identity.shown import Bearer
 from hoopgw.policy.decision import Allow, Hidden, Sights, Verdict
+from hoopgw.sessions.elsewhere import Elsewhere, NothingElsewhere
 from hoopgw.sessions.purses import Listing
 from hoopgw.spi import GatewayContext, NoLeaves, ReviewOutcome
 from hoopgw_azure.sites import make_factory
@@ -245,6 +246,7 @@ class Gateway:
     reconsider: Callable[[], str | None] = lambda: None
     """Look at the last session, as grants have changed."""
     threads: Threads = field(factory=lambda: Threads())
+    elsewhere: Elsewhere = field(factory=NothingElsewhere)
     factory: HttpsFactory = field(init=False)
     policy: Judge = field(init=False)
     _sessions: int = 0
@@ -282,6 +284,7 @@ class Gateway:
                 used=lambda *_arguments: None,
                 refused=lambda *_arguments: None,
             ),
+            elsewhere=self.elsewhere,
             tokens=None,
             mask_key=lambda: self.key,
             new_session=self._new_session,

@@ -14,6 +14,8 @@ from tests.adversarial.azure_gateway import ALLOW, VAULT_HOST, Client, Gateway
 from tests.azure.world import GROUP
 
 GROUPS = f"{GROUP}?api-version=2021-04-01"
+LOCK = f"{GROUP}/providers/Microsoft.Authorization/locks/one?api-version=2020-05-01"
+"""Whose deletion is short for clients: they wait."""
 KEYS = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/shop/listKeys?api-version=2023-01-01"
 SECRET = "/secrets/db?api-version=7.4"
 REVIEW = Verdict(
@@ -114,7 +116,7 @@ class OnceTests(SynchronousTestCase):
         world = Gateway(held, slow_desk=True)
         clients = [world.connect() for _ in range(3)]
         for each in clients:
-            each.ask("DELETE", GROUPS)
+            each.ask("DELETE", LOCK)
         self.assertEqual(len(world.asked), 1)
         world.file(0)
         self.assertEqual(len(world.asked), 1)
@@ -138,13 +140,13 @@ class OnceTests(SynchronousTestCase):
     def test_an_approval_is_the_principals_own(self) -> None:
         world = Gateway(held)
         client = world.connect()
-        client.ask("DELETE", GROUPS, X_Hoopgw_Wait="0")
+        client.ask("DELETE", LOCK, X_Hoopgw_Wait="0")
         world.asked[0].settle("approved")
         self.assertIn(
-            b"ApprovalRequired", client.ask("DELETE", GROUPS, token="bob", X_Hoopgw_Wait="0")
+            b"ApprovalRequired", client.ask("DELETE", LOCK, token="bob", X_Hoopgw_Wait="0")
         )
         self.assertNotIn(b"DELETE", world.sent())
-        client.ask("DELETE", GROUPS)
+        client.ask("DELETE", LOCK)
         self.assertEqual(world.sent().count(b"DELETE "), 1)
 
     def test_what_was_approved_is_what_is_sent(self) -> None:
@@ -217,7 +219,7 @@ class LeavingTests(SynchronousTestCase):
     def test_once_it_is_approved(self) -> None:
         world = Gateway(held)
         client = world.connect()
-        client.ask("DELETE", GROUPS)
+        client.ask("DELETE", LOCK)
         world.recorder.hold_syncs = True
         world.asked[0].settle("approved")
         client.leave()
@@ -227,7 +229,7 @@ class LeavingTests(SynchronousTestCase):
     def test_while_it_waits_for_people(self) -> None:
         world = Gateway(held)
         client = world.connect()
-        client.ask("DELETE", GROUPS)
+        client.ask("DELETE", LOCK)
         client.leave()
         self.assertTrue(world.asked[0].settled.called)
         self.assertEqual(world.sent(), b"")

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.control.attendance import SILENCE, Attendance
 from hoopgw.control.fleet import STATUS_AGE, Fleet
+from hoopgw.errors import UnavailableError
 from hoopgw.ipc import Body
 
 
@@ -24,6 +25,10 @@ class FakeWorker:
     def tell(self, name: str, body: Body) -> None:
         """Keep it."""
         self.told.append((name, body))
+
+    async def ask(self, name: str, body: Body) -> Body:
+        """Have no answer."""
+        raise UnavailableError(name)
 
     async def call(self, name: str, body: Body) -> bool:
         """Keep it; workers whose name ends so do not answer."""

@@ -39,6 +39,10 @@ class FakeWorker:
     def tell(self, name: str, body: Any) -> None:
         self.told.append((name, body))
 
+    async def ask(self, name: str, body: Any) -> Any:
+        """Have no answer."""
+        raise UnavailableError(name)
+
     async def call(self, name: str, body: Any) -> bool:
         self.told.append((name, body))
         answer: Deferred[bool] = Deferred() if self.slow else succeed(True)

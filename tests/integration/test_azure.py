@@ -58,7 +58,6 @@ def rig() -> Iterator[AzureRig]:
                 "Microsoft.ContainerService/managedClusters/blue/listClusterUserCredential",
                 {"kubeconfigs": [{"name": "clusterUser", "value": KUBECONFIG}]},
             ),
-            answer_to("DELETE", f"/subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}", None, 200),
         ],
     )
     try:
@@ -168,29 +167,6 @@ def test_a_deployment(rig: AzureRig, alice: Path, tmp_path: Path) -> None:
     polls = [each for each in rig.upstream.asked if "operationStatuses" in each.path]
     assert polls
     assert all("hoopgw-poll" not in each.path for each in rig.upstream.asked)
-
-
-def test_a_group_is_deleted_once_somebody_approves(rig: AzureRig, alice: Path) -> None:
-    before = len([each for each in rig.upstream.asked if each.method == "DELETE"])
-    running = rig.start(alice, "group", "delete", "-y", "-n", GROUP)
-    request = waiting(rig, "resourcegroups/delete")
-    assert "DELETE" in rig.rig.api("GET", f"/v1/requests/{request['id']}")["text"]
-    assert len([each for each in rig.upstream.asked if each.method == "DELETE"]) == before
-    settle(rig, request["id"], "approve")
-    out, error = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 0, (out, error)
-    assert len([each for each in rig.upstream.asked if each.method == "DELETE"]) == before + 1
-
-
-def test_a_group_is_not_deleted_if_somebody_denies(rig: AzureRig, alice: Path) -> None:
-    """What `az` prints says why."""
-    before = len([each for each in rig.upstream.asked if each.method == "DELETE"])
-    running = rig.start(alice, "group", "delete", "-y", "-n", "other-group")
-    settle(rig, waiting(rig, "resourcegroups/delete")["id"], "deny")
-    _out, error = running.communicate(timeout=PATIENCE)
-    assert running.returncode != 0
-    assert "hoopgw: denied by dora" in error
-    assert len([each for each in rig.upstream.asked if each.method == "DELETE"]) == before
 
 
 def test_a_role_is_assigned_once_somebody_approves(rig: AzureRig, alice: Path) -> None:
