@@ -160,8 +160,16 @@ install_azurite() {
         say "azurite CANNOT BE INSTALLED: Blob storage will not be tested with a real server"
 }
 
+# The SDKs for JavaScript, from npm: 60 MB in the cache.
+install_sdks() {
+    command -v node >/dev/null && command -v npm >/dev/null &&
+        .venv/bin/python -m tests.support.azure_sdks >/dev/null ||
+        say "the SDKs of Azure for JavaScript cannot be installed: they will not be tested"
+}
+
 make_venv
 [ "$kind" != dev ] || install_compiler
 install_python
-[ "$kind" != dev ] || { install_servers; install_provider; install_azure; install_azurite; }
+[ "$kind" != dev ] ||
+    { install_servers; install_provider; install_azure; install_azurite; install_sdks; }
 say "ready"

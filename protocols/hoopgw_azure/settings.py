@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-KINDS: Final = ("az", "sdk", "terraform")
+KINDS: Final = ("az", "sdk", "js", "terraform")
+_TRUST: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+_MANAGER: Final = "HOOPGW_ARM_URL"
+"""For programs: what their code gives the clients of Resource Manager as endpoint."""
 
 
 @frozen(kw_only=True)
@@ -70,9 +73,10 @@ def variables(cloud: Cloud, ca: str | None) -> dict[str, str]:
         "AZURE_AUTHORITY_HOST": cloud.login,
         "AZURE_TENANT_ID": cloud.tenant,
         "ARM_METADATA_HOSTNAME": urlsplit(cloud.manager).netloc,
+        _MANAGER: cloud.manager,
     }
     if ca is not None:
-        found |= {"REQUESTS_CA_BUNDLE": ca, "SSL_CERT_FILE": ca, "NODE_EXTRA_CA_CERTS": ca}
+        found |= dict.fromkeys(_TRUST, ca)
     return found
 
 
@@ -81,11 +85,11 @@ def lines(cloud: Cloud, kind: str, account: str, ca: str | None) -> list[str]:
     common = variables(cloud, ca)
     names = {
         "az": ("ARM_CLOUD_METADATA_URL", "AZURE_CLOUD_NAME", "AZURE_CORE_INSTANCE_DISCOVERY"),
-        "sdk": ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID"),
+        "sdk": ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", _MANAGER),
+        "js": (_MANAGER,),
         "terraform": ("ARM_METADATA_HOSTNAME",),
     }[kind]
-    trust = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
-    found = [f"export {name}='{common[name]}'" for name in (*names, *trust) if name in common]
+    found = [f"export {name}='{common[name]}'" for name in (*names, *_TRUST) if name in common]
     match kind:
         case "az":
             found.append(
@@ -96,6 +100,14 @@ def lines(cloud: Cloud, kind: str, account: str, ca: str | None) -> list[str]:
             found += [
                 f"export AZURE_CLIENT_ID='{account}'",
                 'export AZURE_FEDERATED_TOKEN_FILE="$TOKEN_FILE"',
+            ]
+        case "js":
+            # Its workload identity asks Microsoft whether it knows this authority; a managed
+            # identity asks nobody.
+            found += [
+                f"export AZURE_CLIENT_ID='{account}'",
+                f"export IDENTITY_ENDPOINT='{cloud.login}/msi/token'",
+                'export IDENTITY_HEADER="$(cat "$TOKEN_FILE")"',
             ]
         case _:
             found += [
