@@ -21,7 +21,7 @@ from rich.progress import Progress
 from benchmarks import long_answers, processors, upstream
 from benchmarks.asker import Lateness, ask
 from benchmarks.figures import Figure, Section, Target, at_least, ratios
-from benchmarks.https_ways import Compared, Way, fetch, opened
+from benchmarks.https_ways import LINKED, PLAIN, Compared, Way, fetch, opened
 from benchmarks.processors import ONE
 
 _MASKED: Final = at_least(30.0)
@@ -51,6 +51,8 @@ class Case:
     connections: int
     target: Target | None
     """Of hoopgw's rate, as a share of nginx's."""
+    asked: str = PLAIN
+    """The target."""
     alike: bool = True
     """Whether all requests are the same; else each has a query of its own."""
 
@@ -72,11 +74,27 @@ CASES: Final = (
         alike=False,
     ),
     Case(
+        name="1 KB, links looked for",
+        path=upstream.SMALL,
+        size=upstream.SMALL_SIZE,
+        connections=16,
+        target=None,
+        asked=LINKED,
+    ),
+    Case(
         name="1 MB",
         path=upstream.LARGE,
         size=upstream.LARGE_SIZE,
         connections=4,
         target=at_least(0.5),
+    ),
+    Case(
+        name="1 MB, links looked for",
+        path=upstream.LARGE,
+        size=upstream.LARGE_SIZE,
+        connections=4,
+        target=None,
+        asked=LINKED,
     ),
     Case(
         name="1 MB, a field masked",
@@ -142,7 +160,7 @@ def _lateness(
     found: dict[str, list[Lateness]] = {}
     for _ in range(rounds):
         for way in compared.ways:
-            late = ask(way.port, case.path, case.connections, seconds, way.fields())
+            late = ask(way.port, case.path, case.connections, seconds, way.fields(case.asked))
             found.setdefault(way.name, []).append(late)
             advance()
     figures = [
@@ -163,7 +181,7 @@ def load(way: Way, case: Case, seconds: float) -> Sample:
 
     """
     command = ["wrk", "-t", "1", "-c", str(case.connections), "-d", f"{max(1, round(seconds))}s"]
-    for name, value in way.fields().items():
+    for name, value in way.fields(case.asked).items():
         command += ["-H", f"{name}: {value}"]
     before = {role: processors.used(pids) for role, pids in way.processes.items()}
     if not case.alike:
@@ -201,7 +219,7 @@ def check(way: Way, case: Case) -> None:
     expected = upstream.small() if case.path == upstream.SMALL else upstream.large()
     if way.name == "hoopgw" and case.path == upstream.SECRET:
         expected = expected.replace(upstream.VALUE.encode(), b"***")
-    body = fetch(f"https://127.0.0.1:{way.port}{case.path}", way.fields())
+    body = fetch(f"https://127.0.0.1:{way.port}{case.path}", way.fields(case.asked))
     if body != expected:
         raise RuntimeError(f"{way.name}: {case.path} was answered {body[:500]!r}")
 

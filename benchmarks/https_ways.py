@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,11 @@ POLICY: Final = """
 permit (principal, action, resource)
 unless { action == Rest::Action::"see" };
 """
+PLAIN: Final = "plain"
+"""A target whose answers have no links to its own pages, as its configuration says."""
+LINKED: Final = "linked"
+"""One of which that is not said, so that links are looked for where most services have them."""
+_TARGETS: Final = {PLAIN: "links = []", LINKED: ""}
 _TOKEN: Final = "bearer-that-only-the-agent-has"
 _MASKED: Final = frozenset({upstream.SECRET, *map(upstream.masked, upstream.LONG_ITEMS)})
 _PATHS: Final = (upstream.SMALL, upstream.LARGE, *upstream.LONG_ITEMS, *sorted(_MASKED))
@@ -38,8 +44,8 @@ class Way:
     port: int
     processes: Mapping[str, tuple[int, ...]]
     """Process ids between wrk and the server, by what they do."""
-    fields: Callable[[], Mapping[str, str]] = field(repr=False)
-    """Returns what a request says besides; tokens are new for each sample."""
+    fields: Callable[[str], Mapping[str, str]] = field(repr=False)
+    """Returns what a request to a target says besides; tokens are new for each sample."""
 
 
 def fetch(url: str, fields: Mapping[str, str]) -> bytes:
@@ -98,18 +104,18 @@ def opened() -> Iterator[Compared]:
         )
         stack.callback(rig.stop)
 
-        def fields() -> Mapping[str, str]:
+        def fields(target: str) -> Mapping[str, str]:
             return {
-                "Host": f"shop.{DOMAIN}:{port}",
-                "Authorization": f"Bearer {rig.token('shop', lifetime=7200.0)}",
+                "Host": f"{target}.{DOMAIN}:{port}",
+                "Authorization": f"Bearer {rig.token(target, lifetime=7200.0)}",
             }
 
         processors.here(OTHER)
         nginx = {"proxy": (proxy.running.pid,)}
         yield Compared(
             (
-                Way(name="direct", port=server.port, processes={}, fields=dict),
-                Way(name="nginx", port=proxy.port, processes=nginx, fields=dict),
+                Way(name="direct", port=server.port, processes={}, fields=_nothing),
+                Way(name="nginx", port=proxy.port, processes=nginx, fields=_nothing),
                 *other,
                 Way(name="hoopgw", port=port, processes=_roles(rig), fields=fields),
             ),
@@ -126,7 +132,11 @@ def _mitmproxy(
     except upstream.NotInstalledError as error:
         return [], f"; mitmproxy is not measured: {error}"
     pids = {"proxy": (web.running.pid,)}
-    return [Way(name="mitmproxy", port=web.port, processes=pids, fields=dict)], ""
+    return [Way(name="mitmproxy", port=web.port, processes=pids, fields=_nothing)], ""
+
+
+def _nothing(_target: str) -> Mapping[str, str]:
+    return {}
 
 
 def _roles(rig: gateway.GatewayRig) -> Mapping[str, tuple[int, ...]]:
@@ -153,19 +163,25 @@ protocol = "azure"
 listen = "127.0.0.1:{port}"
 domain = "{DOMAIN}"
 authority = "{DOMAIN}:{port}"
+""" + "".join(
+        f"""
 [[targets]]
-name = "shop"
+name = "{name}"
 protocol = "azure"
 agent = "{AGENT}"
 service = "rest"
 account = "reader"
+{links}
 {rules}"""
+        for name, links in _TARGETS.items()
+    )
 
 
 def _agent_toml(port: int, ca: Path, secret: Path) -> str:
-    return f"""
+    targets = "".join(
+        f"""
 [[targets]]
-name = "shop"
+name = "{name}"
 protocol = "azure"
 address = "127.0.0.1:{port}"
 host = "{upstream.NAME}"
@@ -174,8 +190,12 @@ service = "rest"
 [targets.accounts.reader]
 source = "file:{secret}"
 auth = "bearer"
+"""
+        for name in _TARGETS
+    )
+    return f"""{targets}
 [[floor]]
-targets = ["shop"]
+targets = {json.dumps(list(_TARGETS))}
 accounts = ["reader"]
 mode = "read-only"
 """

@@ -20,7 +20,7 @@ from attrs import frozen
 from benchmarks import processors, upstream
 from benchmarks.asker import any_server, connect
 from benchmarks.figures import Figure, Section, at_least, at_most
-from benchmarks.https_ways import Way
+from benchmarks.https_ways import PLAIN, Way
 from benchmarks.upstream import LONG_ITEMS, masked
 
 _ROLES: Final = ("worker", "agent")
@@ -84,7 +84,7 @@ def check(way: Way, path: str) -> None:
     wanted, got = hashlib.sha256(), hashlib.sha256()
     for text in upstream.long_pieces(LONG_ITEMS[bare], value):
         wanted.update(text)
-    with _curl(way, path, way.fields(), "--output", "-") as curl:
+    with _curl(way, path, way.fields(PLAIN), "--output", "-") as curl:
         assert curl.stdout is not None
         while piece := curl.stdout.read(_PIECE):
             got.update(piece)
@@ -99,7 +99,7 @@ def pass_through(way: Way, path: str) -> Passed:
         RuntimeError: it did not come whole.
 
     """
-    fields = way.fields()
+    fields = way.fields(PLAIN)
     beside = Beside(way, fields)
     pids = {role: way.processes[role] for role in _ROLES}
     before = {role: processors.resident(pids[role][0]) for role in _ROLES}
