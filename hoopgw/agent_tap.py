@@ -27,13 +27,14 @@ from hoopgw import config, registry
 from hoopgw.clock import go_forward
 from hoopgw.config import AgentConfig, AgentTargetSettings, Finding
 from hoopgw.config.findings import Findings
-from hoopgw.credentials import EntraIdentity, SourceContext, make_source
-from hoopgw.errors import ConfigError, HoopgwError, PluginError
+from hoopgw.credentials import EntraIdentity, OnBehalfOf, SourceContext, make_source
+from hoopgw.errors import ConfigError, HoopgwError, PluginError, UnavailableError
 from hoopgw.link import enrol, identity
 from hoopgw.link.agent import AgentLink
 from hoopgw.link.certificates import LINK_HOST
 from hoopgw.link.floor import Floor, FloorEntry
 from hoopgw.link.identity import Identity
+from hoopgw.link.on_behalf import AskOnBehalf
 from hoopgw.link.opening import TargetOpener
 from hoopgw.link.tickets import TicketVerifier
 from hoopgw.link.tls import agent_context
@@ -92,12 +93,14 @@ def make_agent(reactor: Any, settings: AgentConfig, found: Identity) -> AgentSer
             f"the agent is enrolled as {found.enrolment.name!r}, and configured as "
             f"{settings.name!r}: join again, or mend the configuration"
         )
-    legs = _legs(reactor, settings)
+    legs, ask = _legs(reactor, settings), AskOnBehalf(found)
     targets = {
-        target.name: _checked_target(reactor, settings, target, legs[target.protocol])
+        target.name: _checked_target(reactor, settings, target, legs[target.protocol], ask)
         for target in settings.targets
     }
-    return AgentService(reactor=reactor, settings=settings, found=found, targets=targets, legs=legs)
+    return AgentService(
+        reactor=reactor, settings=settings, found=found, targets=targets, legs=legs, ask=ask
+    )
 
 
 def check_targets(reactor: Any, settings: AgentConfig) -> list[Finding]:
@@ -110,7 +113,7 @@ def check_targets(reactor: Any, settings: AgentConfig) -> list[Finding]:
         return findings.found
     for index, target in enumerate(settings.targets):
         try:
-            _checked_target(reactor, settings, target, legs[target.protocol])
+            _checked_target(reactor, settings, target, legs[target.protocol], _ask_nobody)
         except ConfigError as error:
             findings.error(f"targets[{index}]", str(error), "the agent does not start with it")
     return findings.found
@@ -122,16 +125,29 @@ def _legs(reactor: Any, settings: AgentConfig) -> dict[str, TargetLeg]:
     return {name: spec.make_target_leg(context) for name, spec in specs.items()}
 
 
+def _ask_nobody(_ticket: str) -> str:
+    """Refuse: targets are only checked."""
+    raise UnavailableError("nobody is asked")
+
+
 def _checked_target(
-    reactor: Any, settings: AgentConfig, target: AgentTargetSettings, leg: TargetLeg
+    reactor: Any,
+    settings: AgentConfig,
+    target: AgentTargetSettings,
+    leg: TargetLeg,
+    ask: Callable[[str], str],
 ) -> AgentTarget:
-    made = _target(reactor, settings, target, leg)
+    made = _target(reactor, settings, target, leg, ask)
     leg.check(made)
     return made
 
 
 def _target(
-    reactor: Any, settings: AgentConfig, target: AgentTargetSettings, leg: TargetLeg
+    reactor: Any,
+    settings: AgentConfig,
+    target: AgentTargetSettings,
+    leg: TargetLeg,
+    ask: Callable[[str], str],
 ) -> AgentTarget:
     def run_in_thread(work: Callable[[], T], /) -> Deferred[T]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
@@ -144,6 +160,19 @@ def _target(
         identities=_identities(settings),
         scope=leg.token_scope(target.options) if isinstance(leg, TokenScope) else "",
     )
+    personal = {
+        name: OnBehalfOf(
+            identity=context.identities[who],
+            scope=context.scope,
+            ask=ask,
+            run_in_thread=run_in_thread,
+            clock=reactor,
+        ).fetch
+        for name, account in target.accounts.items()
+        if (who := account.source.removeprefix("entra:")) != account.source
+        and who in settings.identities
+        and settings.identities[who].kind == "on-behalf-of"
+    }
     options = target.all_options
     for name, account in target.accounts.items():
         if account.source.startswith("entra:"):
@@ -155,8 +184,10 @@ def _target(
         accounts={
             name: make_source(account.source, context).fetch if account.source else _nothing
             for name, account in target.accounts.items()
-        },
+        }
+        | dict.fromkeys(personal, _nobody),
         options=options,
+        personal=personal,
     )
 
 
@@ -178,6 +209,11 @@ def _identities(settings: AgentConfig) -> dict[str, EntraIdentity]:
     return found
 
 
+async def _nobody() -> bytes:
+    """Refuse: there is no credential before somebody's session is opened."""
+    raise UnavailableError("this account has no credential of its own")
+
+
 async def _nothing() -> bytes:
     """Return the credential of an account that needs none."""
     return b""
@@ -192,6 +228,7 @@ class AgentService(Service):
     found: Identity = field(repr=False)
     targets: Mapping[str, AgentTarget] = field(repr=False)
     legs: Mapping[str, TargetLeg] = field(repr=False)
+    ask: AskOnBehalf = field(repr=False)
     link: AgentLink = field(init=False)
     verifier: TicketVerifier = field(init=False, repr=False)
     witness: LogWitness = field(init=False, repr=False)
@@ -308,6 +345,7 @@ class AgentService(Service):
         renewed = evolve(renewed, enrolment=evolve(renewed.enrolment, log_key=pinned))
         identity.save(self.settings.state, renewed.enrolment)
         self.found, self._context = renewed, None
+        self.ask.found = renewed
         self.verifier.keys = renewed.ticket_keys
         log.info("the agent's certificate was renewed")
         self.link.reconnect()

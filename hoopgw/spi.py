@@ -401,6 +401,9 @@ class AgentTarget:
     accounts: Mapping[str, Callable[[], Awaitable[bytes]]]
     """Account to what fetches its credential from its secret source."""
     options: Mapping[str, Any] = field(factory=dict)
+    personal: Mapping[str, Callable[[Principal, str], Awaitable[bytes]]] = field(factory=dict)
+    """Accounts whose credential is of the person behind each session: what fetches it for a
+    principal and the session's ticket. In a target that is being opened ``accounts`` has it."""
 
 
 @frozen(kw_only=True)

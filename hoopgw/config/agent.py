@@ -61,6 +61,8 @@ class AccountSettings:
 class IdentitySettings:
     """``[identities.NAME]``: an application at Entra, for ``source = "entra:NAME"``."""
 
+    kind: Literal["application", "on-behalf-of"] = "application"
+    """Whose tokens it gets: its own, or those of the person behind each session."""
     tenant: str
     """Id or domain name."""
     client: str

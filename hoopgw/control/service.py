@@ -46,6 +46,7 @@ from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
+from hoopgw.identity.kept_proofs import KeptProofs
 from hoopgw.identity.key_kinds import INTERCEPTION, KINDS
 from hoopgw.identity.keybook import KeyBook, utc
 from hoopgw.identity.keyfiles import (
@@ -123,6 +124,7 @@ class ControlService:
     keys: KeyKeeper = field(init=False)
     _tls: ListenerTls = field(init=False)
     _exchange: Exchange = field(init=False)
+    _proofs: KeptProofs = field(init=False, repr=False)
     _limits: FormLimits = field(factory=FormLimits, init=False)
     """Of what is given at the token endpoint and through workers, together."""
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
@@ -151,6 +153,7 @@ class ControlService:
                 self._reactor,
                 lambda peer: connectProtocol(recorder_socket, peer),
             )
+        self._proofs = KeptProofs({i.alias: i.on_behalf_of for i in config.identity.issuers}, now)
         self.board = Switchboard(self.store, self.signer, now, self._steps, new_session)
         self.fleet = self.board.fleet
         verifier = TokenVerifier(self.signer.jwks, self.signer.issuer)
@@ -353,6 +356,7 @@ class ControlService:
             reading=self._reading,
             now=self._now,
             reactor=self._reactor,
+            proofs=self._proofs,
         )
 
     def _listen_https(self) -> None:

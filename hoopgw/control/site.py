@@ -27,6 +27,7 @@ from hoopgw.control.granting import Granting
 from hoopgw.control.health import Health
 from hoopgw.control.keys import KeyKeeper
 from hoopgw.control.metrics import GatewayCollector, MetricsResource
+from hoopgw.control.on_behalf import OnBehalfCalls
 from hoopgw.control.pki import Numbers, RevocationLists, pki_resource
 from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.questions import Questions
@@ -38,7 +39,8 @@ from hoopgw.control.web import ApiError, ControlSite, JsonRoutes, send_json
 from hoopgw.errors import UnavailableError
 from hoopgw.identity.endpoint import INTROSPECT_PATH, token_resource
 from hoopgw.identity.exchange import Exchange
-from hoopgw.identity.forms import FormLimits
+from hoopgw.identity.forms import FormEndpoint, FormLimits
+from hoopgw.identity.kept_proofs import KeptProofs
 from hoopgw.identity.rate import RateLimit
 from hoopgw.identity.shares import SharedRate, generation_of, shares
 from hoopgw.identity.shown import (
@@ -47,6 +49,7 @@ from hoopgw.identity.shown import (
 from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
+from hoopgw.link.assertion import ON_BEHALF_PATH
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
 from hoopgw.spi import (
@@ -86,6 +89,7 @@ class SiteParts:
     reading: ReadingRoom
     now: Callable[[], float]
     reactor: Any
+    proofs: KeptProofs
 
 
 def build_site(parts: SiteParts, exchange: Exchange, limits: FormLimits) -> ControlSite:
@@ -93,6 +97,9 @@ def build_site(parts: SiteParts, exchange: Exchange, limits: FormLimits) -> Cont
     callers, url = _callers(parts), parts.signer.issuer
     root = token_resource(exchange, url, limits=limits)
     add_token_calls(root, TokenCalls(exchange.parts, callers, _agents(parts)), url, limits)
+    sts: Any = root.children[b"sts"]
+    behalf = FormEndpoint(_on_behalf(parts).give, url + ON_BEHALF_PATH, parts.now, limits)
+    sts.putChild(ON_BEHALF_PATH.rpartition("/")[2].encode(), behalf)
     root.putChild(b"healthz", HealthResource(lambda: {"alive": True, "version": __version__}))
     root.putChild(b"readyz", HealthResource(parts.health.report))
     collector = GatewayCollector(parts.store, parts.fleet, __version__, parts.granting.alarms)
@@ -155,10 +162,20 @@ def _callers(parts: SiteParts) -> Callers:
     )
 
 
-def _agents(parts: SiteParts) -> AgentCallers:
+def _on_behalf(parts: SiteParts) -> OnBehalfCalls:
+    return OnBehalfCalls(
+        agents=_agents(parts, ON_BEHALF_PATH),
+        kept=parts.proofs,
+        ticket_keys=lambda: parts.keys.agents.ticket_keys,
+        is_ended=parts.delegations.is_ended,
+        now=parts.now,
+    )
+
+
+def _agents(parts: SiteParts, path: str = INTROSPECT_PATH) -> AgentCallers:
     return AgentCallers(
         store=parts.store,
-        url=parts.signer.issuer + INTROSPECT_PATH,
+        url=parts.signer.issuer + path,
         now=parts.now,
         issued=parts.enrolment.agent_of,
         agents={target.name: target.agent for target in parts.config.targets},
@@ -261,6 +278,7 @@ def make_exchange(parts: SiteParts) -> Exchange:
                 login=identity.login_lifetime,
                 groups=identity.groups_lifetime,
             ),
+            proofs=parts.proofs.keep,
             tenants={each.alias: each.tenant for each in identity.issuers if each.tenant},
         )
     )

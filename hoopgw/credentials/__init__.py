@@ -16,7 +16,8 @@ entry point's name is the kind, its value a callable like those in `hoopgw.crede
 """
 
 from hoopgw.credentials.identities import EntraIdentity
+from hoopgw.credentials.on_behalf import OnBehalfOf
 from hoopgw.credentials.references import SourceContext, make_source
 from hoopgw.credentials.sources import SecretSource
 
-__all__ = ["EntraIdentity", "SecretSource", "SourceContext", "make_source"]
+__all__ = ["EntraIdentity", "OnBehalfOf", "SecretSource", "SourceContext", "make_source"]

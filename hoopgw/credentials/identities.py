@@ -19,6 +19,7 @@ from hoopgw.credentials.sources import FileSource
 from hoopgw.errors import ConfigError
 
 PUBLIC_AUTHORITY: Final = "https://login.microsoftonline.com"
+_PEM: Final = re.compile(r"-----BEGIN [A-Z ]+-----[^-]+-----END [A-Z ]+-----")
 _ID: Final = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z.-]{0,253}")
 
 
@@ -53,6 +54,21 @@ class EntraIdentity:
     def credential(self) -> Callable[[], Credential]:
         """Return what makes the credential; it reads files, so it is called in a thread."""
         return self._make
+
+    def for_msal(self) -> str | dict[str, Any]:
+        """Return what `msal` takes for a client's credential; reads files."""
+        if self.token_file is not None:
+            source = FileSource(self.token_file)
+            return {"client_assertion": lambda: source.read().decode()}
+        if self.certificate is not None:
+            pem = FileSource(self.certificate).read().decode()
+            blocks = _PEM.findall(pem)
+            return {
+                "private_key": "\n".join(each for each in blocks if "PRIVATE KEY" in each),
+                "public_certificate": "\n".join(each for each in blocks if "CERTIFICATE" in each),
+            }
+        assert self.secret is not None  # one of three
+        return FileSource(self.secret).read().decode()
 
     def _make(self) -> Credential:
         from azure.identity import (

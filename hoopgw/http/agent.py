@@ -304,6 +304,8 @@ async def _secret(
 ) -> bytes:
     try:
         return await fetch()
+    except LinkError:
+        raise  # its text is for the caller
     except UnavailableError as error:
         log.error("no credential for {account}: {error}", account=account, error=error)
         raise LinkError(

@@ -83,6 +83,8 @@ class Logins:
             origin=who.origin,
         )
         log.info("{who} logged in, session {sid}", who=who.hop.id, sid=principal.session)
+        if use is TokenUse.ACCESS:
+            parts.proofs(principal, token, who.expires)
         given = self._gateway_token(principal, proved)
         if proved is None:
             return given

@@ -221,6 +221,10 @@ class IssuerSettings:
     """Seconds that a log-in with an access or workload token lasts; without it, until that token
     ends. For CI jobs that run longer than their token lives. Never beyond the gateway's own
     ``login_lifetime``."""
+    on_behalf_of: frozenset[str] = field(
+        default=frozenset(), converter=_names, validator=_only_names
+    )
+    """Agents that get the access tokens of this issuer's people, to act on behalf of them."""
     jwks_url: str = field(default="")
     """Where the keys are, for an issuer without discovery, or whose discovery is out of reach."""
     jwks_file: Path | None = None

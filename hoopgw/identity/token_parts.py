@@ -75,6 +75,18 @@ class Regroup(typing.Protocol):
         ...
 
 
+class KeepProof(typing.Protocol):
+    """Keeps what a log-in began with."""
+
+    def __call__(self, principal: Principal, token: str, expires: float, /) -> None:
+        """Keep it until it ends, if anybody may have it."""
+        ...
+
+
+def _keep_nothing(_principal: Principal, _token: str, _expires: float) -> None:
+    """Keep nothing."""
+
+
 @frozen
 class NoRegroup:
     """Asks nobody: groups stay those of the log-in, until they are too old."""
@@ -126,6 +138,9 @@ class TokenParts:
     regrouped: Callable[[str, frozenset[str]], None] = lambda _login, _groups: None
     """Ends what a log-in has opened with groups that it has no more, given its id and those that it
     has."""
+    proofs: KeepProof = _keep_nothing
+    """Keeps the access token that a log-in began with, where an agent may act on behalf of its
+    people."""
     below: SharedRate = field(factory=lambda: SharedRate(_BURST, _PER_SECOND))
     """What descends from a log-in may ask for: by log-in."""
     lifetimes: Lifetimes = Lifetimes()

@@ -28,6 +28,8 @@ from hoopgw.link.identity import key_pem
 from hoopgw.link.proof import AgentKey
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ON_BEHALF_PATH: Final = "/sts/on-behalf-of"
+"""Where an agent asks for what a person logged in with: `hoopgw.control.on_behalf`."""
 LIFETIME: Final = 60.0
 _TYPE: Final = "hoopgw-agent+jwt"
 _ALGORITHM: Final = "ES256"

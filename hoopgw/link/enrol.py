@@ -57,7 +57,16 @@ class Ask(Protocol):
 
 
 def ask(url: str, body: bytes | None, context: ssl.SSLContext, /) -> bytes:
-    """Ask over HTTPS; see `Ask`. Follows no redirect, and knows no proxy."""
+    """Ask over HTTPS, with JSON; see `Ask`. Follows no redirect, and knows no proxy."""
+    return _ask(url, body, context, "application/json")
+
+
+def ask_form(url: str, body: bytes | None, context: ssl.SSLContext, /) -> bytes:
+    """Ask over HTTPS, with a form; see `Ask`. Follows no redirect, and knows no proxy."""
+    return _ask(url, body, context, "application/x-www-form-urlencoded")
+
+
+def _ask(url: str, body: bytes | None, context: ssl.SSLContext, media: str) -> bytes:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise UnavailableError("the gateway's URL must be https://host:port")
@@ -65,7 +74,7 @@ def ask(url: str, body: bytes | None, context: ssl.SSLContext, /) -> bytes:
         parts.hostname, parts.port or 443, timeout=TIMEOUT, context=context
     )
     try:
-        headers = {"Content-Type": "application/json", "Connection": "close"}
+        headers = {"Content-Type": media, "Connection": "close"}
         connection.request("GET" if body is None else "POST", parts.path, body, headers)
         answer = connection.getresponse()
         data = answer.read(BODY_LIMIT + 1)
@@ -112,7 +121,7 @@ def join(
     pinned, ca = ca, ca or _fetch_ca(url, read_token.ca_sha256, ask)
     key = ec.generate_private_key(ec.SECP256R1())
     request = EnrolRequest(name=name, secret=read_token.secret, csr=request_certificate(key, name))
-    answer = ask(url + ENROL_PATH, msgspec.json.encode(asdict(request)), _trusting(ca))
+    answer = ask(url + ENROL_PATH, msgspec.json.encode(asdict(request)), trusting(ca))
     enrolled = read(answer, Enrolled)
     enrolment = _enrolment(name, url, pinned or enrolled.gateway_ca or ca, key, enrolled)
     found = Identity.of(enrolment, now())
@@ -139,7 +148,7 @@ def renew(
     answer = ask(
         enrolment.url + RENEW_PATH,
         msgspec.json.encode(asdict(request)),
-        _trusting(enrolment.gateway_ca),
+        trusting(enrolment.gateway_ca),
     )
     enrolled = read(answer, Enrolled)
     if enrolment.log_key:  # it is pinned, so that a gateway cannot begin another log unseen
@@ -167,7 +176,7 @@ def _fetch_ca(url: str, fingerprint: str, ask: Ask) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-def _trusting(ca: str) -> ssl.SSLContext:
+def trusting(ca: str) -> ssl.SSLContext:
     """Return a context that trusts this CA, or the system's if there is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -201,7 +210,8 @@ def _detail(data: bytes) -> str:
     """Return what an error's body says, fit to be shown."""
     try:
         body: Any = msgspec.json.decode(data)
-        text = str(body.get("detail") or body.get("error"))
+        said = (body.get(name) for name in ("detail", "error_description", "error"))
+        text = str(next(filter(None, said), "no reason given"))
     except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
         text = "no reason given"
     return "".join(c if c.isprintable() else " " for c in text[:300])

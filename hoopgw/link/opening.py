@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from hoopgw.errors import LinkError, TicketError
@@ -83,5 +84,9 @@ class TargetOpener:
             raise LinkError(f"the agent knows no target {ticket.target}")
         if ticket.account not in target.accounts:
             raise LinkError(f"the agent has no account {ticket.account} on {ticket.target}")
+        personal = target.personal.get(ticket.account)
+        if personal is not None:
+            own = partial(personal, ticket.principal, ticket.text)
+            target = evolve(target, accounts={**target.accounts, ticket.account: own})
         asked = {**wishes, READ_ONLY: mode == "read-only"}
         return await self.legs[target.protocol].open(target, ticket.account, asked)

@@ -59,6 +59,8 @@ class Ticket:
     digest: bytes | None = None
     """Of the one operation that this session is for, if it is for one."""
     exporter: bytes | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False, eq=False)
+    """As it came, where it came from somebody."""
 
 
 @frozen
@@ -136,8 +138,30 @@ class TicketVerifier:
             TicketError: it is not; the text is for the log.
 
         """
-        claims = self._genuine(text)
-        now = self.now()
+        claims, now = self._current(text, use), self.now()
+        ticket = _ticket(claims, text)
+        if not secrets.compare_digest(ticket.nonce, nonce):
+            raise TicketError("the ticket is for another connection")
+        if ticket.exporter is not None and ticket.exporter != exporter:
+            raise TicketError("the ticket is for another TLS connection")
+        self._use_up(claims, now)
+        return ticket
+
+    def read(self, text: str) -> Ticket:
+        """Return a ticket to open something, if it is genuine, of now and for this agent.
+
+        It is not used up, nor is it known which connection it was for: this is for the gateway,
+        when an agent shows what it was given.
+
+        Raises:
+            TicketError: it is not; the text is for the log.
+
+        """
+        return _ticket(self._current(text, "open"), text)
+
+    def _current(self, text: str, use: Use) -> _Claims:
+        """Check all but which connection it is for."""
+        claims, now = self._genuine(text), self.now()
         if claims.exp - claims.iat > LIFETIME:
             raise TicketError("the ticket's lifetime is too long")
         if claims.iat > now + SKEW:
@@ -150,13 +174,7 @@ class TicketVerifier:
             raise TicketError("the ticket is for another agent")
         if claims.use != use:
             raise TicketError(f"the ticket is to {claims.use}, not to {use}")
-        ticket = _ticket(claims)
-        if not secrets.compare_digest(ticket.nonce, nonce):
-            raise TicketError("the ticket is for another connection")
-        if ticket.exporter is not None and ticket.exporter != exporter:
-            raise TicketError("the ticket is for another TLS connection")
-        self._use_up(claims, now)
-        return ticket
+        return claims
 
     def _genuine(self, text: str) -> _Claims:
         """Check the form and the signature, before a claim is looked at."""
@@ -221,7 +239,7 @@ def read_keys(jwks: Mapping[str, Any]) -> dict[str, OKPKey]:
     return found
 
 
-def _ticket(claims: _Claims) -> Ticket:
+def _ticket(claims: _Claims, text: str) -> Ticket:
     try:
         return Ticket(
             agent=claims.aud,
@@ -234,6 +252,7 @@ def _ticket(claims: _Claims) -> Ticket:
             principal=principal_from_dict(claims.principal),
             digest=None if claims.digest is None else bytes.fromhex(claims.digest),
             exporter=None if claims.exporter is None else bytes.fromhex(claims.exporter),
+            text=text,
         )
     except ValueError as error:
         raise TicketError("the ticket's claims are malformed") from error

@@ -209,6 +209,8 @@ async def _secret(target: AgentTarget, account: str, auth: Auth) -> bytes:
         return b""
     try:
         return await target.accounts[account]()
+    except LinkError:
+        raise  # its text is for the caller
     except UnavailableError as error:
         log.error("no credential for {account}: {error}", account=account, error=error)
         raise LinkError(f"the agent has no credential for {account} at the moment") from error
