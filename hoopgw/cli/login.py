@@ -163,7 +163,8 @@ def _from_person(
     issuer = LoginIssuer.choose(description, alias)
     by_device = not _has_browser() if device is None else device
     if entra.is_entra(issuer):
-        return entra.log_in_at_entra(entra.application(issuer), _show if by_device else None)
+        app = entra.application(issuer)
+        return entra.log_in_at_entra(app, issuer, _show if by_device else None)
     provider = Provider.discover(issuer, issuer_ca)
     if by_device:
         return log_in_with_device(provider, _show)

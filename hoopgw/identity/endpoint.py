@@ -90,6 +90,7 @@ def _description(exchange: Exchange, url: str) -> dict[str, Any]:
                 "issuer": settings.issuer,
                 "client_id": settings.client_id,
                 "audiences": sorted(settings.audiences),
+                "wants_access": bool(settings.on_behalf_of),
             }
             for settings in exchange.parts.issuers.settings
         ],

@@ -20,6 +20,7 @@ from hoopgw.identity.login import (
     id_token,
     oauth_error,
     shown,
+    subject_token,
 )
 
 _HOSTS: Final = frozenset(
@@ -78,22 +79,26 @@ def application(issuer: LoginIssuer) -> Application:
 
 
 def log_in_at_entra(
-    app: Application, show: Callable[[DeviceCode], None] | None = None
+    app: Application,
+    issuer: LoginIssuer,
+    show: Callable[[DeviceCode], None] | None = None,
 ) -> IssuerToken:
     """Log in at Entra ID.
 
     Args:
         app: from `application`.
+        issuer: that it is for; says whether an access token for the gateway is wanted.
         show: shows a device code; without it, the browser on this machine is used.
 
     Raises:
         LoginError: refused, or not in time.
 
     """
+    scopes = [f"{min(issuer.audiences)}/.default"] if _wants_access(issuer) else []
     try:
         if show is None:
-            return _given(app.acquire_token_interactive([], timeout=PATIENCE))
-        flow = app.initiate_device_flow([])
+            return _given(app.acquire_token_interactive(scopes, timeout=PATIENCE), issuer)
+        flow = app.initiate_device_flow(scopes)
         if "user_code" not in flow:
             raise LoginError(f"Entra ID gave no device code: {oauth_error(flow)}")
         show(
@@ -103,14 +108,18 @@ def log_in_at_entra(
                 url_with_code=None,
             )
         )
-        return _given(app.acquire_token_by_device_flow(flow))
+        return _given(app.acquire_token_by_device_flow(flow), issuer)
     except LoginError:
         raise
     except Exception as error:  # msal raises ValueError, and what requests raises
         raise LoginError(f"Entra ID does not answer ({type(error).__name__})") from error
 
 
-def _given(answer: Mapping[str, Any]) -> IssuerToken:
+def _wants_access(issuer: LoginIssuer) -> bool:
+    return issuer.wants_access and bool(issuer.audiences)
+
+
+def _given(answer: Mapping[str, Any], issuer: LoginIssuer) -> IssuerToken:
     if "error" in answer:
         raise LoginError(f"Entra ID refused: {oauth_error(answer)}")
-    return id_token(answer)
+    return subject_token(answer, issuer) if _wants_access(issuer) else id_token(answer)

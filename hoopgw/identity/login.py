@@ -58,6 +58,8 @@ class LoginIssuer:
     """As in the gateway's configuration."""
     audiences: frozenset[str] = frozenset()
     """What access tokens for the gateway have in ``aud``."""
+    wants_access: bool = False
+    """Whether an ID token is not enough: agents are to act on behalf of people."""
 
     @classmethod
     def choose(cls, description: Mapping[str, Any], alias: str | None = None) -> LoginIssuer:
@@ -75,6 +77,7 @@ class LoginIssuer:
                     client_id=str(i["client_id"]),
                     type=str(i.get("type", "oidc")),
                     audiences=frozenset(map(str, i.get("audiences", ()))),
+                    wants_access=i.get("wants_access") is True,
                 )
                 for i in description["issuers"]
             ]

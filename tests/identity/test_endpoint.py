@@ -273,6 +273,7 @@ class DocumentTests(EndpointTestCase):
                     "issuer": settings().issuer,
                     "client_id": "hoopgw-cli",
                     "audiences": ["hoopgw"],
+                    "wants_access": False,
                 }
             ],
         )

@@ -78,7 +78,7 @@ class BrowserTests(SynchronousTestCase):
 
     def test_log_in(self) -> None:
         """The code is bound to who asked for it, and the gateway takes what comes out."""
-        found = log_in_at_entra(self.app)
+        found = log_in_at_entra(self.app, ENTRA)
         self.assertEqual(found.kind, ID_TOKEN)
         challenge = hashlib.sha256(str(self.browser.sent["code_verifier"]).encode()).digest()
         wanted = base64.urlsafe_b64encode(challenge).rstrip(b"=").decode()
@@ -95,14 +95,14 @@ class BrowserTests(SynchronousTestCase):
     def test_a_token_of_another_log_in(self) -> None:
         """Whoever put another's token in is found out by its nonce."""
         self.browser.claims = {"nonce": "another"}
-        self.assertRaises(LoginError, log_in_at_entra, self.app)
+        self.assertRaises(LoginError, log_in_at_entra, self.app, ENTRA)
 
     def test_refused(self) -> None:
         """What Entra ID says is told."""
         description = "AADSTS65004: declined"
         self.browser.answer = {"error": "access_denied", "error_description": description}
         with self.assertRaisesRegex(LoginError, "AADSTS65004"):
-            log_in_at_entra(self.app)
+            log_in_at_entra(self.app, ENTRA)
 
     def test_which(self) -> None:
         """The gateway says so; clouds of other names are Entra ID too."""

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msal  # type: ignore[import-untyped]  # msal has no type information
 import requests
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.identity.browser import log_in_with_browser
@@ -25,7 +26,7 @@ from hoopgw.identity.login import (
     exchange_form,
     log_in_with_device,
 )
-from hoopgw.identity.urns import ID_TOKEN, JWT
+from hoopgw.identity.urns import ACCESS_TOKEN, ID_TOKEN, JWT
 from tests.identity.forge import CLIENT, ISSUER, claims, token
 
 CORP = LoginIssuer(alias="corp", issuer=ISSUER, client_id=CLIENT)
@@ -316,18 +317,30 @@ class EntraTests(SynchronousTestCase):
         """The ID token comes out; no refresh token was asked for."""
         shown: list[DeviceCode] = []
         app = self.application((200, self.flow), (200, self.given()))
-        found = log_in_at_entra(app, shown.append)
+        found = log_in_at_entra(app, ENTRA, shown.append)
         self.assertEqual(found.kind, ID_TOKEN)
         self.assertEqual(shown[0].code, "ABCD1234")
         self.assertNotIn("offline_access", str(self.microsoft.asked))
+
+    def test_an_access_token_where_agents_act_for_people(self) -> None:
+        """One for the gateway is asked for, and taken; another is not."""
+        issuer = evolve(ENTRA, audiences=frozenset({"our-api"}), wants_access=True)
+        ours = token(claims(iss=ENTRA.issuer, aud="our-api"))
+        for access, kind in ((ours, ACCESS_TOKEN), ("for Graph", ID_TOKEN)):
+            given = self.given() | {"access_token": access}
+            app = self.application((200, self.flow), (200, given))
+            self.assertEqual(log_in_at_entra(app, issuer, lambda _c: None).kind, kind)
+            self.assertIn("our-api/.default", str(self.microsoft.asked))
 
     def test_refused(self) -> None:
         """What Entra ID says is shown."""
         refusal = {"error": "access_denied", "error_description": "AADSTS65004: declined"}
         with self.assertRaisesRegex(LoginError, "AADSTS65004"):
-            log_in_at_entra(self.application((200, self.flow), (400, refusal)), lambda _c: None)
+            log_in_at_entra(
+                self.application((200, self.flow), (400, refusal)), ENTRA, lambda _c: None
+            )
         with self.assertRaisesRegex(LoginError, "no device code"):
-            log_in_at_entra(self.application((400, refusal)), lambda _c: None)
+            log_in_at_entra(self.application((400, refusal)), ENTRA, lambda _c: None)
 
     def test_broken(self) -> None:
         """Whatever msal raises is one error, without its text."""
@@ -345,7 +358,7 @@ class EntraTests(SynchronousTestCase):
                 return {"error": "x", "error_description": f"{scopes} {timeout}"}
 
         with self.assertRaises(LoginError) as caught:
-            log_in_at_entra(Broken(), lambda _c: None)
+            log_in_at_entra(Broken(), ENTRA, lambda _c: None)
         self.assertNotIn("secret", str(caught.exception))
         with self.assertRaisesRegex(LoginError, "Entra ID refused: x"):
-            log_in_at_entra(Broken())
+            log_in_at_entra(Broken(), ENTRA)
