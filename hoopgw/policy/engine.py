@@ -22,7 +22,13 @@ from hoopgw.grants.held import HeldGrant
 from hoopgw.masking import KINDS
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Hidden, Sight, Sights, Verdict
-from hoopgw.policy.granting import judge_granted, judge_sights_granted
+from hoopgw.policy.granting import (
+    QUESTIONS_LIMIT,
+    Effort,
+    judge_granted,
+    judge_sights_granted,
+)
+from hoopgw.policy.pace import Pace
 from hoopgw.policy.questions import Inquiry, in_batches, see_of
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
@@ -76,8 +82,10 @@ class CedarPolicy:
     _grants: Grants = field(factory=NoGrants, repr=False)
     _verdicts: Recent[Hashable, Verdict] = field(init=False, repr=False)
     _sights: Recent[_SightKey, Sight | Hidden] = field(init=False, repr=False)
+    _pace: Pace = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self._time)
         self._verdicts = Recent(VERDICTS_LIMIT)
         self._sights = Recent(SIGHTS_LIMIT)
 
@@ -112,10 +120,10 @@ class CedarPolicy:
         try:
             found = self._verdicts.get(key)
         except TypeError:  # a context value that cannot be hashed is refused by `judge`
-            return self._judge(principal, operation, second, held)
+            return self._judge(principal, operation, second, held)[0]
         if found is None:
-            found = self._judge(principal, operation, second, held)
-            if not found.errors:
+            found, is_whole = self._judge(principal, operation, second, held)
+            if is_whole and not found.errors:
                 self._verdicts.put(key, found, len(operation.accesses))
         return found
 
@@ -129,7 +137,10 @@ class CedarPolicy:
         operation: Operation,
         second: int,
         held: tuple[HeldGrant, ...],
-    ) -> Verdict:
+    ) -> tuple[Verdict, bool]:
+        """Judge anew; say, too, whether it is all that there is to say, so that it can be kept."""
+        room = self._pace.room(principal.root.id)
+        effort = Effort(min(QUESTIONS_LIMIT, room))
         verdict = judge_granted(
             self.policies,
             Inquiry(
@@ -140,14 +151,17 @@ class CedarPolicy:
                 proved=principal.proved,
             ),
             held,
+            effort,
         )
+        self._pace.used(principal.root.id, effort.used)
         if verdict.errors:
             log.error(
                 "policy {version} erred, so an operation was refused: {errors}",
                 version=self.version,
                 errors=verdict.errors,
             )
-        return evolve(verdict, now=second, held=held) if second or held else verdict
+        verdict = evolve(verdict, now=second, held=held) if second or held else verdict
+        return verdict, room >= QUESTIONS_LIMIT or not effort.is_short
 
     def sights(self, principal: Principal, fields: Sequence[Resource], session: str = "") -> Sights:
         """Say how each field is shown, by its id."""

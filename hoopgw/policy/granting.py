@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from hoopgw.events import Operation, Principal
 from hoopgw.grants.held import HeldGrant
@@ -31,15 +31,43 @@ TRIED_LIMIT: Final = 20
 LINKED_LIMIT: Final = 100
 """Offers that are looked at for it."""
 QUESTIONS_LIMIT: Final = 200
-"""Questions in an operation whose refusal says what to ask for. It takes as long again as the
-refusal itself, while the worker does nothing else, and who is refused may ask for anything."""
+"""Questions that are put to say what to ask for against one refusal. The worker does nothing else
+meanwhile, and who is refused may ask for anything."""
+USES_LIMIT: Final = 600
+"""Questions that are put to find a grant that can be used up."""
 
 
-def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, ...]) -> Verdict:
+@define(eq=False)
+class Effort:
+    """How many questions may still be put about one refusal."""
+
+    left: int
+    used: int = field(default=0, init=False)
+    is_short: bool = field(default=False, init=False)
+    """Whether something was not asked for want of them."""
+
+    def takes(self, inquiry: Inquiry) -> bool:
+        """Count the questions of an inquiry, if they may be put; say whether they may."""
+        size = len(inquiry.accesses) * len(inquiry.chain)
+        if size > self.left:
+            self.is_short = True
+            return False
+        self.left -= size
+        self.used += size
+        return True
+
+
+def judge_granted(
+    policies: PolicySet,
+    inquiry: Inquiry,
+    held: tuple[HeldGrant, ...],
+    effort: Effort | None = None,
+) -> Verdict:
     """Judge an operation of somebody, with the grants that it holds.
 
     In this order: what is allowed without, by grants, by broken glass; then what people could
-    approve; then what can be used up. A refusal says what to ask for.
+    approve; then what can be used up. A refusal says what to ask for, as far as ``effort`` goes
+    (`QUESTIONS_LIMIT`): that changes nothing of what is allowed.
     """
     plain = judge(policies, inquiry)
     if plain.errors or isinstance(plain.decision, Allow):
@@ -62,7 +90,7 @@ def judge_granted(policies: PolicySet, inquiry: Inquiry, held: tuple[HeldGrant, 
         best = _better(best, found)
     if not isinstance(best.decision, Deny):
         return best
-    return _refused(policies, with_ready, best, held)
+    return _refused(policies, with_ready, best, held, effort or Effort(QUESTIONS_LIMIT))
 
 
 def as_if_granted(
@@ -124,7 +152,11 @@ def _named(policies: PolicySet, inquiry: Inquiry) -> Verdict:
 
 
 def _refused(
-    policies: PolicySet, inquiry: Inquiry, verdict: Verdict, held: tuple[HeldGrant, ...]
+    policies: PolicySet,
+    inquiry: Inquiry,
+    verdict: Verdict,
+    held: tuple[HeldGrant, ...],
+    effort: Effort,
 ) -> Verdict:
     """Say of a refusal what can be used up, or asked for, against it."""
     assert isinstance(verdict.decision, Deny)
@@ -133,8 +165,8 @@ def _refused(
     return evolve(
         verdict,
         decision=evolve(verdict.decision, uses=uses),
-        cures=() if is_final else _cures(policies, inquiry, breaks=False),
-        breakglass=_cures(policies, inquiry, breaks=True),
+        cures=() if is_final else _cures(policies, inquiry, effort, breaks=False),
+        breakglass=_cures(policies, inquiry, effort, breaks=True),
     )
 
 
@@ -142,7 +174,10 @@ def _uses(policies: PolicySet, inquiry: Inquiry, held: Iterable[HeldGrant]) -> I
     """Yield the grants that would do if they can be used."""
     waiting = [grant for grant in held if not grant.is_ready and not grant.breakglass]
     links = {grant: links_of((grant,), policies.offers) for grant in waiting[:TRIED_LIMIT]}
-    for grant in _helping(policies, inquiry, links):
+    effort = Effort(USES_LIMIT)
+    for grant in _helping(policies, inquiry, links, effort):
+        if not effort.takes(inquiry):
+            return
         found = judge(policies, evolve(inquiry, links=(*inquiry.links, *links[grant])))
         if isinstance(found.decision, Allow):
             yield Use(
@@ -153,7 +188,9 @@ def _uses(policies: PolicySet, inquiry: Inquiry, held: Iterable[HeldGrant]) -> I
             )
 
 
-def _cures(policies: PolicySet, inquiry: Inquiry, *, breaks: bool) -> tuple[str, ...]:
+def _cures(
+    policies: PolicySet, inquiry: Inquiry, effort: Effort, *, breaks: bool
+) -> tuple[str, ...]:
     """Name the offers each of which would turn a refusal into something else."""
     offers = [offer for offer in policies.offers.values() if bool(offer.breakglass) == breaks]
     if not offers or len(inquiry.targets) != 1:
@@ -164,12 +201,12 @@ def _cures(policies: PolicySet, inquiry: Inquiry, *, breaks: bool) -> tuple[str,
         offer: links_if_granted(offer, inquiry.chain, target)
         for offer in islice(able, LINKED_LIMIT)
     }
-    helping = _helping(policies, evolve(inquiry, breakglass=breaks), links)
+    helping = _helping(policies, evolve(inquiry, breakglass=breaks), links, effort)
     return tuple(offer.name for offer in helping[:TRIED_LIMIT])
 
 
 def _helping(
-    policies: PolicySet, inquiry: Inquiry, links: Mapping[K, tuple[Link, ...]]
+    policies: PolicySet, inquiry: Inquiry, links: Mapping[K, tuple[Link, ...]], effort: Effort
 ) -> Sequence[K]:
     """Return whose links, alone, would turn a refusal into something else.
 
@@ -177,7 +214,7 @@ def _helping(
     that one, or none of them, permits.
     """
     added = {link.rule: key for key, mine in links.items() for link in mine}
-    if not added or len(inquiry.accesses) * len(inquiry.chain) > QUESTIONS_LIMIT:
+    if not added or not effort.takes(inquiry):
         return ()
     every = tuple(link for mine in links.values() for link in mine)
     permits = permitting(policies, evolve(inquiry, links=(*inquiry.links, *every)))

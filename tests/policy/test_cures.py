@@ -8,14 +8,16 @@ import cedarpy
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Hop, Operation
 from hoopgw.policy.decision import Deny
 from hoopgw.policy.engine import CedarPolicy
-from hoopgw.policy.granting import LINKED_LIMIT, QUESTIONS_LIMIT, TRIED_LIMIT
+from hoopgw.policy.granting import LINKED_LIMIT, QUESTIONS_LIMIT, TRIED_LIMIT, USES_LIMIT
 from hoopgw.policy.judging import judge
 from hoopgw.policy.links import links_if_granted
+from hoopgw.policy.pace import BURST, RATE
 from hoopgw.policy.questions import Inquiry
 from hoopgw.policy.sets import PolicySet
 from tests.policy.test_granting import GLASS, READ, TESTER, TEXT, GrantingCase, grant
@@ -175,3 +177,55 @@ class CostTests(GrantingCase):
         asked, verdict = self.count((EVE,), 1, *held, action="put")
         self.assertEqual(verdict.decision.uses, ())
         self.assertLessEqual(asked, fewer + 2)
+
+    def test_both_kinds_together(self) -> None:
+        """What is granted, and what is broken in an emergency, are asked out of one purse."""
+        olga = hop("olga", "oncall")
+        for tables in (1, 60, 100, QUESTIONS_LIMIT // 2 + 1, QUESTIONS_LIMIT):
+            asked, _ = self.count((olga,), tables, action="put")
+            # Each is put a second time where people could approve: so is the operation itself.
+            self.assertLessEqual(asked, 2 * (tables + QUESTIONS_LIMIT))
+
+    def test_many_grants_that_do(self) -> None:
+        """Of those only as many are tried as there are questions for it, and one at least."""
+        offers = [self.policies.offers[f"t{number}"] for number in range(TRIED_LIMIT)]
+        held = [
+            grant(EVE, id=each.name, template=each.template, terms=each.terms, scope="session")
+            for each in offers
+        ]
+        for tables, tried in ((1, TRIED_LIMIT), (QUESTIONS_LIMIT, 2)):
+            asked, verdict = self.count((EVE,), tables, *held)
+            self.assertEqual(len(verdict.decision.uses), tried)
+            self.assertLessEqual(asked, tables + 2 * (USES_LIMIT + QUESTIONS_LIMIT))
+
+
+class PaceTests(SynchronousTestCase):
+    """Whoever is refused again and again is told less, and nobody else."""
+
+    def test_a_flood_of_refusals(self) -> None:
+        """The questions for cures run dry, and come back; verdicts stay as they are."""
+        clock = Clock()
+        clock.advance(1000.0)
+        policy = CedarPolicy(policies(TEXT), clock.seconds)
+        asked: list[int] = []
+        batch = cedarpy.is_authorized_batch
+
+        def counting(requests: Any, *others: Any) -> Any:
+            asked.append(len(requests))
+            return batch(requests, *others)
+
+        self.patch(cedarpy, "is_authorized_batch", counting)
+        wanted = [
+            operation("take", *(shelf(f"{number}-{each}") for each in range(100)))
+            for number in range(60)
+        ]
+        verdicts = [policy.decide(principal(EVE), each) for each in wanted]
+        self.assertTrue(all(isinstance(each.decision, Deny) for each in verdicts))
+        self.assertEqual(len({each.decision for each in verdicts if not each.cures}), 40)
+        told = [bool(each.cures) for each in verdicts]
+        self.assertEqual(told, [True] * 20 + [False] * 40)
+        self.assertLessEqual(sum(asked), 60 * 100 + 2 * BURST)
+        other = policy.decide(principal(hop("bob")), wanted[-1])
+        self.assertTrue(other.cures)
+        clock.advance(100 / RATE + 1)
+        self.assertTrue(policy.decide(principal(EVE), wanted[-1]).cures)
