@@ -31,6 +31,7 @@ READ_SIZE: Final = 64 * 1024
 So few that what is made of them stays in a processor's nearer caches, beside what the others need.
 """
 _LENGTH: Final = 4
+_NOTHING: Final = Batch(0, 0, None, b"", b"")
 
 
 @define(eq=False)
@@ -123,6 +124,8 @@ class SpoolTail:
 
     def _read(self) -> Batch:
         data = self._bytes(READ_SIZE)
+        if not data:
+            return _NOTHING
         batch = take(data)
         if len(data) == READ_SIZE and not batch.count and batch.fault is None:
             # The length is within its limit, or there were a fault.
@@ -145,6 +148,8 @@ class SpoolTail:
         if not 0 <= there <= capacity:
             raise DamagedError("its end is where it cannot be")
         size = min(size, there)
+        if not size:
+            return b""
         at = SPOOL_HEADER_SIZE + (self.offset - SPOOL_HEADER_SIZE) % capacity
         first = min(size, SPOOL_HEADER_SIZE + capacity - at)
         data = os.pread(self._fd, first, at)
