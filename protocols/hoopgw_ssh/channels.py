@@ -150,7 +150,11 @@ class ChannelTaker(Protocol):
         ...
 
     def closed(self) -> None:
-        """Take note that the channel is gone: nothing comes, and nothing can be sent."""
+        """Take note that the peer has closed, or is lost: nothing more comes.
+
+        Requests may be sent still (a client closes before it is told the exit status); then say
+        `Channel.close`.
+        """
         ...
 
 
@@ -190,7 +194,8 @@ class Channel:
     id: int
     taker: ChannelTaker = field(init=False, repr=False)
     is_open: bool = field(default=False, init=False)
-    """Whether both sides have agreed on it, and the peer has not closed it."""
+    """Whether both sides have agreed on it."""
+    peer_has_closed: bool = field(default=False, init=False)
     sent: int = field(default=0, init=False)
     """Bytes of data and extended data that have left."""
     _peer: int = field(default=0, init=False)
@@ -264,7 +269,7 @@ class Channel:
         owed: int | None,
     ) -> None:
         owed = len(data) if owed is None else owed
-        if self._ended or self._closing or not len(data):
+        if self._ended or self._closing or self.peer_has_closed or not len(data):
             if credit is not None and owed:
                 credit(owed)  # it goes nowhere, and holds nobody up
             return
@@ -299,12 +304,10 @@ class Channel:
 
     def abort(self) -> None:
         """Close now: what waits is dropped."""
-        if self._has_closed:
-            return
-        self._drop()
-        self._closing = True
-        self._queue.append(_Piece(CHANNEL_CLOSE, memoryview(b"")))
-        self._pump()
+        if not self._has_closed:
+            self._drop()
+            self._closing = False
+            self.close()
 
     def credit(self, count: int) -> None:
         """Say that so many of the bytes that came have gone on."""
@@ -347,6 +350,8 @@ class Channel:
             send(piece.number, _U32.pack(self._peer) + piece.data)
             if piece.number == CHANNEL_CLOSE:
                 self._has_closed = True
+                if self.peer_has_closed:
+                    self._connection.forget(self)
                 return
 
     def _send_data(self, piece: _Piece) -> bool:
@@ -373,11 +378,13 @@ class Channel:
             piece.credit(paid)
         return True
 
-    def _drop(self) -> None:
-        dropped, self._queue = self._queue, deque()
-        for piece in dropped:
+    def _drop(self, *, only_data: bool = False) -> None:
+        pieces, self._queue = self._queue, deque()
+        for piece in pieces:
             if piece.credit is not None and piece.owed:
                 piece.credit(piece.owed)
+            if only_data and piece.number in (CHANNEL_REQUEST, CHANNEL_CLOSE):
+                self._queue.append(piece)
 
     def _answer(self, succeeded: bool, _payload: bytes) -> None:
         if self.is_open and not self._has_closed:
@@ -427,22 +434,26 @@ class Channel:
         self._pump()
 
     def peer_closed(self) -> None:
-        """Note that the peer has closed: what waits, or is held, is of no use to it any more."""
-        if not self.is_open:
+        """Note that the peer has closed: data that waits, or is held, is of no use any more."""
+        if not self.is_open or self.peer_has_closed:
             return
-        if not self._has_closed:
-            self._connection.send(CHANNEL_CLOSE, _U32.pack(self._peer))
-        self._end()
+        self.peer_has_closed = True
+        self._drop(only_data=True)
+        if self._has_closed:
+            self._connection.forget(self)
+        self._gone()
 
     def lost(self) -> None:
         """Note that the whole connection is gone."""
-        self._end()
-
-    def _end(self) -> None:
         self.is_open = False
         self._has_closed = self._closing = True
-        self._behind.clear()
         self._drop()
+        if not self.peer_has_closed:
+            self.peer_has_closed = True
+            self._gone()
+
+    def _gone(self) -> None:
+        self._behind.clear()
         asked, self._asked = self._asked, deque()
         for each in asked:
             each(False)

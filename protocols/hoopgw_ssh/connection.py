@@ -140,7 +140,8 @@ class Connection:
 
     def _channel(self, reader: Reader) -> Channel | None:
         """Return the channel of a message; None if it is gone, which may have crossed."""
-        return self.channels.get(reader.uint32())
+        channel = self.channels.get(reader.uint32())
+        return None if channel is None or channel.peer_has_closed else channel
 
     def _took(self, payload: Bytes, code: int | None) -> None:
         reader = Reader(payload)
@@ -218,7 +219,6 @@ class Connection:
     def _channel_close(self, reader: Reader) -> None:
         if (channel := self._channel(reader)) is not None:
             channel.peer_closed()
-            self.forget(channel)
 
     def _channel_request(self, reader: Reader) -> None:
         channel, name, wants = self._channel(reader), reader.string(), reader.boolean()

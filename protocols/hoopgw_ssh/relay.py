@@ -187,14 +187,19 @@ class Pair:
         sink.write_extended(STDERR, self.tap.rest(STDERR))
 
     def closed(self, source: Channel) -> None:
-        """Close the other end: a client's at once, for the target's output must still arrive."""
+        """Close the other end, too, after what waits there; nobody waits for a decision any more.
+
+        A client's CLOSE is not answered before the target's: an exit status may come between.
+        """
         sink = self.other if source is self.asker else self.asker
-        if sink is not None and source is self.target:
-            self._flush(sink)
+        if source is self.client and self._waiting is not None:
+            self._waiting.cancel()
+        if sink is not None:
+            if source is self.target:
+                self._flush(sink)
             sink.close()
-        elif sink is not None:
-            sink.abort()
-        self._end()
+        if sink is None or sink.peer_has_closed or not sink.is_open:
+            self._end()
 
     def _end(self) -> None:
         if self._is_gone:
@@ -277,7 +282,7 @@ class Pair:
 
         def settled(result: Ruling | Failure) -> None:
             self._waiting = None
-            if self._is_gone:
+            if self._is_gone or self.asker.peer_has_closed:
                 return
             ruling = _ruling(result)
             if ruling.allowed:

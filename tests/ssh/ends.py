@@ -17,6 +17,8 @@ class Taker:
 
     channel: Channel | None = None
     credits: bool = True
+    closes: bool = True
+    """Whether it answers CLOSE at once."""
     holds: bool = False
     """Whether each request holds the channel."""
     events: list[Any] = field(factory=list)
@@ -48,8 +50,10 @@ class Taker:
         self.events.append("eof")
 
     def closed(self) -> None:
-        """Keep it."""
+        """Keep it, and close in turn."""
         self.events.append("closed")
+        if self.channel is not None and self.closes:
+            self.channel.close()
 
     @property
     def text(self) -> bytes:

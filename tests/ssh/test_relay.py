@@ -218,6 +218,27 @@ class SessionTests(RelayCase):
         self.assertEqual(len(withdrawn), 1)
         self.assertEqual(self.far[1].events, ["closed"])
 
+    def test_a_client_that_closes_before_the_status(self) -> None:
+        """As OpenSSH does when output has ended before the process: it is told all the same."""
+        channel, taker = self.session()
+        channel.request(b"exec", b"true", None)
+        self.run_all()
+        far, there = self.far
+        there.closes = False
+        far.eof()
+        self.run_all()
+        channel.eof()
+        channel.close()
+        self.run_all()
+        self.assertEqual(there.events[-1], "closed")
+        self.assertEqual(taker.events[-1], "eof")
+        far.request(b"exit-status", b"\0\0\0\5")
+        far.close()
+        self.run_all()
+        self.assertEqual(taker.events[-2:], [(b"exit-status", b"\0\0\0\5"), "closed"])
+        self.assertFalse(self.relay.pairs or self.relay.client.channels)
+        self.assertFalse(self.relay.target.channels or self.client.connection.channels)
+
     def test_a_judge_that_fails(self) -> None:
         """Has refused."""
         broken: Deferred[Ruling] = Deferred()
