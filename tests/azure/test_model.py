@@ -351,6 +351,12 @@ class PollTests(ModelCase):
         _shown, body = self.show(self.plan("GET", again), {"keys": ["secret"]})
         self.assertNotIn("secret", json.dumps(body))
 
+    def test_all_states_of_an_operation_are_one_list(self) -> None:
+        """However often it is begun: what it is asked of counts, and not its address."""
+        plans = [self.plan("GET", self.started()) for _ in range(2)]
+        plans.append(self.plan("POST", KEYS))
+        self.assertEqual({each.model.listing for each in plans}, {KEYS.partition("?")[0].lower()})
+
     def test_a_seal_is_for_one_path_and_one_caller(self) -> None:
         """Else whoever may start anything could read everything."""
         good = self.started()
