@@ -30,8 +30,8 @@ from hoopgw.link.tls import load_chain
 
 log = Logger()
 
-RENEW_AFTER: Final = LEAF_LIFETIME.total_seconds() / 3
-"""Seconds after which they are asked for anew."""
+RENEW_AFTER: Final = LEAF_LIFETIME.total_seconds() / 24
+"""Seconds after which they are asked for anew, with the CAs that clients are told."""
 RETRY: Final = 30.0
 """Seconds after which it is tried again, where control did not give them."""
 
