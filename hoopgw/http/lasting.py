@@ -44,7 +44,8 @@ ANSWER_LIMIT: Final = 262_144
 ANSWER_KEPT: Final = 900.0
 """Seconds for which an answer waits to be asked for."""
 _GONE: Final = (
-    "the gateway was restarted while it waited, so its request was withdrawn; nothing was done"
+    "nobody waits for it any more, as after a restart of the gateway: its request was withdrawn,"
+    " and nothing was done"
 )
 _DONE: Final = (
     "it was approved and sent, and the gateway does not keep how that ended any more: look at what"
