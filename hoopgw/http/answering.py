@@ -45,6 +45,7 @@ _KEPT: Final = frozenset(
     {b"content-type", b"location", b"azure-asyncoperation", b"retry-after", b"x-ms-request-id"}
 )
 """Fields of an answer that the recording keeps."""
+_OUTCOMES: Final = {status: f"{status} {reason.decode()}" for status, reason in REASONS.items()}
 
 
 @define(eq=False)
@@ -241,7 +242,7 @@ class Answering:
 
 def outcome_of(status: int) -> str:
     """Return how an answer is called in the recording."""
-    return f"{status} {REASONS.get(status, b'').decode()}".strip()
+    return _OUTCOMES.get(status) or str(status)
 
 
 def kept_head(head: ResponseHead) -> bytes:

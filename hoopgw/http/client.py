@@ -35,6 +35,7 @@ from hoopgw.http.streams import RAW, Flow, Hook, Incoming, Outgoing, Tunnel, rel
 from hoopgw.http.timing import Deadline, Timeouts
 from hoopgw.http.wire import TUNNEL, End, ResponseReader
 from hoopgw.transport import DataTransport
+from hoopgw.transport.sending import write
 
 log = Logger()
 
@@ -220,19 +221,18 @@ class UpstreamConnection(Protocol):
         return call
 
     def ask(self, method: str, data: bytes) -> Call:
-        """Send a request that has no body, and whose bytes are known already: `asking.bodyless`."""
-        if not self.is_usable:
-            raise AssertionError("the connection is not free")
-        self._reader.expect(method)
+        """Send a request that has no body, and whose bytes are known already: `asking.bodyless`.
+
+        The connection is free: the pool has just said so.
+        """
+        self._reader.expect(method)  # which raises if it is not
         self._upgrade = False
-        outgoing = Outgoing(self._wire, self._flow, 0)
-        outgoing.done = True
-        self._call = call = Call(self, outgoing, Incoming(self))
+        self._call = call = Call(self, self._no_body, Incoming(self))
         call.quiet = self._timeouts.quiet
         self._fresh = True
         self.calls += 1
         self._deadline.set(self._timeouts.answer)
-        self._wire.write(data)
+        write(self._wire, data)
         return call
 
     def take_whole(self, call: Call, limit: int) -> bytes | None:
@@ -271,6 +271,8 @@ class UpstreamConnection(Protocol):
         """Take the transport over; it must be read (``resumeProducing``) by whoever gave it."""
         self._wire = cast("DataTransport", self.transport)
         self._flow = Flow(self._wire, self._clock, self._timeouts)
+        self._no_body = Outgoing(self._wire, self._flow, 0)
+        self._no_body.done = True
 
     def dataReceived(self, data: Any) -> None:
         """Read the answer; what nobody asked for ends the connection."""

@@ -266,6 +266,14 @@ class HttpJournal:
             )
         )
 
+    def came_out(self, intent: int, started: int, outcome: str, sent: int, output: bytes) -> None:
+        """Note, as `finished`, how a request came out of whose answer nothing was masked."""
+        now = time.time_ns()
+        session, sequence = self._opening.session, self._sequence
+        result = Result(session, sequence, now, intent, outcome, 0, 0, sent, output, now - started)
+        self._recorder.put_off_encoded(encode(result))
+        self._sequence = sequence + 1
+
     def ended(self, reason: str) -> None:
         """Write that the session is over."""
         if not self._ended and self._sequence:  # what was cut while it was opened never began

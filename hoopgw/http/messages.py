@@ -324,5 +324,5 @@ class Response:
 
 
 def _length(headers: Headers) -> int | None:
-    value = headers.get(b"content-length")
-    return int(value) if value is not None and value.isdigit() else None
+    values = headers.by_name.get(b"content-length")
+    return int(values[0]) if values and len(values) == 1 and values[0].isdigit() else None

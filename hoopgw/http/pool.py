@@ -27,7 +27,7 @@ from hoopgw.http.timing import Timeouts
 from hoopgw.transport import DataTransport
 
 
-@frozen
+@frozen(cache_hash=True)
 class Key:
     """Whom a connection serves: nobody else."""
 

@@ -37,6 +37,7 @@ from hoopgw.http.streams import RAW, Flow, Incoming, Outgoing, Tunnel
 from hoopgw.http.timing import Deadline, Pace, Timeouts
 from hoopgw.http.wire import CONTINUE, End, RequestReader, encode_response
 from hoopgw.transport import DataTransport
+from hoopgw.transport.sending import write
 
 log = Logger()
 
@@ -169,10 +170,15 @@ class ServerConnection(Protocol):
                 outgoing.write(body)
                 outgoing.finish(response.trailers)
             return
-        self._drop_rest(exchange)
+        self.answer_whole(exchange, head, body)
+
+    def answer_whole(self, exchange: Exchange, head: ResponseHead, body: bytes) -> None:
+        """Write a whole answer, which has no trailers."""
+        if not self._reader.is_whole:
+            self._drop_rest(exchange)
         bodyless = _has_no_body(exchange.head, head)
         outgoing, data = self._begin_answer(exchange, head, len(body), 0, bodyless)
-        self._wire.write(data if bodyless else data + body)
+        write(self._wire, data if bodyless else data + body)
         outgoing.size = 0 if bodyless else len(body)
         outgoing.finish()
 

@@ -34,8 +34,8 @@ from hoopgw.http.asking import bodyless
 from hoopgw.http.client import Call
 from hoopgw.http.deciding import Permission
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import Answered, IntentForm
-from hoopgw.http.messages import Pair, RequestHead, Response, ResponseHead
+from hoopgw.http.journal import IntentForm
+from hoopgw.http.messages import Pair, RequestHead
 from hoopgw.http.model import Caller, Plan, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
@@ -142,7 +142,7 @@ class Straight:
     def cancel(self) -> None:
         """Give it up: the client is gone."""
         if not self._over:
-            self._end(Answered(outcome="LOST: the client left"))
+            self._end("LOST: the client left")
             self._call.close()
 
     def answered(self) -> None:
@@ -152,6 +152,8 @@ class Straight:
                 self._over = True
                 self._call.on_answer = None
                 self._connection.go_on(self._exchange, self._usually(self))
+        except RecorderError:  # what came out cannot be noted: the client sees that it ended
+            self._connection.data_transport.abortConnection()
         except Exception:  # a mistake of ours: nobody may wait for ever by it
             log.failure("a request could not go on")
             self._connection.data_transport.abortConnection()
@@ -171,20 +173,16 @@ class Straight:
         body = call.take_whole(ANSWER_LIMIT)
         if body is None:
             return False
-        self._connection.answer(self._exchange, Response(shown.head, body))
-        self._end(_answered(head, shown.head, body))
+        self._connection.answer_whole(self._exchange, shown.head, body)
+        self._end(outcome_of(head.status), len(body), kept_head(shown.head) + body)
         self._connection.finished(self._exchange)
         return True
 
-    def _end(self, answered: Answered) -> None:
+    def _end(self, outcome: str, sent: int = 0, output: bytes = b"") -> None:
         self._over = True
         self._call.on_answer = None
         self._session.running.pop(self._intent, None)
-        self._session.journal.finished(self._intent, self.started, answered)
-
-
-def _answered(head: ResponseHead, shown: ResponseHead, body: bytes) -> Answered:
-    return Answered(outcome=outcome_of(head.status), sent=len(body), output=kept_head(shown) + body)
+        self._session.journal.came_out(self._intent, self.started, outcome, sent, output)
 
 
 @define(eq=False)

@@ -195,12 +195,13 @@ class AzureModel:
         if self.service.kind == "storage":
             headers = self._blob_fields(plan, headers, sights)
         plain = Shown(_with(head, headers))
-        if head.status in (204, 304) or head.content_length == 0:
+        length = head.content_length
+        if head.status in (204, 304) or length == 0:
             return plain
         is_head = plan.send.method == "HEAD"  # then a length is of what does not come
         export = Export() if is_head else self._export(known.call, head, max_items)
         try:
-            export.check(head.content_length)
+            export.check(length)
             rules = self._counting(head, export, counted=counted and not is_head)
             document = self._document(plan, head, sights, caller, export, rules)
         except DocumentLimitError as error:
@@ -212,7 +213,7 @@ class AzureModel:
             listing = export.listing(self.service.target.name, known.listing)
         if document is not None:
             return Shown(_with(head, headers.without(_CHANGED)), document, listing)
-        if export.size is not None and head.content_length is None:
+        if export.size is not None and length is None:
             plain = evolve(plain, transform=Bounded(export.size))
         return plain if listing is None else evolve(plain, listing=listing)
 
