@@ -102,12 +102,13 @@ class Call:
         assert self.head is not None
         return self.head
 
-    def take_whole(self, limit: int) -> bytes | None:
-        """Return the answer's body if all of it is here; then the call is over.
+    def whole_body(self, limit: int) -> bytes | None:
+        """Return the answer's body if all of it is here; None if it is not, or is longer."""
+        return self._connection.whole_body(self, limit)
 
-        None, and nothing is done, if it is not, or is longer than ``limit``.
-        """
-        return self._connection.take_whole(self, limit)
+    def end(self) -> None:
+        """Take note that `whole_body` was used: the call is over."""
+        self._connection.end_call(self)
 
     def close(self) -> None:
         """Give it up: if the exchange is not whole, its connection ends."""
@@ -235,21 +236,22 @@ class UpstreamConnection(Protocol):
         write(self._wire, data)
         return call
 
-    def take_whole(self, call: Call, limit: int) -> bytes | None:
+    def whole_body(self, call: Call, limit: int) -> bytes | None:
         """Return an answer's body, if all of it is here. For the call."""
+        if call is not self._call or call.head is None:
+            return None
+        return self._reader.whole_body(limit)
+
+    def end_call(self, call: Call) -> None:
+        """Pass over an answer's body, all of which is here. For the call."""
         reader = self._reader
-        size = reader.framing
-        if call is not self._call or call.head is None or not 0 <= size <= limit:
-            return None
-        if reader.unread < size:
-            return None
-        data: Any = reader.next_event() if size else b""
-        end: Any = reader.next_event()
-        call.body.size = size
+        event: Any = reader.next_event()
+        while not isinstance(event, End):
+            call.body.size += len(event)
+            event = reader.next_event()
         self._deadline.clear()
         self._over(call)
-        call.body.finish(end)
-        return bytes(data)
+        call.body.finish(event)
 
     def wait_idle(self, seconds: float) -> None:
         """Close the connection if it is not used for so long."""

@@ -60,6 +60,10 @@ class Intake:
             return self._data
         return memoryview(self._data)[start:end]
 
+    def peek(self, count: int) -> bytes:
+        """Return a copy of the next ``count`` bytes, or of all that there are, and keep them."""
+        return bytes(self._data[self._at : self._at + count])
+
     def take_all(self) -> Buffer:
         """Give all that is stored."""
         if self._partial:

@@ -266,11 +266,14 @@ class HttpJournal:
             )
         )
 
-    def came_out(self, intent: int, started: int, outcome: str, sent: int, output: bytes) -> None:
-        """Note, as `finished`, how a request came out of whose answer nothing was masked."""
+    def came_out(
+        self, intent: int, started: int, outcome: str, masked: int, sent: int, output: bytes
+    ) -> None:
+        """Note, as `finished`, how a request came out that had no body."""
         now = time.time_ns()
         session, sequence = self._opening.session, self._sequence
-        result = Result(session, sequence, now, intent, outcome, 0, 0, sent, output, now - started)
+        took = now - started
+        result = Result(session, sequence, now, intent, outcome, 0, masked, sent, output, took)
         self._recorder.put_off_encoded(encode(result))
         self._sequence = sequence + 1
 

@@ -28,15 +28,15 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from hoopgw.errors import RecorderError
+from hoopgw.errors import DocumentError, RecorderError
 from hoopgw.http.answering import kept_head, outcome_of
 from hoopgw.http.asking import bodyless
 from hoopgw.http.client import Call
 from hoopgw.http.deciding import Permission
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import IntentForm
+from hoopgw.http.journal import OUTPUT_LIMIT, IntentForm
 from hoopgw.http.messages import Pair, RequestHead
-from hoopgw.http.model import Caller, Plan, RefusedError
+from hoopgw.http.model import Caller, Plan, RefusedError, Transform
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import Client, HttpSession, Running
@@ -168,21 +168,39 @@ class Straight:
             shown = session.site.model.show(like.plan, head, {}, like.caller, like.max_items)
         except RefusedError:
             return False
-        if shown.transform is not None or shown.listing is not None:
+        body = call.whole_body(ANSWER_LIMIT)
+        if body is None or shown.listing is not None:
             return False
-        body = call.take_whole(ANSWER_LIMIT)
-        if body is None:
-            return False
+        masked = 0
+        if shown.transform is not None:
+            try:
+                body = _changed(shown.transform, body)
+            except (RefusedError, DocumentError):
+                return False
+            masked = shown.transform.masked
+        call.end()
         self._connection.answer_whole(self._exchange, shown.head, body)
-        self._end(outcome_of(head.status), len(body), kept_head(shown.head) + body)
+        output = kept_head(shown.head) + body
+        self._end(outcome_of(head.status), masked, len(body), output[:OUTPUT_LIMIT])
         self._connection.finished(self._exchange)
         return True
 
-    def _end(self, outcome: str, sent: int = 0, output: bytes = b"") -> None:
+    def _end(self, outcome: str, masked: int = 0, sent: int = 0, output: bytes = b"") -> None:
         self._over = True
         self._call.on_answer = None
         self._session.running.pop(self._intent, None)
-        self._session.journal.came_out(self._intent, self.started, outcome, sent, output)
+        journal = self._session.journal
+        journal.came_out(self._intent, self.started, outcome, masked, sent, output)
+
+
+def _changed(transform: Transform, body: bytes) -> bytes:
+    """Return what a transform makes of a small body; raises as it does."""
+    transform.receive_data(body)
+    transform.receive_end()
+    pieces = []
+    while (piece := transform.next_piece()) is not None:
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 @define(eq=False)

@@ -223,6 +223,16 @@ class ResponseReader:
             and not self._intake.unread
         )
 
+    def whole_body(self, limit: int) -> bytes | None:
+        """Return the body of the answer whose head was given, without taking it.
+
+        None if it has no length, is longer than ``limit``, or is not all here.
+        """
+        size = self.framing
+        if self._state != _BODY or not 0 <= size <= limit or self._intake.unread < size:
+            return None
+        return self._intake.peek(size)
+
     def expect(self, method: str, *, upgrade: bool = False) -> None:
         """Begin the answer to a request that was, or will be, sent."""
         if self._state != _DONE:

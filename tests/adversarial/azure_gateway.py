@@ -232,6 +232,8 @@ class Gateway:
     """Of Resource Manager."""
     rules: list[dict[str, Any]] = field(factory=list)
     """Of a REST service; none: there is none."""
+    hosts: list[str] = field(factory=list)
+    """Of the REST service."""
     durability: str = "grouped"
     """Of the REST service."""
     tokens: dict[str, Principal] = field(factory=lambda: {"alice": ALICE, "bob": BOB})
@@ -258,7 +260,7 @@ class Gateway:
             "keyvault": target("keyvault", name="shop-kv"),
         }
         if self.rules:
-            rest = target("rest", operations=self.rules)
+            rest = target("rest", operations=self.rules, hosts=self.hosts)
             settings["rest"] = evolve(rest, durability=self.durability)
         context = SimpleNamespace(
             reactor=self.threads,
@@ -290,6 +292,10 @@ class Gateway:
             new_session=self._new_session,
         )
         self.factory = make_factory(cast("GatewayContext", context))
+
+    def change(self) -> None:
+        """Let what policy says follow from something else."""
+        self.policy.changes += 1
 
     def connect(self) -> Client:
         """Connect a client."""
