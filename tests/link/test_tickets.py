@@ -96,6 +96,25 @@ class VerifyTests(TicketTestCase):
         self.verifier.verify(text, NONCE)
         self.assertIn("used before", self.refused(text))
 
+    def test_the_gateway_reads_what_an_agent_was_given(self) -> None:
+        """As often as it is shown, used or not; nothing else of it is looked over."""
+        text = self.signer.sign(TICKET)
+        self.assertEqual(self.verifier.verify(text, NONCE).text, text)
+        for _ in range(2):
+            self.assertEqual(self.verifier.read(text), TICKET)
+        other = TicketVerifier("other", self.keys, self.clock.seconds)
+        renewal = self.signer.sign(evolve(TICKET, use="renew"))
+        stranger = TicketSigner(OKPKey.generate_key("Ed25519"), self.clock.seconds).sign(TICKET)
+        for verifier, shown in (
+            (other, text),
+            (self.verifier, renewal),
+            (self.verifier, stranger),
+            (self.verifier, text[:-4] + "AAAA"),
+        ):
+            self.assertRaises(TicketError, verifier.read, shown)
+        self.clock.advance(tickets.LIFETIME + tickets.SKEW)
+        self.assertRaises(TicketError, self.verifier.read, text)
+
     def test_a_refused_ticket_is_not_used_up(self) -> None:
         text = self.signer.sign(TICKET)
         self.refused(text, bytes(32))
