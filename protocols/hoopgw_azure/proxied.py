@@ -108,6 +108,14 @@ def lines(proxied: Proxied, kind: str, account: str, bundle: str) -> list[str]:
                 f"export AZURE_CLIENT_ID='{account}'",
                 'export AZURE_FEDERATED_TOKEN_FILE="$TOKEN_FILE"',
             ]
+        case "js":
+            # Any name of the log-in answers as a managed identity, which asks for no secret.
+            login = next((host for host, target in proxied.hosts.items() if not target), "")
+            found += [
+                f"export AZURE_CLIENT_ID='{account}'",
+                f"export IDENTITY_ENDPOINT='https://{login}/msi/token'",
+                'export IDENTITY_HEADER="$(cat "$TOKEN_FILE")"',
+            ]
         case _:
             found += [
                 f"export ARM_CLIENT_ID='{account}' ARM_TENANT_ID='{proxied.tenant}'",

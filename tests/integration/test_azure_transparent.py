@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -24,7 +25,7 @@ import pytest
 import requests
 
 from hoopgw.control.local import call_local
-from tests.support import azure, azure_cli
+from tests.support import azure, azure_cli, azure_sdks
 from tests.support.azure import UPSTREAM_TOKEN, VAULT, AzureRig, Result
 from tests.support.azure_replay import SUBSCRIPTION, TENANT
 from tests.support.delegating import Person
@@ -415,6 +416,47 @@ def read_json(stream: Iterable[str]) -> str:
     return text
 
 
+@pytest.mark.skipif(
+    not azure_sdks.is_there(), reason="not installed: python -m tests.support.azure_sdks"
+)
+def test_the_javascript_sdk_without_an_argument(
+    rig: AzureRig, home: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """Under `hoopgw proxy`, and as a job with its own token at the gateway's proxy."""
+    url = f"https://127.0.0.1:{rig.proxy_port}"
+    program, more = azure_sdks.javascript()
+    program += [f"https://{VAULT}.vault.azure.net", SUBSCRIPTION]
+    wrapped = ("-m", "hoopgw.cli", "proxy", "--account", "deployer", url, "--")
+    (tmp_path / "proof").write_text(rig.rig.token(None))
+    told = variables(bundle, plain(rig)) | {
+        "IDENTITY_ENDPOINT": "https://login.microsoftonline.com/msi/token",
+        "IDENTITY_HEADER": (tmp_path / "proof").read_text(),
+        "AZURE_CLIENT_ID": "deployer",
+    }
+    for command, given in (
+        ([sys.executable, *wrapped, *program], {**python_environment(), **own(home)}),
+        (program, told),
+    ):
+        done = subprocess.run(
+            command,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **more, **given},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        found = json.loads(done.stdout)
+        assert found["groups"]
+        assert found["value"] == "***"
+        assert found["id"].startswith(f"https://{VAULT}.vault.azure.net/secrets/secret1")
+
+
+def variables(bundle: Path, proxy: str) -> dict[str, str]:
+    """Return what JavaScript's SDKs are told."""
+    return {"HTTPS_PROXY": proxy, "NODE_EXTRA_CA_CERTS": str(bundle)}
+
+
 def test_the_lines_for_a_job(rig: AzureRig, home: Path, tmp_path: Path) -> None:
     """`azure env --transparent` is all that a job's shell needs."""
     url = f"https://127.0.0.1:{rig.proxy_port}"
@@ -434,7 +476,7 @@ def test_the_lines_for_a_job(rig: AzureRig, home: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert '"location": "westus"' in done.stdout
-    for kind in ("sdk", "terraform"):
+    for kind in ("sdk", "js", "terraform"):
         told = hoopgw(rig, home, "azure", "env", "--transparent", "--for", kind, url)
         assert "TOKEN_FILE" in told.stdout, told.stderr
 
