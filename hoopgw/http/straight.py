@@ -50,6 +50,8 @@ KEPT_FOR: Final = 30.0
 """Seconds after which what was worked out is worked out anew."""
 KEPT: Final = 16 * 2**20
 """Bytes of what is kept for requests of all sessions together, roughly."""
+SEEN: Final = 10_000
+"""Requests that are known to have been asked, so that the like of them is kept."""
 HEAD_LIMIT: Final = 8_192
 """Bytes of a head that is worth keeping."""
 ANSWER_LIMIT: Final = 16_384
@@ -211,6 +213,8 @@ class Ways:
     _pool: Pool
     _usually: Callable[[Straight], Coroutine[Any, Any, None]]
     _likes: Recent[_Key, Like] = field(factory=lambda: Recent(KEPT), init=False, repr=False)
+    _seen: Recent[int, bool] = field(factory=lambda: Recent(SEEN), init=False, repr=False)
+    """Hashes of what was asked."""
 
     def begin(
         self, connection: ServerConnection, client: Client, exchange: Exchange, proved: Proved
@@ -270,10 +274,12 @@ class Ways:
         verdict = permission.verdict
         if not _is_plain(session, head, plan, permission) or self._context.policy.epoch != epoch:
             return
-        form = session.journal.form(plan, verdict)
         key = _key(session, head)
         size = len(head.target) + sum(len(name) + len(value) for name, value in key[2])
-        if form is None or size > HEAD_LIMIT:
+        if size > HEAD_LIMIT or not self._was_seen(key):
+            return
+        form = session.journal.form(plan, verdict)
+        if form is None:
             return
         seals = self._context.mask_key()
         like = Like(
@@ -288,6 +294,14 @@ class Ways:
             max_items=verdict.decision.max_rows if isinstance(verdict.decision, Allow) else 0,
         )
         self._likes.put(key, like, like.weight)
+
+    def _was_seen(self, key: _Key) -> bool:
+        """Say whether the like was asked before: what is asked once is not worth keeping."""
+        mark = hash(key)
+        if self._seen.get(mark) is not None:
+            return True
+        self._seen.put(mark, True)
+        return False
 
     def _find(self, session: HttpSession, head: RequestHead, until: float) -> Like | None:
         key = _key(session, head)

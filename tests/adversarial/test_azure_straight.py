@@ -25,11 +25,12 @@ TEXT: Final = "200 OK\r\nContent-Type: text/plain"
 
 
 def warm(world: Gateway, client: Client | None = None, path: str = ORDER) -> Client:
-    """Return a connection that has asked once, so that the like of it may go straight."""
+    """Return a connection that has asked twice, so that the like of it may go straight."""
     client = client or world.connect()
-    client.ask("GET", path, host=REST_HOST)
-    world.target.answer(TEXT, b"first")
-    assert b"first" in client.wire.take()
+    for _ in range(2):
+        client.ask("GET", path, host=REST_HOST)
+        world.target.answer(TEXT, b"first")
+        assert b"first" in client.wire.take()
     world.policy.asked = 0
     for each in world.targets:
         each.wire.take()
@@ -53,11 +54,11 @@ class LikeTests(SynchronousTestCase):
         world = made()
         client = warm(world)
         self.assertTrue(self.ask(world, client))
-        first, second = world.recorder.of(Intent)
+        _, first, second = world.recorder.of(Intent)
         again = msgspec.structs.replace(second, sequence=first.sequence, at=first.at)
         self.assertEqual(again, first)
         self.assertGreater(second.at, first.at)
-        results = world.recorder.of(Result)
+        results = world.recorder.of(Result)[1:]
         self.assertEqual([each.intent for each in results], [first.sequence, second.sequence])
         self.assertEqual(results[1].outcome, "200 OK")
         self.assertTrue(results[1].output.endswith(b"\r\n\r\nagain"))
@@ -77,7 +78,7 @@ class LikeTests(SynchronousTestCase):
             world.target.answer_json({"next": link})
             self.assertIn(shown, client.wire.take())
             self.assertEqual(client.wire.ended, "")
-        first, second = world.recorder.of(Result)[1:]
+        first, second = world.recorder.of(Result)[2:]
         self.assertIn(b"rest.gw.example/orders/2", first.output)
         self.assertTrue(second.outcome.startswith("FAILED"))
 
@@ -90,6 +91,13 @@ class LikeTests(SynchronousTestCase):
         self.assertEqual(world.sent(), b"")
         world.recorder.full = False
         self.assertTrue(self.ask(world, client))
+
+    def test_what_is_asked_once_is_not_kept(self) -> None:
+        """The second time it is, so the third goes straight."""
+        world = made()
+        client = warm(world, path="/orders/9")
+        told = [self.ask(world, client) for _ in range(3)]
+        self.assertEqual(told, [False, False, True])
 
     def test_ids_of_the_client_make_no_difference(self) -> None:
         """Each request of an SDK has new ones, which go nowhere."""
@@ -313,7 +321,7 @@ class ChangeTests(SynchronousTestCase):
             client.ask("GET", ORDER, host=REST_HOST)
             world.target.answer(TEXT, b"x")
             client.wire.take()
-        self.assertEqual(purse.spent, 4)
+        self.assertEqual(purse.spent, 5)
         world.target.wire.take()
         purse.left = False
         self.refused(world, client, b" 429 ")
@@ -373,7 +381,7 @@ class LossTests(SynchronousTestCase):
         client.leave()
         self.assertEqual(target.wire.ended, "aborted")
         self.assertEqual(world.recorder.of(Result)[-1].outcome, "LOST: the client left")
-        self.assertEqual(len(world.recorder.of(Result)), 2)
+        self.assertEqual(len(world.recorder.of(Result)), 3)
 
     def test_the_target_before_it_answers(self) -> None:
         """It was kept open since an earlier request: what only reads is sent again, once."""
@@ -385,7 +393,7 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(len(world.targets), 2)
         world.target.answer(TEXT, b"new")
         self.assertIn(b"new", client.wire.take())
-        self.assertEqual(len(world.recorder.of(Intent)), 2)
+        self.assertEqual(len(world.recorder.of(Intent)), 3)
         self.assertEqual(world.recorder.of(Result)[-1].outcome, "200 OK")
 
     def test_the_target_within_its_answer(self) -> None:
