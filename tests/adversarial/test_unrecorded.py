@@ -79,9 +79,16 @@ def ran_and_said(rig: GatewayRig, target: str, client: RawClient, number: int) -
 
 def test_a_full_disk(rig: GatewayRig, target: str) -> None:
     """Statements are refused with the disk's own error class, and run when there is room again."""
+    numbers = iter(range(10_000, 20_000))
+
+    def is_refused() -> bool:
+        """Whether it is known that the log takes no more: until then the spool has room."""
+        return ran_and_said(rig, target, client, next(numbers)) == ["58030"]
+
     with through(rig, target) as client:
         assert ran_and_said(rig, target, client, 1) == []
-        with no_room(process_of(rig, "worker")):
+        with no_room(process_of(rig, "recorder")):
+            wait_until("statements are refused", is_refused)
             for messages in (
                 [query("INSERT INTO copied VALUES (2)")],
                 [parse("INSERT INTO copied VALUES (3)"), bind(), execute(), SYNC],
@@ -89,11 +96,21 @@ def test_a_full_disk(rig: GatewayRig, target: str) -> None:
                 [query("BEGIN; INSERT INTO copied VALUES (5); COMMIT")],
             ):
                 assert codes(client.ask(*messages)) == ["58030"]
+            with pytest.raises(AssertionError, match="no log-in"):
+                through(rig, target)
         assert not {2, 3, 4, 5} & set(inserted(rig, target))
         wait_until("it is recorded again", lambda: codes(client.ask(query("SELECT 1"))) == [])
         assert ran_and_said(rig, target, client, 6) == []
-    with no_room(process_of(rig, "worker")), pytest.raises(AssertionError, match="no log-in"):
-        through(rig, target)
+
+
+def test_a_worker_without_room(rig: GatewayRig, target: str) -> None:
+    """What it has reserved needs no space: what runs is recorded, and nothing ends the worker."""
+    name = f"reserved-{target}"
+    with through(rig, target, name=name) as client, no_room(process_of(rig, "worker")):
+        for number in range(20_000, 20_020):
+            assert ran_and_said(rig, target, client, number) == []
+    texts = " ".join(str(r["text"]) for r in records_of(rig, name) if r["kind"] == "intent")
+    assert all(f"({number})" in texts for number in range(20_000, 20_020))
 
 
 @pytest.mark.parametrize("target", STRICT_ENDS)

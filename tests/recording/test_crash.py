@@ -131,7 +131,7 @@ class KillTests(SynchronousTestCase):
 
 WORKERS = 15
 """Workers of each kind that are killed."""
-MOST = 500_000
+MOST = 50_000
 """Records that a worker writes: fewer than may wait for a recorder."""
 SMALL = 20_000
 """Bytes of their segments: some hundred records."""
