@@ -15,6 +15,7 @@ are left out. What comes out is written anew, in UTF-8, with an XML declaration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -24,7 +25,7 @@ from xml.sax.saxutils import escape, quoteattr
 from attrs import define, field
 
 from hoopgw.documents.arrivals import Arrivals, beyond, fault
-from hoopgw.documents.automaton import Effect, State
+from hoopgw.documents.automaton import DEAD, Effect, State
 from hoopgw.documents.detectors import search
 from hoopgw.documents.limits import Limits
 from hoopgw.documents.rules import MaskStrings, Rule, Rules, compile_rules
@@ -40,6 +41,7 @@ _ENCODINGS: Final = {"utf-8", "us-ascii", "iso-8859-1", "utf-16"}
 """What expat itself reads."""
 _CONSTANT: Final = {"null", "redact", "year"}
 """Mask kinds for which it does not matter what a text says."""
+_SPECIAL: Final = re.compile(r"[&<>\r]")
 _RETURN: Final = {"\r": "&#13;"}
 """A return that is written as such would be read as a line's end."""
 
@@ -86,6 +88,8 @@ class XmlMasker:
     _out: list[str] = field(factory=list, init=False, repr=False)
     _open: list[_Element] = field(factory=list, init=False, repr=False)
     """The document, and the elements that are open in it; of what is hidden, only the outermost."""
+    _plain: _Element = field(factory=lambda: _Element(DEAD), init=False, repr=False)
+    """Stands for every element about which nothing has to be decided, nor in which."""
     _dropped: int = field(default=0, init=False)
     """How deep it is inside of what is left out."""
     _done: bool = field(default=False, init=False)
@@ -168,21 +172,25 @@ class XmlMasker:
             raise fault(f"it nests deeper than {self.limits.depth}")
         if len(attributes) > _ATTRIBUTES:
             raise fault(f"an element has more than {_ATTRIBUTES} attributes")
-        if max(map(len, (name, *attributes))) > self.limits.name:
+        longest = max(map(len, attributes), default=0) if attributes else 0
+        if max(len(name), longest) > self.limits.name:
             raise fault(f"a name is longer than {self.limits.name} characters")
         if self._dropped:
             self._dropped += 1
         elif above.hidden:
             above.hidden += 1
             above.has_inside = True
+        elif above is self._plain and not attributes:
+            self._open.append(above)
+            self._out.append(f"<{name}>")
         else:
             self._begin(above, name, attributes)
 
     def _begin(self, above: _Element, name: str, attributes: dict[str, str]) -> None:
         """Write the begin of an element that is neither hidden nor left out."""
         self._flush(above)
-        element = _Element(above.state.member(_local(name))[1])
-        effect = element.state.effect
+        state = above.state.member(_local(name))[1]
+        element, effect = self._plain if state is DEAD else _Element(state), state.effect
         self._met(effect)
         if effect.drop:
             self._dropped = 1
@@ -191,11 +199,14 @@ class XmlMasker:
         whole = effect.whole
         if len(self._open) == 1:
             whole = whole or self._open[0].state.effect.whole
+            if whole is not None:
+                element = _Element(state)  # it is hidden, and so no other's
         self._out.append(f"<{name}")
         for each, value in attributes.items():
             self._attribute(element.state, each, value, whole)
         self._out.append(">")
-        element.hidden = int(whole is not None)
+        if whole is not None:
+            element.hidden = 1
         self._open.append(element)
 
     def _attribute(self, state: State, name: str, value: str, whole: str | None) -> None:
@@ -214,6 +225,10 @@ class XmlMasker:
         if self._dropped:
             self._dropped -= 1
             return
+        if element is self._plain:
+            self._open.pop()
+            self._out.append(f"</{name}>")
+            return
         if element.hidden > 1:
             element.hidden -= 1
             return
@@ -226,7 +241,9 @@ class XmlMasker:
             return
         element = self._open[-1]
         effect = element.state.effect
-        if element.hidden or effect.strings is not None or effect.reads_strings:
+        if element is self._plain:
+            self._out.append(text if _SPECIAL.search(text) is None else escape(text, _RETURN))
+        elif element.hidden or effect.strings is not None or effect.reads_strings:
             self._collect(element, text)
         else:
             self._out.append(escape(text, _RETURN))
