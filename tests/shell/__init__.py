@@ -1,0 +1,1 @@
+"""Tests of shell commands taken apart."""
