@@ -27,6 +27,7 @@ from hoopgw.identity.shown import (
     GivenToken,
     SessionPassword,
 )
+from hoopgw.identity.ssh_certificates import SshCaller, verify_user
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
@@ -107,6 +108,22 @@ class ControlLogins:
         if self._control.is_revoked(shown.lineage):
             raise AuthenticationError("the certificate, its log-in or a delegation was revoked")
         return CallerCertificate(shown.principal, certificate_node(shown.serial))
+
+    def ssh_certificate(self, text: str, target: str, account: str) -> SshCaller:
+        """Verify a user certificate of SSH, whose key SSH must still prove. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good for this; the text may be shown to the caller.
+
+        """
+        trust = self._control.trust
+        if trust is None:
+            raise AuthenticationError("the gateway's CA of SSH users is not known yet")
+        authorities, now = trust.ssh_user_authorities, self._clock.seconds()
+        caller = verify_user(text, authorities, trust.issuer, target, account, now)
+        if self._control.is_revoked(caller.lineage):
+            raise AuthenticationError("the certificate, its log-in or a delegation was revoked")
+        return caller
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
         """Look a session password up.

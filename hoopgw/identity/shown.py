@@ -9,6 +9,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 
 from hoopgw.events import Principal
+from hoopgw.identity.ssh_certificates import SshCaller
 
 
 class Logins(Protocol):
@@ -52,6 +53,20 @@ class Logins(Protocol):
 
     def certificate(self, der: bytes, target: str, account: str) -> CallerCertificate:
         """Verify a caller's certificate (X.509), whose key TLS has proved. Never waits.
+
+        Raises:
+            AuthenticationError: it is not good for this; the text may be shown to the caller.
+
+        """
+        ...
+
+    def ssh_certificate(self, text: str, target: str, account: str) -> SshCaller:
+        """Verify a user certificate of SSH, whose key SSH must still prove. Never waits.
+
+        Args:
+            text: ``ssh-ed25519-cert-v01@openssh.com`` and base64, as OpenSSH writes it.
+            target: that it is shown for.
+            account: that is asked for.
 
         Raises:
             AuthenticationError: it is not good for this; the text may be shown to the caller.

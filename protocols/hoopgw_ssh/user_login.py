@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 from cryptography.exceptions import InvalidSignature
@@ -81,16 +81,8 @@ def parse_user(user: bytes) -> Wanted:
     raise AuthenticationError("connect as ACCOUNT+TARGET, as in: ssh deploy+web1@gateway")
 
 
-class Verifier(Protocol):
-    """Who says whom a certificate stands for."""
-
-    def __call__(self, text: str, target: str, account: str) -> Deferred[SshCaller]:
-        """Verify a certificate, but for the proof of its key.
-
-        Fails with `AuthenticationError` if it is not good, and with `UnavailableError` if that
-        cannot be known now.
-        """
-        ...
+Verify: TypeAlias = Callable[[str, str, str], SshCaller]
+"""Says whom a certificate stands for (`hoopgw.identity.shown.Logins.ssh_certificate`)."""
 
 
 @frozen
@@ -125,13 +117,13 @@ class UserLogin(SSHService):
 
     """
 
-    verify: Verifier = field(repr=False)
+    verify: Verify = field(repr=False)
     address: str
     clock: IReactorTime = field(repr=False)
     admit: Callable[[LoggedIn], Awaitable[SSHService]] = field(repr=False)
     transport: Any = field(default=None, init=False, repr=False)
     _waiting: deque[bytes] = field(factory=deque, init=False, repr=False)
-    _verifying: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _trying: Deferred[None] | None = field(default=None, init=False, repr=False)
     _attempts: int = field(default=0, init=False)
     _deadline: IDelayedCall | None = field(default=None, init=False, repr=False)
     _over: bool = field(default=False, init=False)
@@ -149,8 +141,8 @@ class UserLogin(SSHService):
         self._waiting.clear()
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        if self._verifying is not None:
-            self._verifying.cancel()
+        if self._trying is not None:
+            self._trying.cancel()
 
     def packetReceived(self, messageNum: int, payload: Bytes) -> None:
         """Take a request."""
@@ -161,14 +153,14 @@ class UserLogin(SSHService):
         if len(self._waiting) >= WAITING_LIMIT:
             raise ProtocolViolationError("too many attempts to log in at once")
         self._waiting.append(bytes(payload))
-        if self._verifying is None:
+        if self._trying is None:
             self._next()
 
     def _next(self) -> None:
-        while self._waiting and self._verifying is None and not self._over:
+        while self._waiting and self._trying is None and not self._over:
             trying = Deferred.fromCoroutine(self._try(self._waiting.popleft()))
             if not trying.called:
-                self._verifying = trying
+                self._trying = trying
             trying.addErrback(self._failed).addCallback(self._tried)
 
     async def _try(self, request: bytes) -> None:
@@ -178,7 +170,7 @@ class UserLogin(SSHService):
             self._refuse("")
             return
         line = f"{CERTIFICATE.decode()} {base64.b64encode(shown.blob).decode()}"
-        caller = await self.verify(line, shown.wanted.target, shown.wanted.account)
+        caller = self.verify(line, shown.wanted.target, shown.wanted.account)
         if not caller.restrictions.admits_address(self.address):
             raise AuthenticationError("the certificate may not be shown from here")
         if shown.signature is None:
@@ -244,7 +236,7 @@ class UserLogin(SSHService):
         self.transport.sendPacket(USERAUTH_FAILURE, _METHODS + b"\0")
 
     def _tried(self, _result: object) -> None:
-        self._verifying = None
+        self._trying = None
         self._next()
 
     def _too_late(self) -> None:

@@ -9,9 +9,8 @@ from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import AuthenticationError, LinkError, ProtocolViolationError, UnavailableError
@@ -87,27 +86,25 @@ class LoginCase(SynchronousTestCase):
         self.clock = Clock()
         self.side = Side()
         self.found: list[LoggedIn] = []
-        self.verified: Any = None
+        self.failure: Exception | None = None
+        self.opening: Deferred[None] = succeed(None)
         self.unavailable = False
         self.login = UserLogin(self.verify, "192.0.2.7", self.clock, self.admit)
         self.login.transport = self.side
         self.side.service = self.login
         self.login.serviceStarted()
 
-    def verify(self, text: str, target: str, account: str) -> Deferred[SshCaller]:
-        """Verify for real, unless a test answers itself."""
-        if self.verified is not None:
-            answer: Deferred[SshCaller] = self.verified
-            return answer
-        try:
-            return succeed(verify_user(text, [CA.public_key()], URL, target, account, NOW))
-        except AuthenticationError:
-            return fail(Failure())
+    def verify(self, text: str, target: str, account: str) -> SshCaller:
+        """Verify for real, unless a test wants a failure."""
+        if self.failure is not None:
+            raise self.failure
+        return verify_user(text, [CA.public_key()], URL, target, account, NOW)
 
     async def admit(self, found: LoggedIn) -> Notes:
         """Keep it."""
         if self.unavailable:
             raise LinkError("the agent of web1 is away")
+        await self.opening
         self.found.append(found)
         return Notes()
 
@@ -198,19 +195,17 @@ class TurnTests(LoginCase):
 
     def test_requests_that_are_pipelined(self) -> None:
         """Wait for each other; nothing is taken after a success."""
-        waiting: Deferred[SshCaller] = Deferred()
-        self.verified = waiting
+        self.opening = Deferred()
         self.send(self.signed())
         self.send(self.signed())
         self.assertEqual(self.side.numbers, [])
-        text = f"{CERTIFICATE.decode()} {base64.b64encode(certificate()).decode()}"
-        waiting.callback(verify_user(text, [CA.public_key()], URL, "web1", "deploy", NOW))
+        self.opening.callback(None)
         self.assertEqual(self.side.numbers, [USERAUTH_SUCCESS])
         self.assertEqual(len(self.found), 1)
 
     def test_too_many_at_once(self) -> None:
         """End the connection."""
-        self.verified = Deferred()
+        self.opening = Deferred()
         with self.assertRaises(ProtocolViolationError):
             for _ in range(user_login.WAITING_LIMIT + 2):
                 self.send(self.signed())
@@ -228,9 +223,9 @@ class TurnTests(LoginCase):
         self.assertIn("in time", self.side.ended)
 
     def test_the_client_goes(self) -> None:
-        """While its certificate is looked at: that is given up, and nothing is said."""
+        """While the target is opened for it: that is given up, and nothing is said."""
         cancelled: list[object] = []
-        self.verified = Deferred(cancelled.append)
+        self.opening = Deferred(cancelled.append)
         self.send(self.signed())
         self.login.serviceStopped()
         self.assertEqual(len(cancelled), 1)
@@ -238,7 +233,7 @@ class TurnTests(LoginCase):
 
     def test_it_cannot_be_known_now(self) -> None:
         """Then nobody is let in, and the client is told so."""
-        self.verified = fail(UnavailableError("revocations are not known at the moment"))
+        self.failure = UnavailableError("revocations are not known at the moment")
         self.send(self.signed())
         self.assertIn("at the moment", self.side.ended)
 
@@ -251,7 +246,7 @@ class TurnTests(LoginCase):
 
     def test_a_fault_of_ours(self) -> None:
         """Says nothing of its inside."""
-        self.verified = fail(RuntimeError("/secret/path"))
+        self.failure = RuntimeError("/secret/path")
         self.send(self.signed())
         self.assertEqual(self.side.ended, "the log-in failed")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

@@ -14,11 +14,8 @@ from attrs import define, evolve, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.service import SSHService
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
 
-from hoopgw.errors import AuthenticationError
 from hoopgw.identity.ssh_certificates import SshCaller, issue_user, verify_user
 from hoopgw.link.pump import Pump
 from hoopgw.spi import AgentContext, AgentTarget
@@ -99,12 +96,9 @@ class ThinGateway(Factory):
         admit = lambda found: self._admit(transport, found)  # noqa: E731  # a closure, no more
         return lambda: UserLogin(self._verify, "127.0.0.1", self.reactor, admit)
 
-    def _verify(self, text: str, target: str, account: str) -> Deferred[SshCaller]:
+    def _verify(self, text: str, target: str, account: str) -> SshCaller:
         now = self.reactor.seconds()
-        try:
-            return succeed(verify_user(text, [self._ca.public_key()], URL, target, account, now))
-        except AuthenticationError:
-            return fail(Failure())
+        return verify_user(text, [self._ca.public_key()], URL, target, account, now)
 
     async def _admit(self, transport: _Client, found: LoggedIn) -> SSHService:
         target = AgentTarget(
