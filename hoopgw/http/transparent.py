@@ -66,6 +66,7 @@ _TLS: Final = 0x16
 """First byte of a TLS record that holds a handshake (RFC 8446, section 5.1)."""
 _OPENED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _HTTPS_PORT: Final = ":443"
+_WITH_BODY: Final = frozenset({"PUT", "POST", "PATCH"})
 
 
 class HostSites(Sites, typing.Protocol):
@@ -78,6 +79,14 @@ class HostSites(Sites, typing.Protocol):
 
     def site_of(self, host: str) -> Site | None:
         """Return the target that a host is; None for a page of the gateway's own."""
+        ...
+
+    def asks_first(self, host: str) -> bool:
+        """Say whether a host's clients send a request without proof and body first, to be refused.
+
+        They learn from the refusal how to log in, and would take any other answer for the one to
+        the whole request.
+        """
         ...
 
     def document(self) -> Mapping[str, Any]:
@@ -96,6 +105,7 @@ class TunnelCallers:
     """Of the connection; it knows what the proxy was shown."""
     _shown: Credential
     _outer: LoggedIn
+    _asks_first: bool
     last: None = field(default=None, init=False)
     """No request goes straight: each is compared."""
     _is_new: bool = field(default=True, init=False)
@@ -113,6 +123,9 @@ class TunnelCallers:
             login = await self._callers.identify(head, target, account, lives)
             self._check(login)
             return login
+        if self._asks_first and head.method in _WITH_BODY and not _has_body(head):
+            text = "a token of hoopgw is needed with a request that has no body yet"
+            raise RefusedError(Refusal(kind="unauthenticated", text=text))
         if self._is_new:
             # What is good once was used for CONNECT, and there is no session by it yet.
             self._is_new = False
@@ -341,7 +354,7 @@ class Opening(Protocol):
             raise self._unproved("a gateway token is needed as the proxy's password")
         callers = None
         if shown is not None and site is not None:
-            callers = await self._identify(shown, site)
+            callers = await self._identify(shown, site, host)
         if not self._is_over:
             own.count("opened")
             connection = self._hand_over(host, leaf, rest)
@@ -349,7 +362,7 @@ class Opening(Protocol):
                 connection.callers = callers
                 self._end_with(connection, callers.ends)
 
-    async def _identify(self, shown: Credential, site: Site) -> TunnelCallers:
+    async def _identify(self, shown: Credential, site: Site, host: str) -> TunnelCallers:
         """Return who a credential stands for. Raises `RefusedError`."""
         own = self._own
         now = own.context.clock.seconds()
@@ -367,7 +380,7 @@ class Opening(Protocol):
                 raise
             own.refused.charge(self.address, 1.0, now)
             raise self._unproved("the proxy's credential is not good for this host") from error
-        return TunnelCallers(callers, shown, login)
+        return TunnelCallers(callers, shown, login, own.listed.asks_first(host))
 
     def _unproved(self, text: str) -> RefusedError:
         """Return a refusal that asks for a credential, but never for one in clear."""
@@ -426,6 +439,10 @@ class Opening(Protocol):
         if not self._is_over:
             log.failure("a connection through the proxy could not be opened", failure)
             self._wire.abortConnection()
+
+
+def _has_body(head: RequestHead) -> bool:
+    return bool(head.content_length) or b"transfer-encoding" in head.headers
 
 
 def _stop(connection: TunnelConnection) -> None:

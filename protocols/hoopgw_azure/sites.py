@@ -105,6 +105,7 @@ class GenuineSites:
         sites = {service: make_site(context, service, place) for service in services}
         self._sites: dict[str, Site | None] = {host: sites[each] for host, each in found.items()}
         self._sites[place.login] = None
+        self._vaults = {host for host, each in found.items() if each.kind == "keyvault"}
 
     @property
     def hosts(self) -> Collection[str]:
@@ -114,6 +115,10 @@ class GenuineSites:
     def site_of(self, host: str) -> Site | None:
         """Return the target that a host is; None for the log-in."""
         return self._sites[host]
+
+    def asks_first(self, host: str) -> bool:
+        """Say whether a host is a vault: see `hoopgw.http.transparent.HostSites`."""
+        return host in self._vaults
 
     def document(self) -> Mapping[str, Any]:
         """Return what clients are told of the hosts."""

@@ -239,6 +239,7 @@ class WhoTests(SynchronousTestCase):
             cast("Callers", None),
             cast("Any", SimpleNamespace(account="")),
             cast("Any", SimpleNamespace(principal=ALICE)),
+            False,
         )
         login: Any = SimpleNamespace(principal=child, account="")
         with self.assertRaisesRegex(Exception, "different callers"):
@@ -281,6 +282,21 @@ class WhoTests(SynchronousTestCase):
         )
         self.assertIn(b" 403 ", said)
         self.assertEqual(world.sent(), b"")
+
+    def test_a_vaults_client_that_asks_first_how_to_log_in(self) -> None:
+        """Without token and body: what it means to write is not in it, so it is not done."""
+        world = World.make()
+        client = world.client()
+        client.open(VAULT, "alice")
+        head = f"PUT /secrets/db?api-version=7.4 HTTP/1.1\r\nHost: {VAULT}\r\n"
+        said = client.send(f"{head}Content-Length: 0\r\n\r\n".encode())
+        self.assertIn(b" 401 ", said)
+        self.assertIn(b'WWW-Authenticate: Bearer authorization="https://login.micro', said)
+        self.assertEqual(world.sent(), b"")
+        body = '{"value":"x"}'
+        fields = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        client.send(f"{head}{fields}\r\n{body}".encode())
+        self.assertIn(b"PUT /secrets/db", world.sent())
 
     def test_what_is_good_once(self) -> None:
         """It opens one tunnel, which serves as long as its session lives; and no second one."""

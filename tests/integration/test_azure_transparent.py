@@ -310,6 +310,17 @@ def test_a_person_runs_az_by_azures_own_names(rig: AzureRig, home: Path, tmp_pat
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert json.loads(done.stdout)["value"] == "***"
     until(lambda: any("GET /secrets" in line for line in recorded(rig, "dora", VAULT)))
+    # Its first request has no body, and is sent to learn from the refusal how to log in.
+    done = hoopgw(
+        rig,
+        home,
+        *command,
+        *("keyvault", "secret", "set", "--vault-name", VAULT, "-n", "secret1"),
+        *("--value", "ABC123"),
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    (put,) = [each for each in rig.upstream.asked if each.method == "PUT"]
+    assert json.loads(put.body)["value"] == "ABC123"
 
 
 def test_the_proxys_lines_are_all_that_a_program_needs(rig: AzureRig, home: Path) -> None:
