@@ -64,6 +64,13 @@ def has_lines(content_type: str | None) -> bool:
     return media in _LINES or (is_json and parameters.get("stream") == "watch")
 
 
+def opens_as_json(content_type: str | None) -> bool:
+    """Whether an answer of this type can be opened, and is read as JSON."""
+    media, parameters = _parsed(content_type)
+    is_json = media in _JSON or media.endswith("+json")
+    return is_json and parameters.get("charset", "").lower() in _CHARSETS
+
+
 def _masker(order: MaskingOrder, content_type: str | None) -> Masker:
     media, parameters = _parsed(content_type)
     if parameters.get("charset", "").lower() not in _CHARSETS and media not in _XML:

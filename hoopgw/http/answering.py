@@ -16,11 +16,13 @@ from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, Answered
+from hoopgw.http.looking import WHOLE, Passed, at_once, relay_clear
 from hoopgw.http.messages import REASONS, ResponseHead
 from hoopgw.http.model import (
     ITEMS,
     Caller,
     ExceededError,
+    Lookout,
     Plan,
     Refusal,
     RefusedError,
@@ -179,6 +181,8 @@ class Answering:
             counted=purse is not None and purse.room("rows") is not None,
         )
         self._shown = shown
+        if shown.lookout is not None and purse is None and self._show_at_once(call, shown):
+            return
         self._kept += kept_head(shown.head)
         length = call.length if shown.transform is None else None
         outgoing = self._exchange.start(shown.head, length, later=True)
@@ -190,26 +194,56 @@ class Answering:
             session.purse, listing, None if listing is None else session.lists.open(listing)
         )
         try:
-            if shown.transform is None and not till.is_needed:
-                await relay(call.body, outgoing, self._note)
+            if till.is_needed or shown.transform is not None:
+                lookout = None if till.is_needed else shown.lookout
+                await self._through(call, outgoing, shown.transform or Untouched(), till, lookout)
             else:
-                await self._through(call, outgoing, shown.transform or Untouched(), till)
+                await relay(call.body, outgoing, self._note)
         finally:
             till.close()
         outgoing.finish()
 
+    def _show_at_once(self, call: Call, shown: Shown) -> bool:
+        """Show a small answer, if all of it is here; say whether. Raises `RefusedError`."""
+        body = call.whole_body(WHOLE)
+        if body is None:
+            return False
+        try:
+            head, body = at_once(shown, body)
+        except DocumentError as error:
+            raise _withheld(error) from error
+        call.end()
+        self._kept += kept_head(head)
+        outgoing = self._exchange.start(head, len(body), later=True)
+        if not outgoing.done:
+            outgoing.write(self._note(body))
+            outgoing.finish()
+        return True
+
     async def _through(
-        self, call: Call, outgoing: Outgoing, transform: Transform, till: Till
+        self,
+        call: Call,
+        outgoing: Outgoing,
+        transform: Transform,
+        till: Till,
+        lookout: Lookout | None,
     ) -> None:
         """Relay what a transform makes of the answer, in turns that keep nobody waiting."""
+        passed = Passed()
+        if lookout is not None and not await relay_clear(
+            call.body, outgoing, lookout, self._note, passed
+        ):
+            return
+        again = deque(passed.pieces)
         since = time.monotonic()
         ended = False
         call.body.on_dry = outgoing.flush  # the head does not wait for what has not come
         while not ended:
-            data = await call.body.read()
+            data = again.popleft() if again else await call.body.read()
             ended = data is None
             _feed(transform, data)
             while (piece := _next_piece(transform)) is not None:
+                piece = passed.behind(piece)
                 await self._pay(till, len(piece), transform.counts.get(ITEMS, 0))
                 outgoing.write(self._note(piece))
                 await outgoing.drained()

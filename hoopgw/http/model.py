@@ -111,6 +111,26 @@ class Transform(Protocol):
         ...
 
 
+class Lookout(Protocol):
+    """Looks at a body for what a transform might change. One for each answer."""
+
+    def is_clear(self, data: bytes) -> bool:
+        """Take the next piece; say whether nothing up to its end needs the transform.
+
+        Once it says no, it is not asked again.
+        """
+        ...
+
+    def undecided(self, data: bytes) -> int:
+        """Return how many of the last bytes may need the transform with what follows them.
+
+        Args:
+            data: what came last, and was not passed on.
+
+        """
+        ...
+
+
 @frozen
 class Shown:
     """How an answer is shown."""
@@ -121,6 +141,11 @@ class Shown:
     """None: the body is passed as it is."""
     listing: Listing | None = None
     """The list that the answer is a page of, if so much of it may be shown and no more."""
+    lookout: Lookout | None = None
+    """What tells whether the transform is needed, which is then given all from the beginning; None:
+    it always is."""
+    untouched: ResponseHead | None = None
+    """Instead of ``head``, where all of the body is known, and the transform changes nothing."""
 
 
 @frozen(kw_only=True)

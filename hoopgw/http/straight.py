@@ -35,8 +35,9 @@ from hoopgw.http.client import Call
 from hoopgw.http.deciding import Permission
 from hoopgw.http.exchange import Exchange
 from hoopgw.http.journal import OUTPUT_LIMIT, IntentForm
+from hoopgw.http.looking import WHOLE, at_once
 from hoopgw.http.messages import Pair, RequestHead
-from hoopgw.http.model import Caller, Plan, RefusedError, Transform
+from hoopgw.http.model import Caller, Plan, RefusedError
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import Client, HttpSession, Running
@@ -54,8 +55,6 @@ SEEN: Final = 10_000
 """Requests that are known to have been asked, so that the like of them is kept."""
 HEAD_LIMIT: Final = 8_192
 """Bytes of a head that is worth keeping."""
-ANSWER_LIMIT: Final = 16_384
-"""Bytes of an answer that goes on in one piece: what TLS puts into one record."""
 _OVERHEAD: Final = 2_048
 """Bytes of the objects around what is kept."""
 
@@ -170,19 +169,17 @@ class Straight:
             shown = session.site.model.show(like.plan, head, {}, like.caller, like.max_items)
         except RefusedError:
             return False
-        body = call.whole_body(ANSWER_LIMIT)
+        body = call.whole_body(WHOLE)
         if body is None or shown.listing is not None:
             return False
-        masked = 0
-        if shown.transform is not None:
-            try:
-                body = _changed(shown.transform, body)
-            except (RefusedError, DocumentError):
-                return False
-            masked = shown.transform.masked
+        try:
+            answer, body = at_once(shown, body)
+        except (RefusedError, DocumentError):
+            return False
+        masked = 0 if shown.transform is None else shown.transform.masked
         call.end()
-        self._connection.answer_whole(self._exchange, shown.head, body)
-        output = kept_head(shown.head) + body
+        self._connection.answer_whole(self._exchange, answer, body)
+        output = kept_head(answer) + body
         self._end(outcome_of(head.status), masked, len(body), output[:OUTPUT_LIMIT])
         self._connection.finished(self._exchange)
         return True
@@ -193,16 +190,6 @@ class Straight:
         self._session.running.pop(self._intent, None)
         journal = self._session.journal
         journal.came_out(self._intent, self.started, outcome, masked, sent, output)
-
-
-def _changed(transform: Transform, body: bytes) -> bytes:
-    """Return what a transform makes of a small body; raises as it does."""
-    transform.receive_data(body)
-    transform.receive_end()
-    pieces = []
-    while (piece := transform.next_piece()) is not None:
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 @define(eq=False)

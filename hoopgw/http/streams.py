@@ -107,18 +107,33 @@ class Incoming:
             self._held = True
             self._wake()
 
-        if not self.ended and self._error is None:
-            self._write, self.demanded = take, True
-            try:
-                await self._until_woken()
-            finally:
-                self._write = self._waiting = None
-                self._held = False
+        await self._give(take)
         if pieces:
             return pieces[0]
         if self._error is not None:
             raise self._error
         return None
+
+    async def pipe_until(self, write: Callable[[Buffer], bool]) -> bool:
+        """Give data to ``write``, as `pipe`, until that says true; say whether it did.
+
+        Raises:
+            MessageError: or `UpstreamError`: it did not come whole.
+
+        """
+        stopped = False
+
+        def take(data: Buffer) -> None:
+            nonlocal stopped
+            stopped = write(data)
+            if stopped:
+                self._held = True
+                self._wake()
+
+        await self._give(take)
+        if not stopped and self._error is not None:
+            raise self._error
+        return stopped
 
     async def collect(self, limit: int) -> bytes:
         """Return all of it.
@@ -180,6 +195,16 @@ class Incoming:
             self._error = error
             self._write = None
             self._wake()
+
+    async def _give(self, take: Callable[[Buffer], None]) -> None:
+        """Deliver to ``take`` until it holds and wakes us, or there is no more."""
+        if not self.ended and self._error is None:
+            self._write, self.demanded = take, True
+            try:
+                await self._until_woken()
+            finally:
+                self._write = self._waiting = None
+                self._held = False
 
     async def _until_woken(self) -> None:
         waiting: Deferred[None] = Deferred()

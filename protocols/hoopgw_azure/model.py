@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 from attrs import define, evolve, field, frozen
 
 from hoopgw.documents.detectors import DETECTORS, search
-from hoopgw.documents.opening import Document, MaskingOrder, has_lines, open_document
+from hoopgw.documents.lookout import Linked
+from hoopgw.documents.opening import (
+    Document,
+    MaskingOrder,
+    has_lines,
+    open_document,
+    opens_as_json,
+)
 from hoopgw.documents.rules import Rule
 from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
@@ -212,7 +219,10 @@ class AzureModel:
         if head.status < 400 and not is_head:
             listing = export.listing(self.service.target.name, known.listing)
         if document is not None:
-            return Shown(_with(head, headers.without(_CHANGED)), document, listing)
+            changed = _with(head, headers.without(_CHANGED))
+            if isinstance(document, Linked):
+                return Shown(changed, document, listing, document, plain.head)
+            return Shown(changed, document, listing)
         if export.size is not None and length is None:
             plain = evolve(plain, transform=Bounded(export.size))
         return plain if listing is None else evolve(plain, listing=listing)
@@ -257,19 +267,21 @@ class AzureModel:
         caller: Caller,
         export: Export,
         counted: tuple[Rule, ...],
-    ) -> Document | None:
+    ) -> Document | Linked | None:
         """Return what changes or counts an answer; None: nothing does. Raises `DocumentError`."""
         service = self.service
         is_blobs = service.kind == "storage"
         if is_blobs and not blob_masking.has_document(plan.model.call, plan.send.method):
             return None  # a blob is shown as it is, or not at all
         content_type = _text(head.headers.get(b"content-type"))
+        masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
+        if not (masked or counted) and self._has_links_only(head, export):
+            return Linked(lambda: self._linked(plan, caller, content_type))
         rules = masking.rules(
             plan.fields, sights, service.links, counted, service.detectors, blobs=is_blobs
         )
         if rules is None:
             return None
-        masked = any(masking.kind_of(each, sights) is not None for each in plan.fields)
         if masked and head.status < 400 and plan.model.call.opens_cluster:
             raise DocumentError(_CLUSTER)
         if masked and head.status == 206:
@@ -288,6 +300,28 @@ class AzureModel:
             content_type,
             (head.headers.get(b"content-encoding") or b"").decode("latin-1"),
         )
+
+    def _has_links_only(self, head: ResponseHead, export: Export) -> bool:
+        """Say whether an answer is passed on as it is if it has no absolute links, and as it comes.
+
+        Of a part, or of what is compressed, that cannot be told.
+        """
+        service, fields = self.service, head.headers
+        return (
+            bool(service.links)
+            and not service.detectors
+            and export.size is None
+            and head.status != 206
+            and b"content-encoding" not in fields.by_name
+            and opens_as_json(_text(fields.get(b"content-type")))
+        )
+
+    def _linked(self, plan: Plan, caller: Caller, content_type: str | None) -> Document:
+        """Return what rewrites the links of such an answer."""
+        rules = masking.rules((), {}, self.service.links)
+        assert rules is not None
+        rewrite = self._rewriting(plan.model, caller.authority)
+        return open_document(MaskingOrder(rules=rules, key=self.key, rewrite=rewrite), content_type)
 
     def refuse(self, head: RequestHead | None, refusal: Refusal) -> Response:
         """Say a refusal as the target says its own."""

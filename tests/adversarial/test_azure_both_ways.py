@@ -26,8 +26,14 @@ class Asked:
     cuts: list[int] = field(factory=list)
 
 
+_JSON: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 HEADS: Final = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
+    _JSON + b'Content-Length: 8\r\nETag: x\r\n\r\n{"a": 1}',
+    _JSON + b'Content-Length: 30\r\n\r\n{"next": "https://rest.test/"}',
+    _JSON + b'Content-Length: 24\r\nETag: x\r\n\r\n{"next": "//evil.test/"}',
+    _JSON + b"Content-Length: 5\r\n\r\nhello",
+    _JSON + b"Content-Length: 6\r\n\r\na://b,",
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 200 Fine\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 204 No Content\r\nX-Ms-Request-Id: 1\r\n\r\n",
@@ -64,7 +70,7 @@ class SameTests(SynchronousTestCase):
 
 def converse(asked: list[Asked], before: Callable[[Gateway], None]) -> object:
     """Return all that was said and recorded in a conversation."""
-    world = made(sights=lambda _field: Sight(mask=None))
+    world = made(sights=lambda _field: Sight(mask=None), hosts=["rest.test"])
     client = world.connect()
     told: list[object] = []
     for each in asked:

@@ -6,10 +6,12 @@ import json
 from typing import Any, Final
 
 from hoopgw.errors import ConfigError, DocumentError
+from hoopgw.http.messages import Headers, ResponseHead
+from hoopgw.http.model import RefusedError
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service
-from tests.azure.model_case import ModelCase
+from tests.azure.model_case import CALLER, ModelCase
 from tests.azure.world import HOST, target
 
 
@@ -30,6 +32,13 @@ class RestLinkTests(ModelCase):
         """Return what is shown of an answer."""
         model = self.model(**options)
         return self.show(self.plan("GET", "/v1/orders", model=model), said, model=model)[1]
+
+    def answered(
+        self, status: int, content_type: str = "application/json", **fields: str
+    ) -> ResponseHead:
+        """Return an answer's head."""
+        given = [(name.replace("_", "-").encode(), v.encode()) for name, v in fields.items()]
+        return ResponseHead(status, Headers.of([*given, (b"Content-Type", content_type.encode())]))
 
     def test_usual_names(self) -> None:
         for said in (
@@ -94,6 +103,34 @@ class RestLinkTests(ModelCase):
         self.assertEqual(self.shown(said), said)
         shown = self.shown(said, detect=["email", "sas"])
         self.assertEqual(shown, {"note": "write to ***", "url": "https://x/?sig=***"})
+
+    def test_what_is_passed_unread(self) -> None:
+        """An answer without links; but not where more is done with it, nor a part of one."""
+        limited = {"max_bytes": 1000}
+        for clear, options, fields in (
+            (True, {}, {}),
+            (True, {"links": ["more"]}, {"Content_Length": "13"}),
+            (False, {"detect": ["sas"]}, {}),
+            (False, limited, {}),
+            (False, {"max_items": 9}, {}),
+            (False, {}, {"Content_Encoding": "gzip"}),
+        ):
+            with self.subTest(options=options, fields=fields):
+                model = self.model(**options)
+                plan = self.plan("GET", "/v1/orders", model=model)
+                head = self.answered(200, ETag="x", **fields)
+                shown = model.show(plan, head, {}, CALLER)
+                self.assertEqual(shown.lookout is not None, clear)
+                self.assertEqual(shown.untouched is not None, clear)
+                assert shown.transform is not None
+                self.assertNotIn(b"etag", shown.head.headers)
+                if shown.untouched is not None:
+                    self.assertEqual(shown.untouched.headers.get(b"etag"), b"x")
+        model = self.model()
+        plan = self.plan("GET", "/v1/orders", model=model)
+        self.assertIsNone(model.show(plan, self.answered(206), {}, CALLER).lookout)
+        other = self.answered(200, content_type="application/json; charset=utf-16")
+        self.assertRaises(RefusedError, model.show, plan, other, {}, CALLER)
 
     def test_options(self) -> None:
         for options in (
