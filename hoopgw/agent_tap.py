@@ -95,7 +95,7 @@ def make_agent(reactor: Any, settings: AgentConfig, found: Identity) -> AgentSer
         )
     legs, ask = _legs(reactor, settings), AskOnBehalf(found)
     targets = {
-        target.name: _checked_target(reactor, settings, target, legs[target.protocol], ask)
+        target.name: _target(reactor, settings, target, legs[target.protocol], ask)
         for target in settings.targets
     }
     return AgentService(
@@ -113,7 +113,7 @@ def check_targets(reactor: Any, settings: AgentConfig) -> list[Finding]:
         return findings.found
     for index, target in enumerate(settings.targets):
         try:
-            _checked_target(reactor, settings, target, legs[target.protocol], _ask_nobody)
+            _target(reactor, settings, target, legs[target.protocol], _ask_nobody)
         except ConfigError as error:
             findings.error(f"targets[{index}]", str(error), "the agent does not start with it")
     return findings.found
@@ -128,18 +128,6 @@ def _legs(reactor: Any, settings: AgentConfig) -> dict[str, TargetLeg]:
 def _ask_nobody(_ticket: str) -> str:
     """Refuse: targets are only checked."""
     raise UnavailableError("nobody is asked")
-
-
-def _checked_target(
-    reactor: Any,
-    settings: AgentConfig,
-    target: AgentTargetSettings,
-    leg: TargetLeg,
-    ask: Callable[[str], str],
-) -> AgentTarget:
-    made = _target(reactor, settings, target, leg, ask)
-    leg.check(made)
-    return made
 
 
 def _target(
@@ -177,7 +165,7 @@ def _target(
     for name, account in target.accounts.items():
         if account.source.startswith("entra:"):
             options["auth"][name] = "token"  # Entra has nothing else to give
-    return AgentTarget(
+    made = AgentTarget(
         name=target.name,
         protocol=target.protocol,
         address=str(target.address),
@@ -189,6 +177,8 @@ def _target(
         options=options,
         personal=personal,
     )
+    leg.check(made)
+    return made
 
 
 def _identities(settings: AgentConfig) -> dict[str, EntraIdentity]:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from hoopgw_azure.settings import targets_of
+
 DOCUMENT: Final = "/.well-known/hoopgw-proxy"
 _BUNDLES: Final = (
     "REQUESTS_CA_BUNDLE",
@@ -63,11 +65,7 @@ class Proxied:
 
     def targets(self, resource: str) -> tuple[str, ...]:
         """Return the targets that a resource, or the scope of one, stands for."""
-        wanted = urlsplit(resource.split(" ")[0].removesuffix("/.default")).netloc.lower()
-        for url, targets in self.resources.items():
-            if urlsplit(url).netloc.lower() == wanted:
-                return targets
-        return ()
+        return targets_of(self.resources, resource)
 
     @property
     def url(self) -> str:

@@ -52,16 +52,21 @@ class Cloud:
 
     def targets(self, resource: str) -> tuple[str, ...]:
         """Return the targets that a resource, or the scope of one, stands for."""
-        wanted = urlsplit(resource.split(" ")[0].removesuffix("/.default")).netloc.lower()
-        for url, targets in self.resources.items():
-            if urlsplit(url).netloc.lower() == wanted:
-                return targets
-        return ()
+        return targets_of(self.resources, resource)
 
     @property
     def metadata(self) -> str:
         """URL of the document that `az` reads."""
         return f"{self.manager}/metadata/endpoints?api-version=2020-06-01"
+
+
+def targets_of(resources: Mapping[str, tuple[str, ...]], resource: str) -> tuple[str, ...]:
+    """Return the targets that a resource, or the scope of one, stands for: by its host."""
+    wanted = urlsplit(resource.split(" ")[0].removesuffix("/.default")).netloc.lower()
+    for url, targets in resources.items():
+        if urlsplit(url).netloc.lower() == wanted:
+            return targets
+    return ()
 
 
 def variables(cloud: Cloud, ca: str | None) -> dict[str, str]:
