@@ -366,7 +366,7 @@ class Serving:
         """Say how a held request stands, or let the target say it. Raises as `_run`."""
         session, model = self._session, self._session.site.model
         model.collects(self._head)
-        standing = await self._lasting.find(poll)
+        standing = await self._lasting.find(poll, session)
         if session.over:
             raise UnavailableError(session.over)
         found = model.stands(poll, standing, self._head, caller)

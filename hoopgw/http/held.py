@@ -13,6 +13,8 @@ from hoopgw.policy.decision import Review
 from hoopgw.spi import PendingReview, ReviewOutcome
 
 USED: Final = "the approval covers one use, and it has been used"
+USED_CODE: Final = "approval_used"
+"""Tells that refusal from others, for programs."""
 
 
 @define(eq=False)
@@ -91,7 +93,8 @@ def denied(outcome: ReviewOutcome) -> RefusedError:
 
 def used(request: str) -> RefusedError:
     """Return what says that an approval was used by another one."""
-    return RefusedError(Refusal(kind="denied", text=USED, request=request))
+    detail = {"code": USED_CODE, "request": request}
+    return RefusedError(Refusal(kind="denied", text=USED, request=request, detail=detail))
 
 
 def used_up(reason: str) -> Refusal:

@@ -8,12 +8,15 @@ whoever asks with the address that was given.
 A kept request is a client of its session, and ends with it. What is kept is lost with the process:
 then its review is withdrawn, and who asks after it is told so. Nothing is sent twice, as an
 approval is used up before.
+
+Several log-ins of one person may ask for the very same: people are asked once, and each log-in
+keeps its request. The first that uses the approval is sent; how that one stands is how all stand.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from attrs import define, evolve, field
@@ -22,12 +25,13 @@ from twisted.logger import Logger
 
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.errors import MessageError
-from hoopgw.http.held import Held
+from hoopgw.http.held import USED_CODE, Held
 from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
 from hoopgw.http.passing import Passing
 from hoopgw.http.sessions import HttpSession
 from hoopgw.http.shelf import Shelf
-from hoopgw.http.standing import Poll, Standing
+from hoopgw.http.standing import Poll, Standing, State
+from hoopgw.policy.decision import Sights
 from hoopgw.spi import GatewayContext
 
 log = Logger()
@@ -43,6 +47,7 @@ ANSWER_LIMIT: Final = 262_144
 """Bytes of an answer that are kept; a longer one is not."""
 ANSWER_KEPT: Final = 900.0
 """Seconds for which an answer waits to be asked for."""
+_SEEN: Final = "what may be seen of the answer has changed since it was kept"
 _GONE: Final = (
     "nobody waits for it any more, as after a restart of the gateway: its request was withdrawn,"
     " and nothing was done"
@@ -52,6 +57,8 @@ _DONE: Final = (
     " it was about before you send it again"
 )
 _APPROVED: Final = "it was approved, but the gateway was restarted before it was sent"
+_FIRST: Final[tuple[State, ...]] = ("answered", "running", "waiting", "refused")
+"""Of several that wait for one approval, whose standing is that of all: of which something came."""
 _AGAIN: Final = "Send the same again."
 _LOST: Final = {
     "approved": (_APPROVED, "Send the same again within minutes: the approval still stands."),
@@ -74,6 +81,8 @@ class Kept:
     task: Deferred[None] | None = field(default=None, init=False)
     is_clear: bool = field(default=False, init=False)
     """Whether its answer shows what others do not see."""
+    sights: Sights = field(factory=dict, init=False)
+    """How its answer is shown."""
     _cut: str = field(default="", init=False)
 
     @property
@@ -107,10 +116,12 @@ class Kept:
             permission = await self.session.decider.granted(self.plan, self.held)
             text = "approved; it is being sent"
             self.standing = evolve(self.standing, state="running", text=text, hint="")
+            self.sights = self._sights(context, self.session)
             self.is_clear = await passing.run(permission)
             self._answered()
         except RefusedError as error:
-            self._refused(error.refusal.text, error.refusal.hint)
+            is_used = error.refusal.detail.get("code") == USED_CODE
+            self._refused(error.refusal.text, error.refusal.hint, is_used=is_used)
         except CancelledError:
             self._refused(self._cut or "the gateway gave it up")
         except (LinkError, UnavailableError, RecorderError, MessageError) as error:
@@ -121,6 +132,14 @@ class Kept:
         finally:
             self.body = None
 
+    def shows(self, context: GatewayContext, session: HttpSession) -> bool:
+        """Say whether a session may see now what its answer shows."""
+        return not self.is_clear or self._sights(context, session) == self.sights
+
+    def _sights(self, context: GatewayContext, session: HttpSession) -> Sights:
+        fields = self.plan.fields
+        return context.policy.sights(session.principal, fields, session.id) if fields else {}
+
     def _answered(self) -> None:
         self.standing = evolve(
             self.standing,
@@ -130,10 +149,12 @@ class Kept:
             is_whole=self.shelf.is_whole,
         )
 
-    def _refused(self, text: str, hint: str = "") -> None:
+    def _refused(self, text: str, hint: str = "", *, is_used: bool = False) -> None:
         """Take note why there is no answer."""
         outcome = self.held.outcome
-        if self.standing.state == "running":
+        if is_used:
+            how = "failed"  # the same was sent for somebody else who asked for it
+        elif self.standing.state == "running":
             # Whether the target has done it, nobody here can say.
             text, how = f"it was approved and sent, and then: {text}", "failed"
         else:
@@ -152,8 +173,8 @@ class Lasting:
     """
 
     _context: GatewayContext
-    _kept: dict[str, Kept] = field(factory=dict, init=False)
-    """By the review's id."""
+    _kept: dict[str, list[Kept]] = field(factory=dict, init=False)
+    """By the review's id; one of each session that waits for it."""
     _bytes: Counter[str] = field(factory=Counter, init=False)
     """Of bodies, by root."""
 
@@ -161,7 +182,7 @@ class Lasting:
         self._context.elsewhere.serve(self._told)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return sum(map(len, self._kept.values()))
 
     @property
     def worker(self) -> str:
@@ -178,9 +199,9 @@ class Lasting:
 
         """
         request, size = held.pending.request, len(body or b"")
-        found = self._kept.get(request)
-        if found is not None and found.held is held:
-            return found.standing
+        for found in self._kept.get(request, ()):
+            if found.held is held:
+                return found.standing
         if not self._has_room(session.principal.root.id, size):
             return None
         session.store(size)
@@ -195,22 +216,28 @@ class Lasting:
         shelf = Shelf(plan.send, session.clock, ANSWER_LIMIT)
         kept = Kept(session, plan, caller, held, shelf, body, standing)
         held.kept = True
-        self._kept[request] = kept
+        self._kept.setdefault(request, []).append(kept)
         self._bytes[kept.root] += size
         session.join(kept)
         kept.task = Deferred.fromCoroutine(kept.run(self._context))
         kept.task.addBoth(self._over, request, kept, size)
         return standing
 
-    async def find(self, poll: Poll) -> Standing:
+    async def find(self, poll: Poll, session: HttpSession) -> Standing:
         """Say how a request stands, which may be kept by another worker.
 
+        Args:
+            poll: what is asked.
+            session: of who asks.
+
         Raises:
-            RefusedError: nobody can say it just now.
+            RefusedError: nobody can say it just now, or not to this session.
 
         """
-        kept = self._kept.get(poll.request)
+        kept = self._of(poll.request)
         if kept is not None:
+            if not kept.shows(self._context, session):
+                raise RefusedError(Refusal(kind="withheld", text=_SEEN, request=poll.request))
             return kept.standing
         try:
             told = await self._context.elsewhere.ask(poll.worker, poll.request)
@@ -222,9 +249,22 @@ class Lasting:
             refusal = Refusal(kind="unavailable", text=text, retry_after=5)
             raise RefusedError(refusal) from error
 
+    def _of(self, request: str) -> Kept | None:
+        """Return the one that says how a request stands: that was sent, or still waits."""
+
+        def order(each: Kept) -> tuple[int, bool]:
+            standing = each.standing
+            return _FIRST.index(standing.state), standing.outcome != "failed"
+
+        return min(self._kept.get(request, ()), key=order, default=None)
+
+    def _all(self) -> Iterator[Kept]:
+        for kept in self._kept.values():
+            yield from kept
+
     def _told(self, request: str) -> Mapping[str, Any] | None:
         """Tell another worker how a request stands, if it is kept here."""
-        kept = self._kept.get(request)
+        kept = self._of(request)
         if kept is None:
             return None
         if kept.is_clear and kept.standing.answer is not None:  # it stays in this process
@@ -241,14 +281,14 @@ class Lasting:
 
     def _has_room(self, root: str, size: int) -> bool:
         """Say whether one more can be kept; an answer that was there for a while gives way."""
-        mine = [each for each in self._kept.values() if each.root == root]
+        mine = [each for each in self._all() if each.root == root]
         if len(mine) >= KEPT_LIMIT:
             done = next((each for each in mine if each.task is None), None)
             if done is None:
                 return False
-            del self._kept[done.standing.request]
+            self._forget(done.standing.request, done)
         return (
-            len(self._kept) < KEPT_LIMIT_ALL
+            len(self) < KEPT_LIMIT_ALL
             and self._bytes[root] + size <= BYTES_LIMIT
             and self._bytes.total() + size <= BYTES_LIMIT_ALL
         )
@@ -264,5 +304,8 @@ class Lasting:
         self._context.clock.callLater(ANSWER_KEPT, self._forget, request, kept)
 
     def _forget(self, request: str, kept: Kept) -> None:
-        if self._kept.get(request) is kept:
-            del self._kept[request]
+        left = [each for each in self._kept.get(request, ()) if each is not kept]
+        if left:
+            self._kept[request] = left
+        else:
+            self._kept.pop(request, None)

@@ -128,6 +128,8 @@ class SendingTests(LastingCase):
         self.world.asked[0].uses = 0
         self.settle()
         self.assertEqual((self.status(), self.count()), ("Failed", 0))
+        # It was approved, and the same was sent for somebody: nobody may take it for denied.
+        self.assertEqual(body(self.poll())["error"]["code"], "OutcomeUnknown")
         self.assertEqual(self.outcomes(), [NOT_SENT])
 
     def test_not_if_policy_has_changed(self) -> None:
