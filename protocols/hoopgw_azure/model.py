@@ -180,7 +180,7 @@ class AzureModel:
             body=call.body,
             kept=shown,
             fields=fields,
-            model=_Known(call=call, origin=origin, listing=call.listing or _listing(origin.path)),
+            model=_Known(call=call, origin=origin, listing=call.listing or _listing(origin, place)),
         )
 
     def show(
@@ -442,9 +442,14 @@ def without_keys(headers: Headers) -> Headers:
     )
 
 
-def _listing(path: str) -> str:
-    """Return what all requests for one list have in common, whatever they ask of it."""
-    return path.rstrip("/").lower()
+def _listing(origin: Origin, place: Locator) -> str:
+    """Return what all requests for one list have in common, whatever they ask of it.
+
+    Names of resource groups may have any letters, and Azure compares those without case, too: so
+    they are compared as they are read, and not as they are encoded.
+    """
+    asked = place if origin.path == place.canonical else locate(origin.path)
+    return "/" + "/".join(asked.segments).casefold()
 
 
 def _with(head: ResponseHead, headers: Headers) -> ResponseHead:

@@ -54,6 +54,17 @@ def by_repeating(world: PagesCase) -> Iterator[tuple[Client, str]]:
         yield client, f"{GROUPS}?{VERSION}"
 
 
+def by_letters(world: PagesCase) -> Iterator[tuple[Client, str]]:
+    """Spell a group's name in capitals and small letters that have to be encoded."""
+    client = world.first.connect()
+    for page in range(PAGES):
+        name = "".join(
+            small if page >> at & 1 else large
+            for at, (small, large) in enumerate((("%C3%BC", "%C3%9C"), ("%C3%A9", "%C3%89")))
+        )
+        yield client, f"{GROUPS}/{name}/resources?{VERSION}"
+
+
 def by_connections(world: PagesCase) -> Iterator[tuple[Client, str]]:
     """Take a new connection for each page, at one worker and the other."""
     for page in range(PAGES):
@@ -104,7 +115,10 @@ class PagesCase(WorldCase):
 class PagesTests(PagesCase):
     """Whoever may read some may not take all, in whatever parts."""
 
-    ATTACKS = (by_top, by_token, by_filter, by_repeating, by_connections, by_sessions)
+    ATTACKS = (
+        *(by_top, by_token, by_filter, by_letters),
+        *(by_repeating, by_connections, by_sessions),
+    )
 
     def test_bites(self) -> None:
         """With a limit of single answers only, each attack gets everything."""
