@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+import stat
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import click
 from attrs import define, field
 
+from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw_azure.cli import log_in, run_program
@@ -63,9 +65,12 @@ def proxy(url: str, account: str, port: int, command: tuple[str, ...]) -> None:
     needs, and the proxy ends with it: hoopgw proxy https://gw.example:3128 -- az group list.
     Without one, the lines for a shell are printed, and the proxy lives until it is interrupted.
 
-    Whoever has these lines is you: the proxy's password is in them.
+    Whoever has these lines is you: the proxy's password is in them. So a file that they are written
+    to must be closed to other users: begin with umask 077.
     """
     command = command[1:] if command[:1] == ("--",) else command
+    if not command:
+        _check_output()
     home = Home.current()
     told = find_proxy(home, url)
     given = Given(home, account)
@@ -121,6 +126,26 @@ def _run(command: tuple[str, ...], environment: dict[str, str]) -> int:
     if Path(command[0]).name == "az" and not (folder / "azureProfile.json").exists():
         log_in(command[0], everything)
     return run_program(command, everything)
+
+
+def _check_output() -> None:
+    """Refuse to write the password into a file that other users may read.
+
+    Closing it now would be too late: who has opened it meanwhile reads what comes.
+
+    Raises:
+        CommandError: others may read it.
+
+    """
+    try:
+        found = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file of the system's
+        return
+    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o077:
+        raise CommandError(
+            "the proxy's password would be in a file that other users may open: remove it, and"
+            " begin with `umask 077`"
+        )
 
 
 def _print(environment: dict[str, str]) -> None:
