@@ -172,6 +172,8 @@ class Straight:
         body = call.whole_body(WHOLE)
         if body is None or shown.listing is not None:
             return False
+        if shown.transform is not None and b"content-encoding" in head.headers:
+            return False  # what is small may become large: the usual way takes turns
         try:
             answer, body = at_once(shown, body)
         except (RefusedError, DocumentError):

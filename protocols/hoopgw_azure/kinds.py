@@ -166,8 +166,9 @@ _PATTERNS: Final[dict[Kind, tuple[str, ...]]] = {
 }
 
 _CLUSTER: Final = re.compile(
-    r"microsoft\.(containerservice|kubernetes|hybridcontainerservice|redhatopenshift|"
-    r"resourceconnector)/.*(/list\w*(credentials?|kubeconfig)/action|/accessprofiles/read)"
+    r"microsoft\.(containerservice|kubernetes(configuration)?|hybridcontainerservice|"
+    r"redhatopenshift|resourceconnector)/(.*/)?(list\w*(credentials?|kubeconfig)/action|"
+    r"appliances/listkeys/action|accessprofiles/read)"
 )
 """What is answered with a kubeconfig, or a password of a cluster."""
 

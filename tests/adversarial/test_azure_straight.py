@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -81,6 +82,21 @@ class LikeTests(SynchronousTestCase):
         first, second = world.recorder.of(Result)[2:]
         self.assertIn(b"rest.gw.example/orders/2", first.output)
         self.assertTrue(second.outcome.startswith("FAILED"))
+
+    def test_what_becomes_large_takes_turns(self) -> None:
+        """A few bytes with a content encoding may be megabytes, which others must not wait for."""
+        world = made(hosts=["api.example"])
+        client = warm(world)
+        for coding, pieces in (("identity", False), ("gzip", True)):
+            client.ask("GET", ORDER, host=REST_HOST)
+            self.assertEqual(world.policy.asked, 0)
+            said = b'{"next":"https://api.example/orders/2"}' + b" " * (100_000 if pieces else 9)
+            body = gzip.compress(said) if pieces else said
+            kind = "" if coding == "identity" else f"\r\nContent-Encoding: {coding}"
+            world.target.answer(f"200 OK\r\nContent-Type: application/json{kind}", body)
+            answer = client.wire.take()
+            self.assertIn(b"https://rest.gw.example/orders/2", answer)
+            self.assertEqual(b"Transfer-Encoding: chunked" in answer, pieces)
 
     def test_it_is_recorded_before_it_is_sent(self) -> None:
         """With a recorder that takes nothing, nothing is sent."""

@@ -166,6 +166,11 @@ class ShowTests(ModelCase):
                 "POST",
                 f"{GROUP}/providers/Microsoft.Kubernetes/connectedClusters/c/listClusterUserCredential",
             ),
+            ("POST", f"{GROUP}/providers/Microsoft.ResourceConnector/appliances/a/listKeys"),
+            (
+                "POST",
+                f"{GROUP}/providers/Microsoft.KubernetesConfiguration/namespaces/n/listUserCredential",
+            ),
         ):
             plan = self.plan(method, f"{path}?api-version=2024-01-01")
             (everything,) = plan.fields
