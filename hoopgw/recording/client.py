@@ -138,6 +138,7 @@ class SpoolRecorder:
         """Write what was put off, and end. Every later record is refused."""
         if self._waiting and not self._fault:
             try:
+                self._make_room(len(self._waiting))
                 self._put()
             except RecorderError as error:
                 log.error("records that were put off are lost: {error}", error=error)

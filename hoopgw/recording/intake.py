@@ -123,18 +123,25 @@ class Intake:
         settled = time.time_ns() - changed > _TICK
         self._looked = changed if settled else None
         for entry in os.scandir(self._directory):
-            name = parse_name(entry.name)
-            path = self._directory / entry.name
-            if name is None or path in self._tails or entry.name in self._ignored:
-                continue
-            try:
-                tail = SpoolTail.open(path, *name)
-            except DamagedError as error:
-                self._ignored.add(entry.name)
-                log.error("ignoring the spool {name}: {error}", name=entry.name, error=error)
-                continue
-            tail.start(self._positions.pop(tail.identity, 0))
-            self._tails[path] = tail
+            path, name = self._directory / entry.name, parse_name(entry.name)
+            # A folder that is read while files are made in it may show the later one of two only.
+            while name is not None and self._open(path, *name):
+                name = name[0], name[1] - 1
+                path = self._directory / f"{name[0]}-{name[1]}.spool"
+
+    def _open(self, path: Path, worker: str, number: int) -> bool:
+        """Open a segment; say whether it is there, and new."""
+        if path in self._tails or path.name in self._ignored or not path.exists():
+            return False
+        try:
+            tail = SpoolTail.open(path, worker, number)
+        except DamagedError as error:
+            self._ignored.add(path.name)
+            log.error("ignoring the spool {name}: {error}", name=path.name, error=error)
+            return False
+        tail.start(self._positions.pop(tail.identity, 0))
+        self._tails[path] = tail
+        return True
 
     def _in_order(self) -> list[SpoolTail]:
         return sorted(self._tails.values(), key=lambda tail: (tail.worker, tail.number))
@@ -180,8 +187,9 @@ class Intake:
 
     def _committed(self) -> None:
         self._index.commit()
+        for tail in self._tails.values():
+            tail.commit()  # all, before a file that cannot be moved away stops this
         for path, tail in list(self._tails.items()):
-            tail.commit()
             if tail.fault is not None:
                 del self._tails[path]
                 self._set_aside(tail, tail.fault)

@@ -130,6 +130,8 @@ class SpoolTail:
         if len(data) == READ_SIZE and not batch.count and batch.fault is None:
             # The length is within its limit, or there were a fault.
             batch = take(self._bytes(_LENGTH + int.from_bytes(data[:_LENGTH], "big")))
+        if self.head.capacity and not batch.count and batch.fault is None:
+            raise DamagedError("a record goes on behind the end")  # which only moves by whole ones
         return batch
 
     def _bytes(self, size: int) -> bytes:

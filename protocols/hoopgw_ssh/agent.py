@@ -119,6 +119,8 @@ class _Target(ClientTransport):
         self.requestService(self._login)
 
     def _logged_in(self, error: LinkError | None) -> None:
+        if self._is_settled:
+            return
         if error is not None:
             self._fail(error)
             return

@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from attrs import define, field, frozen
 
 from hoopgw.errors import ProtocolViolationError
+from hoopgw_ssh.answers import REQUESTS_LIMIT, Answers, Slot
 from hoopgw_ssh.wire import (
     CHANNEL_CLOSE,
     CHANNEL_DATA,
@@ -47,8 +48,16 @@ WINDOW: Final = 2 * 2**20
 """Bytes that a peer may send on a channel before they have gone on."""
 PACKET: Final = 32_768
 """Bytes of data in one message of a peer."""
-REQUESTS_LIMIT: Final = 200
-"""Requests of one channel, or of the connection, that wait for an answer or behind a hold."""
+ASKING_LIMIT: Final = 512 * 1024
+"""Bytes of requests that wait on one channel, or behind a hold: no window bounds them."""
+PACKET_LEAST: Final = 256
+"""Bytes of data that a peer must take in one message: else one piece would become thousands."""
+EXTRA_LIMIT: Final = 4_096
+"""Bytes that a kind of channel may add to its opening; they are kept while it lives."""
+_COST: Final = 256
+"""Bytes that anything that waits takes at least."""
+_SMALL: Final = 1_024
+"""Bytes up to which pieces that wait are put together, for the same reason."""
 
 _U32: Final = Struct(">I")
 _HEAD: Final = Struct(">II")
@@ -74,56 +83,6 @@ class Request:
     """What the name adds, as it came."""
     slot: Slot | None
     """Where to answer; None if no answer is wanted."""
-
-
-@define(eq=False)
-class Slot:
-    """The place of one answer among the others."""
-
-    _answer: Callable[[], None]
-    _payload: bytes | None = field(default=None, init=False)
-    succeeded: bool = field(default=False, init=False)
-    then: Callable[[], None] | None = field(default=None, init=False, repr=False)
-    """Called when the answer has left, which may be behind others."""
-
-    def succeed(self, payload: bytes = b"", then: Callable[[], None] | None = None) -> None:
-        """Answer that it was done. ``payload`` is for requests of the connection."""
-        self._settle(payload, succeeded=True, then=then)
-
-    def fail(self) -> None:
-        """Answer that it was not."""
-        self._settle(b"", succeeded=False)
-
-    def _settle(
-        self, payload: bytes, *, succeeded: bool, then: Callable[[], None] | None = None
-    ) -> None:
-        if self._payload is None:
-            self._payload, self.succeeded, self.then = payload, succeeded, then
-            self._answer()
-
-
-class Answers:
-    """Sends answers in the order of what was asked."""
-
-    def __init__(self, send: Callable[[bool, bytes], None]) -> None:
-        self._send = send
-        self._slots: deque[Slot] = deque()
-
-    def slot(self) -> Slot:
-        """Make room for one more. Raises `ProtocolViolationError` if too many wait."""
-        if len(self._slots) >= REQUESTS_LIMIT:
-            raise ProtocolViolationError("too many requests wait for an answer")
-        made = Slot(self._flush)
-        self._slots.append(made)
-        return made
-
-    def _flush(self) -> None:
-        while self._slots and self._slots[0]._payload is not None:
-            slot = self._slots.popleft()
-            assert slot._payload is not None
-            self._send(slot.succeeded, slot._payload)
-            if slot.then is not None:
-                slot.then()
 
 
 class ChannelTaker(Protocol):
@@ -185,6 +144,16 @@ class _Piece:
     credit: Callable[[int], None] | None = None
     owed: int = 0
 
+    def take(self, other: _Piece) -> bool:
+        """Put a small piece of the same stream behind this one; say whether that was done."""
+        if (self.number, self.code, self.credit) != (other.number, other.code, other.credit):
+            return False
+        if not len(other.data) or len(self.data) + len(other.data) > _SMALL:
+            return False
+        self.data = memoryview(b"".join((self.data, other.data)))
+        self.owed += other.owed
+        return True
+
 
 @define(eq=False)
 class Channel:
@@ -205,11 +174,18 @@ class Channel:
     """What the peer may send still."""
     _credit: int = field(default=0, init=False)
     _queue: deque[_Piece] = field(factory=deque, init=False, repr=False)
+    _asking: int = field(default=0, init=False)
+    """Bytes of the requests in the queue."""
+    is_wanted: bool = field(default=False, init=False)
+    """Whether it was the peer who wanted it."""
     _asked: deque[Callable[[bool], None]] = field(factory=deque, init=False, repr=False)
     _answers: Answers = field(init=False, repr=False)
     is_held: bool = field(default=False, init=False)
-    _behind: deque[Callable[[], None]] = field(factory=deque, init=False, repr=False)
-    """What came while the channel was held."""
+    _behind: deque[tuple[int, Callable[[], None]]] = field(factory=deque, init=False, repr=False)
+    """What came while the channel was held, and its bytes besides data."""
+    _held: int = field(default=0, init=False)
+    """Those bytes together."""
+    _releasing: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
     """Whether we have said EOF, or are about to."""
     _closing: bool = field(default=False, init=False)
@@ -273,16 +249,26 @@ class Channel:
             if credit is not None and owed:
                 credit(owed)  # it goes nowhere, and holds nobody up
             return
-        self._queue.append(_Piece(number, memoryview(data), code, credit, owed))
+        piece = _Piece(number, memoryview(data), code, credit, owed)
+        if not self._queue or not self._queue[-1].take(piece):
+            self._queue.append(piece)
         self._pump()
 
     def request(
         self, name: bytes, data: bytes, answered: Callable[[bool], None] | None = None
     ) -> None:
-        """Ask something of the peer, in its place among the data."""
-        if self._closing:
-            return
+        """Ask something of the peer, in its place among the data.
+
+        Who asks more than a peer takes that does not read loses the channel.
+        """
         body = string(name) + bytes([answered is not None]) + data
+        if self._asking + len(body) > ASKING_LIMIT:
+            self.abort()
+        if self._closing:
+            if answered is not None:
+                answered(False)
+            return
+        self._asking += len(body) + _COST
         if answered is not None:
             self._asked.append(answered)
         self._queue.append(_Piece(CHANNEL_REQUEST, memoryview(body)))
@@ -331,8 +317,16 @@ class Channel:
     def release(self) -> None:
         """Hand on what was kept back, and what comes from now on."""
         self.is_held = False
-        while self._behind and not self.is_held:  # what is handed on may hold it again
-            self._behind.popleft()()
+        if self._releasing:
+            return  # what was handed on held the channel, and let it go again
+        self._releasing = True
+        try:
+            while self._behind and not self.is_held:
+                size, event = self._behind.popleft()
+                self._held -= size
+                event()
+        finally:
+            self._releasing = False
 
     # Inside
 
@@ -347,6 +341,8 @@ class Channel:
                     return
                 continue
             self._queue.popleft()
+            if piece.number == CHANNEL_REQUEST:
+                self._asking -= len(piece.data) + _COST
             send(piece.number, _U32.pack(self._peer) + piece.data)
             if piece.number == CHANNEL_CLOSE:
                 self._has_closed = True
@@ -380,6 +376,8 @@ class Channel:
 
     def _drop(self, *, only_data: bool = False) -> None:
         pieces, self._queue = self._queue, deque()
+        if not only_data:
+            self._asking = 0
         for piece in pieces:
             if piece.credit is not None and piece.owed:
                 piece.credit(piece.owed)
@@ -395,17 +393,28 @@ class Channel:
     # What the connection tells
 
     def opened_by_peer(self, peer: int, window: int, packet: int) -> None:
-        """Note how the peer calls it, and what it takes."""
+        """Note how the peer calls it, and what it takes.
+
+        Raises:
+            ProtocolViolationError: it takes too little at once.
+
+        """
+        if packet < PACKET_LEAST:
+            raise ProtocolViolationError(f"a channel for packets of {packet} bytes")
         self._peer, self._window, self._packet = peer, window, packet
 
-    def deliver(self, event: Callable[[], None]) -> None:
-        """Hand an event on, or keep it back while the channel is held."""
+    def deliver(self, event: Callable[[], None], size: int = 0) -> None:
+        """Hand an event on, or keep it back while the channel is held.
+
+        ``size`` is in bytes, if no window counts them.
+        """
         if not self.is_held and not self._behind:
             event()
             return
-        if len(self._behind) >= REQUESTS_LIMIT + WINDOW // 64:
+        if len(self._behind) >= REQUESTS_LIMIT + WINDOW // 64 or self._held > ASKING_LIMIT:
             raise ProtocolViolationError("too much waits behind a held request")
-        self._behind.append(event)
+        self._behind.append((size, event))
+        self._held += size
 
     def took(self, data: bytes, code: int | None) -> None:
         """Note bytes that came."""
@@ -418,7 +427,8 @@ class Channel:
     def asked(self, name: bytes, *, wants_answer: bool, data: bytes) -> None:
         """Note a request."""
         slot = self._answers.slot() if wants_answer else None
-        self.deliver(lambda: self.taker.request(Request(name, data, slot)))
+        size = len(name) + len(data) + _COST
+        self.deliver(lambda: self.taker.request(Request(name, data, slot)), size)
 
     def answered(self, succeeded: bool) -> None:
         """Note the answer to our oldest request."""
@@ -454,6 +464,7 @@ class Channel:
 
     def _gone(self) -> None:
         self._behind.clear()
+        self._held = 0
         asked, self._asked = self._asked, deque()
         for each in asked:
             each(False)

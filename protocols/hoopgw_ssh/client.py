@@ -121,6 +121,12 @@ class ClientTransport(HardenedTransport, SSHClientTransport):
         self._exchange = make_exchange(self.kexAlg)
         self.sendPacket(wire.KEX_ECDH_INIT, string(self._exchange.first))
 
+    def ssh_SERVICE_ACCEPT(self, packet: bytes) -> None:
+        """Begin what was asked for, once: Conch would log in again, as often as a host says so."""
+        if self.service is not None or Reader(packet).string() != self.instance.name:
+            raise ProtocolViolationError("no such service was asked for now")
+        self.setService(self.instance)  # type: ignore[no-untyped-call]  # Conch's
+
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> None:
         """Take KEX_ECDH_REPLY, which has the number that Conch calls by this name."""
         reader = Reader(packet)

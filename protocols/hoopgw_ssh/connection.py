@@ -15,11 +15,12 @@ from attrs import define, field
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh import wire
+from hoopgw_ssh.answers import Answers
 from hoopgw_ssh.channels import (
+    EXTRA_LIMIT,
     PACKET,
     SHORTAGE,
     WINDOW,
-    Answers,
     Channel,
     ChannelTaker,
     Opening,
@@ -176,12 +177,14 @@ class Connection:
             reader.uint32(),
         )
         extra = reader.rest()
-        if len(self.channels) >= CHANNELS_LIMIT:
-            body = _HEAD.pack(peer, SHORTAGE) + string(b"too many channels") + string(b"")
+        if len(self.channels) >= CHANNELS_LIMIT or len(kind + extra) > EXTRA_LIMIT:
+            why = b"too many channels" if len(kind + extra) <= EXTRA_LIMIT else b"too much is asked"
+            body = _HEAD.pack(peer, SHORTAGE) + string(why) + string(b"")
             self.send(wire.OPEN_FAILURE, body)
             return
         channel = self._make()
         channel.opened_by_peer(peer, window, packet)
+        channel.is_wanted = True
         channel.taker = self.taker.opening(Opening(kind, extra), channel)
 
     def _open_confirmation(self, reader: Reader) -> None:
@@ -199,7 +202,7 @@ class Connection:
 
     def _opening(self, reader: Reader) -> Channel:
         channel = self._channel(reader)
-        if channel is None or channel.is_open or channel._has_closed:
+        if channel is None or channel.is_wanted or channel.is_open or channel._has_closed:
             raise ProtocolViolationError("an answer to no request for a channel")
         return channel
 

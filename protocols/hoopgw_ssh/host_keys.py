@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ class KnownHost:
     """Blobs of CAs."""
     now: Callable[[], float] = field(repr=False)
     """Gives seconds since the epoch."""
+    revoked: frozenset[bytes] = frozenset()
+    """Blobs that are never taken, whatever else is known."""
 
     @property
     def algorithms(self) -> tuple[bytes, ...]:
@@ -90,6 +93,8 @@ class KnownHost:
         found.verify_cert_signature()
         if found.type is not SSHCertificateType.HOST:
             raise ProtocolViolationError("the host shows a user's certificate")
+        if not self.revoked.isdisjoint((signer, _blob(found.public_key()))):
+            raise ProtocolViolationError("the host's certificate is of a revoked key")
         if not found.valid_after <= self.now() < found.valid_before:
             raise ProtocolViolationError("the host's certificate is outside its time")
         if self.name.encode() not in found.valid_principals:
@@ -124,13 +129,21 @@ def make_known_host(
     """
     keys = {_parse(line) for line in lines}
     signers = {_parse(line) for line in authorities}
+    revoked = set[bytes]()
     if file is not None:
-        listed, listed_signers = _read_file(file, name if port == 22 else f"[{name}]:{port}")
-        keys |= listed
-        signers |= listed_signers
+        host = name if port == 22 else f"[{name}]:{port}"
+        listed, listed_signers, revoked = _read_file(file, host)
+        keys = (keys | listed) - revoked
+        signers = (signers | listed_signers) - revoked
     if not keys and not signers:
         raise ConfigError(f"no host key of {name} is known: give host_keys, host_ca or known_hosts")
-    return KnownHost(name=name, keys=frozenset(keys), authorities=frozenset(signers), now=now)
+    return KnownHost(
+        name=name,
+        keys=frozenset(keys),
+        authorities=frozenset(signers),
+        now=now,
+        revoked=frozenset(revoked),
+    )
 
 
 def _parse(line: str) -> bytes:
@@ -146,25 +159,33 @@ def _parse(line: str) -> bytes:
     return blob
 
 
-def _read_file(file: Path, host: str) -> tuple[set[bytes], set[bytes]]:
-    """Return the keys, and the CAs, that a known_hosts file has for a host."""
+def _read_file(file: Path, host: str) -> tuple[set[bytes], set[bytes], set[bytes]]:
+    """Return the keys, and the CAs, that a known_hosts file has for a host; and what it revokes.
+
+    What is revoked for one host is revoked for all: a pattern that we read otherwise than OpenSSH
+    must not bring a key back.
+    """
     try:
         with file.open("rb") as stream:
-            text = stream.read(_FILE_LIMIT).decode("utf-8", "replace")
+            text = stream.read(_FILE_LIMIT + 1).decode("utf-8", "replace")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    if len(text) > _FILE_LIMIT:
+        raise ConfigError(f"{file} is longer than {_FILE_LIMIT} bytes")
     keys, signers, revoked = set[bytes](), set[bytes](), set[bytes]()
     for line in text.splitlines():
         parts = line.split()
         if not parts or line.startswith("#"):
             continue
         mark = parts.pop(0) if parts[0].startswith("@") else ""
-        if len(parts) < 3 or not _names(parts[0], host) or parts[1].encode() not in _KINDS:
+        if len(parts) < 3 or parts[1].encode() not in _KINDS:
+            continue
+        if mark != "@revoked" and not _names(parts[0], host):
             continue
         where = {"": keys, "@cert-authority": signers, "@revoked": revoked}.get(mark)
         if where is not None:
             where.add(_parse(" ".join(parts[1:])))
-    return keys - revoked, signers - revoked
+    return keys, signers, revoked
 
 
 def _names(patterns: str, host: str) -> bool:
@@ -175,7 +196,11 @@ def _names(patterns: str, host: str) -> bool:
         except (ValueError, binascii.Error):
             return False
         return hmac.compare_digest(hmac.digest(salt, host.encode(), hashlib.sha1), digest)
-    return host in patterns.split(",")
+    names = patterns.split(",")
+    negated = [name[1:] for name in names if name.startswith("!")]
+    if host in negated or any(fnmatchcase(host, pattern) for pattern in negated):
+        return False
+    return host in names
 
 
 def _kind(blob: bytes) -> bytes:

@@ -22,6 +22,7 @@ from hoopgw_ssh import wire
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.framing import FrameReader, encode_frame
 from hoopgw_ssh.relay import Judge, Relay
+from hoopgw_ssh.transport import UNREAD_LIMIT
 from hoopgw_ssh.wire import Bytes
 
 log = Logger()
@@ -145,5 +146,9 @@ class Joined(SSHService):
             self.transport.sendPacket(number, payload)
 
     def _send_to_target(self, number: int, payload: bytes) -> None:
-        if not self._over:
-            self.link.write(encode_frame(number, payload))
+        if self._over:
+            return
+        self.link.write(encode_frame(number, payload))
+        if self.link.queued > UNREAD_LIMIT:
+            # Data stops long before: these are answers to a target that asks on.
+            self.end("the target takes nothing any more")

@@ -22,7 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError
+from hoopgw_ssh.answers import REQUESTS_LIMIT
 from hoopgw_ssh.channels import (
+    EXTRA_LIMIT,
     PROHIBITED,
     SHORTAGE,
     STDERR,
@@ -382,7 +384,17 @@ class Relay:
         self.target = Connection(self.to_target, _Side(self, is_target=True))
 
     def asked(self, request: Request) -> None:
-        """Pass a request for the connection on, when the judge says so."""
+        """Pass a request for the connection on, when the judge says so.
+
+        Raises:
+            ProtocolViolationError: too many wait for that.
+
+        """
+        if len(self._waiting) >= REQUESTS_LIMIT:
+            raise ProtocolViolationError("too many requests wait for a decision")
+        if len(request.data) > EXTRA_LIMIT:
+            _fail(request)
+            return
         judged = self.judge.for_connection(request)
         self._waiting.add(judged)
 

@@ -17,7 +17,6 @@ References: RFC 4253; RFC 8308; OpenSSH's PROTOCOL sections 1.5, 1.6 and 1.10.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -55,6 +54,7 @@ from hoopgw_ssh.negotiation import (
     guessed_wrong,
     parse_offer,
 )
+from hoopgw_ssh.small_messages import SmallMessages
 
 log = Logger()
 
@@ -67,12 +67,20 @@ STEERING_PATIENCE: Final = 1.0
 """Seconds for which a server waits for the client's offer before it makes its own."""
 EXCHANGE_TIMEOUT: Final = 60.0
 """Seconds that a key exchange may take."""
+SERVICE_TIMEOUT: Final = 120.0
+"""Seconds from connecting to asking for the log-in, which has a deadline of its own."""
 REKEY_BYTES: Final = 1 << 30
 REKEY_PACKETS: Final = 1 << 28
 """Far below 2^32, where a packet's number begins again and AES-GCM's limit is near."""
 REKEY_SECONDS: Final = 3600.0
 WAITING_LIMIT: Final = 8 * 2**20
 """Bytes that may wait for the end of a key exchange."""
+_COST: Final = 128
+"""Bytes that a message takes that waits, besides its own."""
+ANSWERS_LIMIT: Final = 2**20
+"""Bytes of other messages than data that were sent since the peer last had taken all."""
+UNREAD_LIMIT: Final = 4 * 2**20
+"""Bytes that may wait for a peer that asks on and never reads: no window bounds answers."""
 
 KEY_EXCHANGES: Final = tuple(
     name
@@ -83,15 +91,9 @@ KEY_EXCHANGES: Final = tuple(
 _NONE: Final = SSHTransportBase._KEY_EXCHANGE_NONE
 _REQUESTED: Final = SSHTransportBase._KEY_EXCHANGE_REQUESTED
 _PROGRESSING: Final = SSHTransportBase._KEY_EXCHANGE_PROGRESSING
-_HARMLESS: Final = frozenset({wire.IGNORE, wire.UNIMPLEMENTED, wire.DEBUG})
 
 
-def _is_of_exchange(number: int) -> bool:
-    """Whether a message may be sent while keys are exchanged: no other, with strict exchange."""
-    return number == wire.DISCONNECT or wire.NEWKEYS <= number <= wire.LAST_OF_TRANSPORT
-
-
-class HardenedTransport(SSHTransportBase):
+class HardenedTransport(SmallMessages):
     """What both roles share. Its ``transport`` is one of `hoopgw.transport`.
 
     A subclass names ``isClient``, and handles the messages of its side of the key exchange.
@@ -115,11 +117,13 @@ class HardenedTransport(SSHTransportBase):
         self._opener: Opener = ClearOpener()
         self._sealer: Sealer = ClearSealer()
         self._pending: list[bytes] = []
+        self._answers = 0
         self._depth = 0
         self._expected = wire.KEXINIT
         """The one message that a key exchange goes on with; 0 while there is none."""
         self._is_first = True
         self._skips = False
+        self.extensions_told = 0
         self._waiting_bytes = 0
         self._moved_bytes = self._moved_packets = 0
         self._greeting = 0
@@ -232,21 +236,13 @@ class HardenedTransport(SSHTransportBase):
         expected = self._expected
         if self._is_first and self.strict and number != expected:
             return False
-        if number in _HARMLESS:
+        if number in wire.HARMLESS:
             return True
         if number == wire.KEXINIT:
             return expected in (0, wire.KEXINIT)
         if wire.KEXINIT < number <= wire.LAST_OF_TRANSPORT:
             return number == expected
         return not expected
-
-    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
-        """Hand a message to its method."""
-        try:
-            super().dispatchMessage(messageNum, payload)  # type: ignore[no-untyped-call]  # Conch's
-        except (struct.error, ValueError, IndexError) as error:
-            # What Conch's methods do with a message that ends too soon, or a point on no curve.
-            raise ProtocolViolationError(f"message {messageNum} is malformed") from error
 
     # Sending
 
@@ -257,15 +253,17 @@ class HardenedTransport(SSHTransportBase):
         """
         if self._ended:
             return
-        if self._keyExchangeState != _NONE and not _is_of_exchange(messageType):
+        if self._keyExchangeState != _NONE and not wire.is_of_exchange(messageType):
             self._blockedByKeyExchange.append((messageType, payload))
-            self._waiting_bytes += len(payload)
+            self._waiting_bytes += len(payload) + _COST
             if self._waiting_bytes > WAITING_LIMIT:
                 self._refuse(wire.DISCONNECT_BY_APPLICATION, "a key exchange takes too long")
             return
         packet = self._sealer.seal(bytes([messageType]) + payload, self.outgoingPacketSequence)
         self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) & 0xFFFFFFFF
         self._pending.append(packet)
+        if messageType not in wire.BOUNDED:
+            self._answers += len(packet)
         self._count(len(packet))
         if not self._depth:
             self._flush()
@@ -275,11 +273,18 @@ class HardenedTransport(SSHTransportBase):
             pending, self._pending = self._pending, []
             if self.transport is not None:
                 self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+                queued: int = self.transport.queued
+                if not queued:
+                    self._answers = 0
+                elif self._answers > ANSWERS_LIMIT and queued > UNREAD_LIMIT and not self._ended:
+                    log.info("an SSH connection is cut: the peer asks on and does not read")
+                    self._ended = True
+                    self.transport.abortConnection()
 
-    def sendUnimplemented(self) -> None:
-        """Say that the last packet was not understood; Conch names the one after it."""
-        number = (self.incomingPacketSequence - 1) & 0xFFFFFFFF
-        self.sendPacket(wire.UNIMPLEMENTED, number.to_bytes(4, "big"))
+    def was_ended(self) -> None:
+        """End: the peer has said so."""
+        self._ended = True
+        self.transport.loseConnection()
 
     def sendDisconnect(self, reason: int, desc: bytes | str) -> None:
         """Say why, and end. Conch itself gives bytes in most places, and text in some."""
@@ -457,11 +462,13 @@ class ServerTransport(HardenedTransport, SSHServerTransport):
         """Say the version, and wait a moment for the client's offer: see `our_offer`."""
         super().connectionMade()
         self._steering = self.clock.callLater(STEERING_PATIENCE, self.sendKexInit)
+        self._idle = self.clock.callLater(SERVICE_TIMEOUT, self._too_late)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """End."""
-        if self._steering.active():
-            self._steering.cancel()
+        for call in (self._steering, self._idle):
+            if call.active():
+                call.cancel()
         super().connectionLost(reason)
 
     def sendKexInit(self, theirs: Offer | None = None) -> None:
@@ -480,6 +487,8 @@ class ServerTransport(HardenedTransport, SSHServerTransport):
         if self.service is not None:
             raise ProtocolViolationError("a service is there already")
         super().ssh_SERVICE_REQUEST(packet)
+        if self.service is not None:
+            self._idle.cancel()
 
     def secured(self) -> None:
         """Tell which signatures of users are taken; Conch names those of its host keys."""

@@ -214,15 +214,15 @@ class UserLogin(SSHService):
         if self._over:
             return
         if isinstance(error, ProtocolViolationError):
-            self.transport.sendDisconnect(wire.DISCONNECT_PROTOCOL_ERROR, str(error))
+            self._end(wire.DISCONNECT_PROTOCOL_ERROR, str(error))
         elif isinstance(error, UnavailableError):
-            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, str(error))
+            self._end(wire.DISCONNECT_BY_APPLICATION, str(error))
         elif isinstance(error, AuthenticationError):
             log.info("{address} is not let in: {why}", address=self.address, why=str(error))
             self._refuse(str(error))
         else:
             log.failure("a log-in failed", failure)
-            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, "the log-in failed")
+            self._end(wire.DISCONNECT_BY_APPLICATION, "the log-in failed")
 
     def _refuse(self, why: str) -> None:
         """Say no; the first time with a reason, which clients print."""
@@ -231,7 +231,7 @@ class UserLogin(SSHService):
             self.transport.sendPacket(USERAUTH_BANNER, string(f"{why}\r\n".encode()) + string(b""))
         self._attempts += 1
         if self._attempts > ATTEMPTS_LIMIT:
-            self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, "too many attempts")
+            self._end(wire.DISCONNECT_BY_APPLICATION, "too many attempts")
             return
         self.transport.sendPacket(USERAUTH_FAILURE, _METHODS + b"\0")
 
@@ -240,9 +240,12 @@ class UserLogin(SSHService):
         self._next()
 
     def _too_late(self) -> None:
-        self.transport.sendDisconnect(
-            wire.DISCONNECT_BY_APPLICATION, "nobody has logged in in time"
-        )
+        self._end(wire.DISCONNECT_BY_APPLICATION, "nobody has logged in in time")
+
+    def _end(self, reason: int, why: str) -> None:
+        """Say why, and end: nobody is let in any more, whatever was asked before."""
+        self.serviceStopped()
+        self.transport.sendDisconnect(reason, why)
 
 
 def _check_signature(caller: SshCaller, shown: _Shown) -> None:

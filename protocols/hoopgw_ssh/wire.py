@@ -51,10 +51,19 @@ DISCONNECT_CONNECTION_LOST: Final = 10
 DISCONNECT_BY_APPLICATION: Final = 11
 DISCONNECT_TOO_MANY_CONNECTIONS: Final = 12
 
+BOUNDED: Final = frozenset({CHANNEL_DATA, EXTENDED_DATA})
+"""Messages that windows bound."""
+HARMLESS: Final = frozenset({IGNORE, UNIMPLEMENTED, DEBUG})
+"""Messages that may come at any time."""
 NAMES_LIMIT: Final = 200
 """Names in one name-list."""
 
 _U32: Final = Struct(">I")
+
+
+def is_of_exchange(number: int) -> bool:
+    """Whether a message may be sent while keys are exchanged: no other, with strict exchange."""
+    return number == DISCONNECT or NEWKEYS <= number <= LAST_OF_TRANSPORT
 
 
 def string(value: bytes) -> bytes:

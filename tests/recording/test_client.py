@@ -191,6 +191,18 @@ class WritingTests(RecorderTestCase):
         self.assertRaises(RecorderError, self.recorder.put_off, intent("s", 2))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_stopping_where_the_segment_has_no_room(self) -> None:
+        filling, last = intent("s", 0, b"x" * (SEGMENT_SIZE - 5_000)), result("s", 1, 0)
+        many = [intent("s", 1, b"y" * 4_000), last, result("s", 2, 0)]
+        self.recorder.write(filling)
+        for each in many:
+            self.recorder.put_off(each)
+        room = self.recorder._writer.limit - self.recorder._writer.offset
+        self.recorder.put_off(intent("s", 3, b"z" * room))
+        self.recorder.stop()
+        self.assertEqual(self.written()[:4], [filling, *many])
+        self.assertEqual(len(self.written()), 5)
+
     def test_status_counts(self) -> None:
         before = self.size()
         self.recorder.write(intent("s", 0))

@@ -121,12 +121,39 @@ class TurnTests(IntakeTestCase):
         self.assertEqual(self.kept(), [b"1", b"2"])
         self.assertEqual(self.spools(), [])
 
-    def test_a_torn_end_of_a_dead_worker_is_dropped(self) -> None:
-        worker = self.worker("gone")
-        worker.append(spool_frames([b"1"]) + b"\0\0")
-        worker.close()
+    def test_a_record_behind_the_end_is_damage(self) -> None:
+        """The end moves by whole records: a length that leads behind it is kept to be looked at."""
+        for name, rest in (("short", b"\0\0"), ("long", b"\0\x10\0\0" + spool_frames([b"2"]))):
+            worker = self.worker(name)
+            worker.append(spool_frames([b"1"]) + rest)
+            worker.close()
         self.turns()
-        self.assertEqual((self.kept(), self.spools()), ([b"1"], []))
+        self.assertEqual(self.kept(), [b"1", b"1"])
+        self.assertEqual([name.rsplit(".")[-1] for name in self.spools()], ["damaged"] * 2)
+
+    def test_a_folder_that_shows_the_later_segment_only(self) -> None:
+        """As one may that is read while a worker makes two."""
+        worker = self.worker()
+        for number in range(3):
+            worker.append(spool_frames([b"%d" % number]))
+            worker.open_next()
+        worker.append(spool_frames([b"3"]))
+        scan = os.scandir
+        self.patch(
+            os, "scandir", lambda path: [e for e in scan(path) if not e.name.endswith("2.spool")]
+        )
+        self.turns()
+        self.assertEqual(self.kept(), [b"0", b"1", b"2", b"3"])
+
+    def test_what_is_in_the_log_stays_so_if_a_damaged_spool_is_gone(self) -> None:
+        """It cannot be set aside then; no other is taken twice for it."""
+        bad, good = self.worker("bad"), self.worker("good")
+        bad.append(spool_frames([b"1"]) + b"\xff" * 20)
+        good.append(spool_frames([b"2"]))
+        self.intake._look()
+        (self.spool / "bad-1.spool").unlink()
+        self.assertRaises(FileNotFoundError, self.intake.turn)
+        self.assertEqual(self.intake.position(good.identity), good.offset)
 
     def test_a_damaged_spool_is_set_aside(self) -> None:
         """What is before the damage is taken; the worker, if it lives, must start anew."""

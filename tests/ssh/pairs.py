@@ -25,12 +25,21 @@ class Pipe:
     writes: int = 0
     closed: bool = False
 
+    @property
+    def queued(self) -> int:
+        """Bytes that the peer has not taken."""
+        return len(self.written)
+
     def write(self, data: bytes) -> None:
         """Take bytes."""
         self.written += data
         self.writes += 1
 
     def loseConnection(self) -> None:
+        """End."""
+        self.closed = True
+
+    def abortConnection(self) -> None:
         """End."""
         self.closed = True
 

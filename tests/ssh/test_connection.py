@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh import channels, connection, wire
-from hoopgw_ssh.channels import PACKET, PROHIBITED, REQUESTS_LIMIT, STDERR, WINDOW
+from hoopgw_ssh.answers import REQUESTS_LIMIT
+from hoopgw_ssh.channels import PACKET, PROHIBITED, STDERR, WINDOW
 from tests.ssh.ends import End, Ends, Taker
 
 steps = st.one_of(
