@@ -28,7 +28,9 @@ from hoopgw.http.errors import MessageError
 
 USER: Final = "hoopgw"
 TUNNELS_LIMIT: Final = 256
-"""Connections at once."""
+"""Connections at once that have shown the secret."""
+STRANGERS_LIMIT: Final = 128
+"""And that have not: of more, the one that waits longest goes, or any user could keep us busy."""
 OPENING: Final = 30.0
 """Seconds for each step before a tunnel stands."""
 _START: Final = 60.0
@@ -81,6 +83,8 @@ class LocalProxy:
     _server: asyncio.Server = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.new_event_loop, init=False)
     _tunnels: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _strangers: dict[asyncio.Task[None], None] = field(factory=dict, init=False)
+    """Those that have not shown the secret, in the order in which they came."""
     _thread: threading.Thread = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -120,17 +124,26 @@ class LocalProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tunnels.add(task)
+        self._strangers[task] = None
+        if len(self._strangers) > STRANGERS_LIMIT:
+            next(iter(self._strangers)).cancel()
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, task)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return  # one of the two is gone, or we are about to end: there is nobody to tell
         finally:
             self._tunnels.discard(task)
+            self._strangers.pop(task, None)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> None:
         try:
             asked = await self._asked(reader)
+            self._strangers.pop(task, None)
+            if len(self._tunnels) - len(self._strangers) > TUNNELS_LIMIT:
+                raise NotOpenedError(503, f"there are {TUNNELS_LIMIT} connections already")
             there, back = await self._open(asked)
         except NotOpenedError as error:
             writer.write(_refusal(error.status, str(error)))
@@ -144,8 +157,6 @@ class LocalProxy:
 
     async def _asked(self, reader: asyncio.StreamReader) -> Connect:
         """Read what a program asks for. Raises `NotOpenedError`."""
-        if len(self._tunnels) > TUNNELS_LIMIT:
-            raise NotOpenedError(503, f"there are {TUNNELS_LIMIT} connections already")
         try:
             block = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), OPENING)
             asked = parse_opening(block)

@@ -14,7 +14,13 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
-from hoopgw_azure.local_proxy import USER, Gateway, LocalProxy
+from hoopgw_azure.local_proxy import (
+    STRANGERS_LIMIT,
+    TUNNELS_LIMIT,
+    USER,
+    Gateway,
+    LocalProxy,
+)
 from tests.support.certificates import Authority
 
 HOST: Final = "management.azure.com"
@@ -153,6 +159,21 @@ class LocalProxyTests(SynchronousTestCase):
         client.close()
         self.assertEqual((self.asked, self.gateway.heads), ([], []))
         self.assertNotIn(self.proxy.secret, repr(self.proxy))
+
+    def test_other_users_do_not_keep_it_busy(self) -> None:
+        """Who says nothing gives way to who comes later; the owner's connections stay."""
+        client = self.connect()
+        self.assertEqual(head_of(client), OPENED)
+        strangers = [
+            socket.create_connection(("127.0.0.1", self.proxy.port), PATIENCE)
+            for _ in range(STRANGERS_LIMIT + TUNNELS_LIMIT)
+        ]
+        for each in strangers:
+            self.addCleanup(each.close)
+        self.assertEqual(head_of(self.connect()), OPENED)
+        client.sendall(b"still here")
+        self.assertEqual(client.recv(10), b"still here")
+        self.assertEqual(strangers[0].recv(1), b"")
 
     def test_other_hosts(self) -> None:
         for target, status in (
