@@ -28,14 +28,17 @@ _DOCUMENTS: Final = "documents"
 WINDOW: Final = 3600
 """Seconds, where a target says nothing."""
 WINDOW_LIMIT: Final = 86_400
+_QUERIED: Final = ("value[*]", "data[*]", "data.rows[*]", "properties.rows[*]", "tables[*].rows[*]")
+"""Lists of Resource Manager, and rows of its queries: of resources, costs and logs."""
 _LISTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "arm": ("value[*]", "data[*]", "data.rows[*]", "responses[*].content.value[*]"),
+    "arm": (*_QUERIED, *(f"responses[*].content.{path}" for path in _QUERIED)),
     "keyvault": ("value[*]",),
     "storage": blob_masking.ITEMS,
-    "rest": ("$[*]", "*[*]"),
+    "rest": ("$[*]", "*[*]", "*.*[*]", "*.*.*[*]", "*.*.*.*[*]"),
 }
 """Where an answer has a list, by kind of target: for the unknown ones of REST services, the answer
-itself or any of its members."""
+itself or what is in it, as ``_embedded.orders`` (HAL), ``hits.hits``, or ``data.orders.nodes``
+(GraphQL). A list inside of a list belongs to the item that has it."""
 
 
 @frozen(kw_only=True)

@@ -110,9 +110,15 @@ class ItemTests(ExportCase):
             ("arm", {"VALUE": items(3)}),
             ("arm", {"data": items(3)}),
             ("arm", {"data": {"rows": [[1], [2], [3]]}}),
+            ("arm", {"properties": {"rows": [[1], [2], [3]]}}),
+            ("arm", {"tables": [{"rows": [[1]]}, {"rows": [[2], [3]]}]}),
             ("arm", batch),
+            ("arm", {"responses": [{"content": {"data": items(3)}}]}),
             ("rest", items(3)),
             ("rest", {"orders": items(3)}),
+            ("rest", {"_embedded": {"orders": items(3)}}),
+            ("rest", {"data": {"orders": {"nodes": items(3)}}}),
+            ("rest", {"orders": [{"lines": items(9)}] * 3}),
         ):
             with self.subTest(answer=answer):
                 self.show(answer, kind, allowed=3)
