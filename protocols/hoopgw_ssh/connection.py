@@ -19,6 +19,7 @@ from hoopgw_ssh.answers import Answers
 from hoopgw_ssh.channels import (
     EXTRA_LIMIT,
     PACKET,
+    PACKET_LEAST,
     SHORTAGE,
     WINDOW,
     Channel,
@@ -177,8 +178,10 @@ class Connection:
             reader.uint32(),
         )
         extra = reader.rest()
-        if len(self.channels) >= CHANNELS_LIMIT or len(kind + extra) > EXTRA_LIMIT:
-            why = b"too many channels" if len(kind + extra) <= EXTRA_LIMIT else b"too much is asked"
+        why = b"too many channels" if len(self.channels) >= CHANNELS_LIMIT else b""
+        if len(kind + extra) > EXTRA_LIMIT or packet < PACKET_LEAST:
+            why = b"too much is asked, or too little taken"
+        if why:
             body = _HEAD.pack(peer, SHORTAGE) + string(why) + string(b"")
             self.send(wire.OPEN_FAILURE, body)
             return

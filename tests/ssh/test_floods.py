@@ -13,6 +13,7 @@ from hoopgw_ssh.channels import ASKING_LIMIT, EXTRA_LIMIT, PACKET_LEAST, WINDOW
 from hoopgw_ssh.relay import Ruling
 from hoopgw_ssh.transport import SERVICE_TIMEOUT
 from hoopgw_ssh.wire import string
+from tests.ssh.ends import Taker
 from tests.ssh.pairs import Notes, Pair
 from tests.ssh.test_relay import YES, Judging, RelayCase
 
@@ -85,8 +86,14 @@ class ChannelTests(RelayCase):
 
     def test_the_smallest_packets(self) -> None:
         head = string(b"session") + pack(">III", 7, WINDOW, PACKET_LEAST - 1)
+        self.relay.client.received(wire.CHANNEL_OPEN, head)
+        self.assertEqual(self.down[-1][0], wire.OPEN_FAILURE)
+        self.relay.target.open(b"x11", b"", Taker())
         with self.assertRaises(ProtocolViolationError):
-            self.relay.client.received(wire.CHANNEL_OPEN, head)
+            self.relay.target.received(
+                wire.OPEN_CONFIRMATION, pack(">IIII", 0, 7, WINDOW, PACKET_LEAST - 1)
+            )
+        self.relay.lost()
 
     def test_a_long_opening(self) -> None:
         """What a channel is opened with is kept while it lives."""
