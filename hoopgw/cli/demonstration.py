@@ -62,7 +62,7 @@ def demo(
     script: bool,
     keep: bool,
 ) -> None:
-    """Run PostgreSQL, an issuer, the gateway and an agent here, with made-up data.
+    """Run PostgreSQL, recorded Azure, an issuer, the gateway and an agent, with made-up data.
 
     Ctrl-C stops everything and removes the folder. Nothing is installed, nothing needs root.
     """
@@ -91,7 +91,7 @@ def demo(
 @click.argument("name")
 @_folder_option
 def demo_login(name: str, folder: Path) -> None:
-    """Log NAME (alice, bob, carol or planner) in at the running demonstration.
+    """Log NAME (alice, bob, carol, dana or planner) in at the running demonstration.
 
     The real flow is done, and the issuer's page is filled in for you. Prints the environment that
     makes this terminal that person's: eval "$(hoopgw demo login alice)".

@@ -82,7 +82,7 @@ class Demo:
         self.ports = self._choose_ports()
         self.report("PostgreSQL 18 with 200 customers")
         self.cluster = postgres.start(self._data_folder(), self.ports.database, self.children)
-        self.report("an OpenID Connect issuer with three people and an AI agent")
+        self.report("an OpenID Connect issuer with four people and an AI agent")
         home = self.folder.path / "issuer"
         home.mkdir(mode=0o700)
         self.issuer = issuers.start(home, self.ports.issuer, self.children)

@@ -58,7 +58,9 @@ class Stage:
             detail = f"\n{seen.strip()}" if seen else ""
             raise DemoError(f"this does not hold: {what}{detail}")
         self.checked += 1
-        self.console.print(Text("  ✓ ", style="green").append(what, style="default"))
+        self.console.print(
+            Text("  ✓ ", style="green").append(what, style="default"), soft_wrap=True
+        )
 
     def wait(self, what: str, ready: Callable[[], bool], patience: float) -> None:
         """Wait until something is so.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,10 +13,10 @@ import click
 import requests
 
 from hoopgw.cli.failure import CommandError, UnreachableError
-from hoopgw.cli.home import Home, home_folder
+from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw_azure import proxied
-from hoopgw_azure.finding import ca_of, find_proxy, keep_bundle
+from hoopgw_azure.finding import ca_of, find_proxy, keep_bundle, settings_folder
 from hoopgw_azure.identity_server import IdentityServer
 from hoopgw_azure.settings import KINDS, Cloud, lines, variables
 
@@ -58,7 +57,7 @@ def env(url: str, kind: str, account: str, *, transparent: bool) -> None:
 
 def _proxied_env(home: Home, url: str, kind: str, account: str) -> None:
     told = find_proxy(home, url)
-    bundle = str(keep_bundle(told, ca_of(home)))
+    bundle = str(keep_bundle(home, told))
     if Output.current().is_json:
         Output.current().json(proxied.variables(told, told.url, bundle))
         return
@@ -77,7 +76,7 @@ def run(url: str, account: str, command: tuple[str, ...]) -> None:
     As in: hoopgw azure run https://arm.gw.example:9443 -- az group list
 
     The command gets tokens from a managed identity on loopback that lives as long as it does. `az`
-    gets a folder of its own for each gateway, and is logged in there the first time.
+    gets a folder of its own beside the log-in, and is logged in there the first time.
     """
     command = command[1:] if command[0] == "--" else command
     if not command:
@@ -92,7 +91,7 @@ def run(url: str, account: str, command: tuple[str, ...]) -> None:
         return home.exchange(*targets, account=account, is_password=False)
 
     server = IdentityServer(give)
-    folder = _az_folder(cloud)
+    folder = settings_folder(home, "az", cloud.manager)
     environment = {
         **os.environ,
         **variables(cloud, ca_of(home)),
@@ -146,11 +145,3 @@ def _cloud(home: Home, url: str) -> Cloud:
         raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
     except ValueError as error:
         raise CommandError(f"{url}: {error}") from error
-
-
-def _az_folder(cloud: Cloud) -> Path:
-    """Return where `az` keeps its settings for this gateway."""
-    name = hashlib.sha256(cloud.manager.encode()).hexdigest()[:16]
-    folder = home_folder(os.environ) / f"az-{name}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder

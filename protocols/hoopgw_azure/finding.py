@@ -49,13 +49,14 @@ def find_proxy(home: Home, url: str) -> Proxied:
         raise CommandError(f"{url}: {error}") from error
 
 
-def keep_bundle(proxied: Proxied, ca: str | None) -> Path:
+def keep_bundle(home: Home, proxied: Proxied) -> Path:
     """Keep what clients have to trust in a file: the CA for Azure's names, and the gateway's.
 
     The system's CAs are not in it: a client that finds a way round the gateway trusts nobody there.
     """
+    ca = ca_of(home)
     own = "" if ca is None else Path(ca).read_text()
-    path = proxy_folder(proxied) / _BUNDLE
+    path = proxy_folder(home, proxied) / _BUNDLE
     draft = path.with_name(f".{_BUNDLE}-{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -64,9 +65,18 @@ def keep_bundle(proxied: Proxied, ca: str | None) -> Path:
     return path
 
 
-def proxy_folder(proxied: Proxied) -> Path:
+def proxy_folder(home: Home, proxied: Proxied) -> Path:
     """Return where the settings for one proxy are kept, also those of `az`."""
-    name = hashlib.sha256(proxied.url.encode()).hexdigest()[:16]
-    folder = home_folder(os.environ) / f"az-proxy-{name}"
+    return settings_folder(home, "az-proxy", proxied.url)
+
+
+def settings_folder(home: Home, kind: str, url: str) -> Path:
+    """Return a folder (0700) for what clients keep of one address: beside the log-in.
+
+    Another log-in has another: `az` keeps which subscriptions it was shown. A child of `hoopgw
+    delegate` has no folder of a log-in, and takes the usual one of its user.
+    """
+    beside = home.folder if home.broker is None else home_folder(os.environ)
+    folder = beside.absolute() / f"{kind}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

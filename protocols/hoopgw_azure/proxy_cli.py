@@ -114,9 +114,9 @@ def _environment(told: Proxied, home: Home, local: LocalProxy) -> dict[str, str]
     # Our own commands go to the gateway as ever.
     own = "" if kept is None else urlsplit(kept.gateway).hostname or ""
     besides = ",".join(filter(None, (os.environ.get("NO_PROXY", ""), own)))
-    bundle = str(keep_bundle(told, ca_of(home)))
+    bundle = str(keep_bundle(home, told))
     return variables(told, local.url, bundle, besides) | {
-        "AZURE_CONFIG_DIR": str(proxy_folder(told))
+        "AZURE_CONFIG_DIR": str(proxy_folder(home, told))
     }
 
 
