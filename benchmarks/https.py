@@ -21,7 +21,7 @@ from rich.progress import Progress
 from benchmarks import long_answers, processors, upstream
 from benchmarks.asker import Lateness, ask
 from benchmarks.figures import Figure, Section, Target, at_least, ratios
-from benchmarks.https_ways import LINKED, PLAIN, Compared, Way, fetch, opened
+from benchmarks.https_ways import PLAIN, USUAL, Compared, Way, fetch, opened
 from benchmarks.processors import ONE
 
 _MASKED: Final = at_least(30.0)
@@ -51,7 +51,7 @@ class Case:
     connections: int
     target: Target | None
     """Of hoopgw's rate, as a share of nginx's."""
-    asked: str = PLAIN
+    asked: str = USUAL
     """The target."""
     alike: bool = True
     """Whether all requests are the same; else each has a query of its own."""
@@ -74,12 +74,12 @@ CASES: Final = (
         alike=False,
     ),
     Case(
-        name="1 KB, links looked for",
+        name="1 KB, links = []",
         path=upstream.SMALL,
         size=upstream.SMALL_SIZE,
         connections=16,
         target=None,
-        asked=LINKED,
+        asked=PLAIN,
     ),
     Case(
         name="1 MB",
@@ -89,12 +89,12 @@ CASES: Final = (
         target=at_least(0.5),
     ),
     Case(
-        name="1 MB, links looked for",
+        name="1 MB, links = []",
         path=upstream.LARGE,
         size=upstream.LARGE_SIZE,
         connections=4,
         target=None,
-        asked=LINKED,
+        asked=PLAIN,
     ),
     Case(
         name="1 MB, a field masked",

@@ -26,11 +26,11 @@ POLICY: Final = """
 permit (principal, action, resource)
 unless { action == Rest::Action::"see" };
 """
+USUAL: Final = "usual"
+"""A target in the default configuration: links are looked for where most services have them."""
 PLAIN: Final = "plain"
-"""A target whose answers have no links to its own pages, as its configuration says."""
-LINKED: Final = "linked"
-"""One of which that is not said, so that links are looked for where most services have them."""
-_TARGETS: Final = {PLAIN: "links = []", LINKED: ""}
+"""One whose answers have no links to its own pages, as its configuration says."""
+_TARGETS: Final = {USUAL: "", PLAIN: "links = []"}
 _TOKEN: Final = "bearer-that-only-the-agent-has"
 _MASKED: Final = frozenset({upstream.SECRET, *map(upstream.masked, upstream.LONG_ITEMS)})
 _PATHS: Final = (upstream.SMALL, upstream.LARGE, *upstream.LONG_ITEMS, *sorted(_MASKED))

@@ -11,7 +11,14 @@ cdef extern from *:
     """
     typedef unsigned char byte_t;
 
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+    #define FOR_THIS_PROCESSOR __attribute__((target_clones("avx2", "default")))
+    #else
+    #define FOR_THIS_PROCESSOR
+    #endif
+
     /* Whether some byte of n may be a part of a sign, by itself and the one that follows it. */
+    FOR_THIS_PROCESSOR
     static int may_have_sign(const byte_t *p, Py_ssize_t n)
     {
         byte_t found = 0;
