@@ -1,11 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled twin of `hoopgw.documents.lookout.has_sign`.
+"""The compiled twin of `hoopgw.documents.lookout.look`.
 
 Blocks of bytes are looked at with a condition on two that follow one another, which the compiler
 does for many at once; only where it holds somewhere, each byte is looked at as the pattern says.
 """
-
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 cdef extern from *:
     """
@@ -17,11 +15,12 @@ cdef extern from *:
     #define FOR_THIS_PROCESSOR
     #endif
 
-    /* Whether some byte of n may be a part of a sign, by itself and the one that follows it. */
+    /* Whether some byte of n may be a part of a sign, by itself and the one that follows it: 1;
+       whether some is not of ASCII: 2. */
     FOR_THIS_PROCESSOR
     static int may_have_sign(const byte_t *p, Py_ssize_t n)
     {
-        byte_t found = 0;
+        byte_t found = 0, wide = 0;
         Py_ssize_t i;
         for (i = 0; i < n; i++) {
             byte_t c = p[i], next = p[i + 1], low = (byte_t)(c | 32);
@@ -31,9 +30,10 @@ cdef extern from *:
                 & (byte_t)((byte_t)-(c < 32) | (byte_t)-(low == 112) | (byte_t)-(low == 115) | (byte_t)-(c == 191)));
             byte_t control = (byte_t)((byte_t)-(c < 32)
                 & (byte_t)((byte_t)-(c != 9) & (byte_t)-(c != 10) & (byte_t)-(c != 13)));
+            wide |= c;
             found |= (byte_t)(escape | slash | scheme | control);
         }
-        return found != 0;
+        return (found != 0) | (wide & 128 ? 2 : 0);
     }
 
     /* Whether what URLs are read without ends before the byte at i. */
@@ -73,24 +73,29 @@ cdef extern from *:
     }
     """
     ctypedef unsigned char byte_t
-    bint may_have_sign(const byte_t *p, Py_ssize_t n)
+    int may_have_sign(const byte_t *p, Py_ssize_t n)
     bint is_sign(const byte_t *p, Py_ssize_t i, Py_ssize_t size)
 
 cdef Py_ssize_t _BLOCK = 256
 
 
-def has_sign(bytes data not None):
-    """Say whether something here may be the beginning of a text that leads elsewhere."""
-    cdef const byte_t *p = <const byte_t *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, end, i
+def look(const byte_t[::1] data not None):
+    """Say what is here: 1 is a sign, 2 is no sign, but more than ASCII, 0 is neither."""
+    cdef Py_ssize_t size = data.shape[0], at = 0, end, i
+    cdef int found, wide = 0
+    if size == 0:
+        return 0
+    cdef const byte_t *p = &data[0]
     while at < size:
         end = min(at + _BLOCK, size)
-        # Behind the last byte of the object is a zero: it can be read.
-        if may_have_sign(p + at, end - at):
+        # The last byte has none behind it that could be read.
+        found = may_have_sign(p + at, end - at if end < size else end - at - 1)
+        wide |= found
+        if found & 1 or end == size:
             # It is told at its first slash, or its colon, which may be a little before or behind the
             # bytes that made us look: the backslash of an escape.
             for i in range(max(at - 1, 0), min(end + 2, size)):
                 if is_sign(p, i, size):
-                    return True
+                    return 1
         at = end
-    return False
+    return 2 if wide & 2 or p[size - 1] > 127 else 0

@@ -24,6 +24,9 @@ from attrs import define, field
 from hoopgw.documents.limits import Masker
 from hoopgw.transport import accelerated
 
+SIGN: Final = 1
+WIDE: Final = 2
+"""There is more than ASCII."""
 OVERLAP: Final = 5
 """Bytes before those that come by which it is told what they are: one less than the longest."""
 _IGNORED: Final = rb"(?:[\x00-\x1f]|\\[nrt])"
@@ -55,52 +58,61 @@ def has_sign(data: bytes) -> bool:
     return any(sign in coarse for sign in _COARSE_SIGNS) and _SIGNS.search(data) is not None
 
 
-def _quickest() -> Callable[[bytes], bool]:
+def look(data: bytes | memoryview) -> int:
+    """Say what is here: `SIGN`, or `WIDE` if there is none, or 0."""
+    whole = bytes(data)
+    if has_sign(whole):
+        return SIGN
+    return 0 if whole.isascii() else WIDE
+
+
+def _quickest() -> Callable[[bytes | memoryview], int]:
     if not accelerated.is_wanted("hoopgw.documents._signs"):
-        return has_sign
+        return look
     from hoopgw.documents import _signs
 
-    return _signs.has_sign
+    return _signs.look
 
 
 @define(eq=False)
 class Lookout:
     """Looks at one document, in any pieces."""
 
-    _has_sign: Callable[[bytes], bool] = field(factory=_quickest)
+    _look: Callable[[bytes | memoryview], int] = field(factory=_quickest)
     _before: bytes = field(default=b"", init=False)
     """The last bytes that were seen."""
     _utf8: codecs.IncrementalDecoder | None = field(default=None, init=False)
     """Where there is more than ASCII."""
 
-    def is_clear(self, data: bytes) -> bool:
+    def is_clear(self, data: bytes | memoryview) -> bool:
         """Take the next bytes; say whether nothing up to here can lead elsewhere.
 
         Once it is not, what it says of later bytes means nothing.
         """
-        before = self._before
-        if not self._is_utf8(data) or (not before and data[:1] == _MARK):
+        found, before = self._look(data), self._before
+        if found == SIGN or (not before and data[:1] == _MARK):
+            return False
+        if (found == WIDE or self._utf8 is not None) and not self._is_utf8(data):
             return False
         self._before = (before + data[-OVERLAP:])[-OVERLAP:]
-        return not (before and self._has_sign(before + data[:OVERLAP])) and not self._has_sign(data)
+        return not before or self._look(before + data[:OVERLAP]) != SIGN
 
-    def undecided(self, data: bytes) -> int:
+    def undecided(self, data: bytes | memoryview) -> int:
         """Return how many of the last bytes that came may belong to a text that leads elsewhere.
 
         Args:
             data: those that were not shown yet.
 
         """
-        at = data.rfind(b'"', max(0, len(data) - _OPENING_LIMIT))
-        return 0 if at < 0 or _OPENING.fullmatch(data, at) is None else len(data) - at
+        end = bytes(data[-_OPENING_LIMIT:])
+        at = end.rfind(b'"')
+        return 0 if at < 0 or _OPENING.fullmatch(end, at) is None else len(end) - at
 
-    def _is_utf8(self, data: bytes) -> bool:
+    def _is_utf8(self, data: bytes | memoryview) -> bool:
         if self._utf8 is None:
-            if data.isascii():
-                return True
             self._utf8 = codecs.getincrementaldecoder("utf-8")()
         try:
-            self._utf8.decode(data)
+            self._utf8.decode(bytes(data))
         except UnicodeDecodeError:
             return False
         return True
@@ -121,11 +133,11 @@ class Linked:
     _lookout: Lookout = field(factory=Lookout, init=False)
     _masker: Masker | None = field(default=None, init=False)
 
-    def is_clear(self, data: bytes) -> bool:
+    def is_clear(self, data: bytes | memoryview) -> bool:
         """Take the next bytes; say whether nothing up to here has to be read. See `Lookout`."""
         return self._lookout.is_clear(data)
 
-    def undecided(self, data: bytes) -> int:
+    def undecided(self, data: bytes | memoryview) -> int:
         """Return how many of the last bytes must wait for what follows them. See `Lookout`."""
         return self._lookout.undecided(data)
 

@@ -47,10 +47,12 @@ def _changed(transform: Transform, body: bytes) -> bytes:
 class Passed:
     """What of an answer went on unread, and must be read now."""
 
-    pieces: list[bytes] = field(factory=list, repr=False)
-    """All that came, from the beginning."""
+    pieces: list[memoryview] = field(factory=list, repr=False)
+    """What went on, from the beginning."""
     size: int = 0
-    """Bytes that went on."""
+    """Bytes of that."""
+    rest: bytes = field(default=b"", repr=False)
+    """What came, and did not go on."""
     _before: bytes = field(default=b"", init=False, repr=False)
     _compared: int = field(default=0, init=False)
 
@@ -64,7 +66,7 @@ class Passed:
         if self._compared == self.size:
             return piece
         if not self._compared:
-            self._before = b"".join(self.pieces)[: self.size]
+            self._before = b"".join(self.pieces)
         again = piece[: self.size - self._compared]
         if not self._before.startswith(again, self._compared):
             text = "what was shown of the answer does not go with what follows it"
@@ -93,25 +95,18 @@ async def relay_clear(
         UpstreamError: it did not come whole.
 
     """
-    waiting, size = b"", 0
 
     def stop_at(data: Buffer) -> bool:
-        nonlocal waiting, size
-        piece = bytes(data)
-        passed.pieces.append(piece)
-        size += len(piece)
-        if size > KEPT or not lookout.is_clear(piece):
-            return True
-        if waiting:
-            piece = waiting + piece
-        left = lookout.undecided(piece)
+        stops = passed.size + len(data) > KEPT or not lookout.is_clear(data)
+        if passed.rest or stops:
+            data = passed.rest + data
+        left = len(data) if stops else lookout.undecided(data)
+        passed.rest = bytes(data[len(data) - left :])
         if left:
-            piece, waiting = piece[:-left], piece[-left:]
-        else:
-            waiting = b""
-        passed.size += len(piece)
-        sink.write(note(piece))
-        return False
+            data = data[:-left]
+        passed.size += len(data)
+        passed.pieces.append(sink.write_kept(note(data)))
+        return stops
 
     sink.throttle(source)
     sink.cork(True)
@@ -119,7 +114,7 @@ async def relay_clear(
     try:
         if await source.pipe_until(stop_at):
             return True
-        sink.write(note(waiting))
+        sink.write(note(passed.rest))
         return False
     finally:
         source.on_dry = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from attrs import field, frozen
 
 from hoopgw.events import Operation, Resource
+from hoopgw.http.intake import Buffer
 from hoopgw.http.messages import RequestHead, Response, ResponseHead
 from hoopgw.policy.decision import Sights
 
@@ -114,14 +115,14 @@ class Transform(Protocol):
 class Lookout(Protocol):
     """Looks at a body for what a transform might change. One for each answer."""
 
-    def is_clear(self, data: bytes) -> bool:
+    def is_clear(self, data: Buffer) -> bool:
         """Take the next piece; say whether nothing up to its end needs the transform.
 
         Once it says no, it is not asked again.
         """
         ...
 
-    def undecided(self, data: bytes) -> int:
+    def undecided(self, data: Buffer) -> int:
         """Return how many of the last bytes may need the transform with what follows them.
 
         Args:
