@@ -234,7 +234,7 @@ class Answering:
             call.body, outgoing, lookout, self._note, passed
         ):
             return
-        again = deque(filter(None, [*map(bytes, passed.pieces), passed.rest]))
+        again = deque(filter(None, [*passed.pieces, passed.rest]))
         since = time.monotonic()
         ended = False
         call.body.on_dry = outgoing.flush  # the head does not wait for what has not come

@@ -47,7 +47,7 @@ def _changed(transform: Transform, body: bytes) -> bytes:
 class Passed:
     """What of an answer went on unread, and must be read now."""
 
-    pieces: list[memoryview] = field(factory=list, repr=False)
+    pieces: list[bytes] = field(factory=list, repr=False)
     """What went on, from the beginning."""
     size: int = 0
     """Bytes of that."""
@@ -105,7 +105,8 @@ async def relay_clear(
         if left:
             data = data[:-left]
         passed.size += len(data)
-        passed.pieces.append(sink.write_kept(note(data)))
+        passed.pieces.append(bytes(data))
+        sink.write(note(data))
         return stops
 
     sink.throttle(source)

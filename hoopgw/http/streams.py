@@ -337,21 +337,6 @@ class Outgoing:
             self._framing = framing - size
         elif framing == CHUNKED:
             data = encode_chunk(data)
-        self._pass(data, size)
-
-    def write_kept(self, data: Buffer) -> memoryview:
-        """Send data as `write`; return a copy of it, which is what was sent."""
-        if self._framing != CHUNKED or self.done or not data:
-            own = bytes(data)
-            self.write(own)
-            return memoryview(own)
-        framed = encode_chunk(data)
-        self.size += len(data)
-        self._pass(framed, len(data))
-        return memoryview(framed)[framed.index(b"\n") + 1 : -2]
-
-    def _pass(self, data: Buffer, size: int) -> None:
-        """Hand on what is framed; ``size`` is without that."""
         if self._corked and size < SMALL:
             self._pending.append(bytes(data))
             if len(self._pending) >= PIECES:
