@@ -131,7 +131,7 @@ class Intake:
 
     def _open(self, path: Path, worker: str, number: int) -> bool:
         """Open a segment; say whether it is there, and new."""
-        if path in self._tails or path.name in self._ignored or not path.exists():
+        if path in self._tails or path.name in self._ignored or not path.is_file():
             return False
         try:
             tail = SpoolTail.open(path, worker, number)

@@ -103,7 +103,7 @@ class SpoolTail:
 
     def start(self, offset: int) -> None:
         """Read from here on: the log has all that is before; 0 if it has nothing of this spool."""
-        if self.head.capacity:
+        if self.head.capacity and self._has_header():
             freed, end = self._words[FREED_WORD], self._words[END_WORD]
             if offset and offset < freed:
                 self._lost = "the log was set back: it lacks what had no place here any more"
@@ -146,6 +146,8 @@ class SpoolTail:
         capacity = self.head.capacity
         if not capacity:
             return os.pread(self._fd, size, self.offset)
+        if not self._has_header():
+            raise DamagedError("it was cut short")
         there: int = self._words[END_WORD] - self.offset
         if not 0 <= there <= capacity:
             raise DamagedError("its end is where it cannot be")
@@ -173,8 +175,13 @@ class SpoolTail:
 
     def rest(self) -> int:
         """Return how many bytes lie behind what was read."""
-        end = self._words[END_WORD] if self.head.capacity else os.fstat(self._fd).st_size
-        return max(end - self.offset, 0)
+        if not self.head.capacity:
+            return max(os.fstat(self._fd).st_size - self.offset, 0)
+        return max(self._words[END_WORD] - self.offset, 0) if self._has_header() else 0
+
+    def _has_header(self) -> bool:
+        """Say whether the words may be looked at: behind a file's end, the kernel would end us."""
+        return os.fstat(self._fd).st_size >= SPOOL_HEADER_SIZE
 
     def commit(self) -> None:
         """Say that all that was read is in the log."""

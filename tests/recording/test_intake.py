@@ -174,6 +174,14 @@ class TurnTests(IntakeTestCase):
         self.assertEqual(self.kept(), [b"1"])
         self.assertIn("w1-1.spool", self.spools())
 
+    def test_what_is_no_file_is_left_alone(self) -> None:
+        """The log of all workers does not stop for it."""
+        (self.spool / "w1-1.spool").mkdir()
+        os.mkfifo(self.spool / "w1-2.spool")
+        self.worker("w2").append(spool_frames([b"1"]))
+        self.turns()
+        self.assertEqual(self.kept(), [b"1"])
+
     def test_a_turn_ends_when_it_is_over(self) -> None:
         first, second = self.worker("a"), self.worker("b")
         first.append(spool_frames([b"1"]))

@@ -210,6 +210,15 @@ class TornTests(SpoolTestCase):
         self.assertIn("cut short", str(tail.read().fault))
         self.assertRaises(DamagedError, self.tail)
 
+    def test_cut_to_nothing(self) -> None:
+        """As by a shell's ``>``: the recorder must not look at a page that is no more."""
+        self.writer.append(spool_frames([b"one"]))
+        tail = self.tail()
+        os.truncate(self.path, 0)
+        tail.start(0)
+        self.assertIn("cut short", str(tail.read().fault))
+        self.assertEqual(tail.rest(), 0)
+
     def test_a_log_that_was_set_back(self) -> None:
         """Its records cannot be had again here: that is said, instead of reading what is there."""
         self.writer.append(spool_frames([b"one", b"two"]))
