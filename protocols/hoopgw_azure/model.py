@@ -48,9 +48,16 @@ _DROPPED: Final = frozenset(
 )
 """Fields of an answer that are not the client's."""
 _CHANGED: Final = frozenset(
-    {b"content-encoding", b"content-length", b"content-md5", b"digest", b"etag", b"accept-ranges"}
+    {
+        *(b"content-encoding", b"content-length", b"etag", b"accept-ranges"),
+        *(b"content-md5", b"digest", b"content-digest", b"repr-digest", b"x-ms-content-crc64"),
+    }
 )
-"""Fields that are not true any more of a body that was changed."""
+"""Fields that are not true any more of a body that was changed; by a digest of what it was, who
+knows the rest of it can try what was masked."""
+_PARTS: Final = frozenset({b"range", b"x-ms-range"})
+_READING: Final = _PARTS | {b"if-match", b"if-none-match"}
+"""Fields of a request to read that do not go on where something is masked: tags may be digests."""
 _CLUSTER: Final = (
     "credentials of a cluster lead past the gateway, so only who may see them in clear gets them; "
     "use the cluster as a target of the protocol kubernetes, where one is configured"
@@ -367,11 +374,12 @@ class AzureModel:
     def _fields(self, head: RequestHead, caller: Caller, *, whole: bool) -> Headers:
         """Return what goes on to the target: allow-listed, with our ids for Azure's own logs.
 
-        ``whole``: the answer must not begin in the middle, where a mask would not know its place.
+        ``whole``: the answer must not begin in the middle, where a mask would not know its place,
+        and not depend on what the client says of it: who knows the rest could try what is masked.
         """
         fields = forwarded(head.headers)
         if whole:
-            fields = fields.without((b"range", b"x-ms-range"))
+            fields = fields.without(_READING if head.method in _BODYLESS else _PARTS)
         return fields.added(*_stamps(caller.session))
 
     def _rewritten(self, head: ResponseHead, known: _Known, caller: Caller) -> Headers:

@@ -185,6 +185,35 @@ class ShowTests(ModelCase):
             error = {"error": {"code": "NotFound", "message": "no such cluster"}}
             self.assertEqual(self.show(plan, error, status=404)[1], error)
 
+    def test_digests_of_what_was_masked(self) -> None:
+        """Who knows all but a few digits of a body finds these by its digest: it is not shown."""
+        plan = self.plan("POST", KEYS)
+        shown, _body = self.show(
+            plan,
+            {"keys": []},
+            ETag="x",
+            Content_MD5="x",
+            Digest="x",
+            Content_Digest="x",
+            Repr_Digest="x",
+        )
+        for name in (b"etag", b"content-md5", b"digest", b"content-digest", b"repr-digest"):
+            self.assertNotIn(name, shown.head.headers)
+
+    def test_no_guess_at_what_is_masked_is_confirmed(self) -> None:
+        """Tags that are digests are not compared; a change by its tag is another matter."""
+        hidden = (
+            f"{GROUP}/providers/Microsoft.Web/sites/s/config/appsettings?api-version=2022-03-01"
+        )
+        for method, target, sent in (
+            ("GET", hidden, False),
+            ("PUT", hidden, True),
+            ("GET", GROUP, True),
+        ):
+            fields = self.plan(method, target, If_None_Match="x", If_Match="x").send.headers
+            for name in (b"if-none-match", b"if-match"):
+                self.assertEqual(name in fields, sent, (method, target, name))
+
     def test_an_error_can_be_read(self) -> None:
         plan = self.plan("POST", KEYS)
         error = {"error": {"code": "Conflict", "message": "try again", "details": ["secret"]}}
