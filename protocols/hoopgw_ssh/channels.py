@@ -46,6 +46,8 @@ SHORTAGE: Final = 4
 
 WINDOW: Final = 2 * 2**20
 """Bytes that a peer may send on a channel before they have gone on."""
+LESSER_WINDOW: Final = 2**18
+"""The same, on a channel beside many others: a connection's windows may all be full."""
 PACKET: Final = 32_768
 """Bytes of data in one message of a peer."""
 ASKING_LIMIT: Final = 512 * 1024
@@ -170,7 +172,9 @@ class Channel:
     _peer: int = field(default=0, init=False)
     _window: int = field(default=0, init=False)
     _packet: int = field(default=0, init=False)
-    _room: int = field(default=WINDOW, init=False)
+    window: int = WINDOW
+    """Bytes that the peer may send before they have gone on."""
+    _room: int = field(init=False)
     """What the peer may send still."""
     _credit: int = field(default=0, init=False)
     _queue: deque[_Piece] = field(factory=deque, init=False, repr=False)
@@ -194,13 +198,14 @@ class Channel:
 
     def __attrs_post_init__(self) -> None:
         self._answers = Answers(self._answer)
+        self._room = self.window
 
     # What comes next after an opening
 
     def confirm(self, extra: bytes = b"") -> None:
         """Open what the peer asked for."""
         self.is_open = True
-        head = _HEAD.pack(self._peer, self.id) + _HEAD.pack(WINDOW, PACKET)
+        head = _HEAD.pack(self._peer, self.id) + _HEAD.pack(self.window, PACKET)
         self._connection.send(OPEN_CONFIRMATION, head + extra)
         self._pump()
 
@@ -298,7 +303,7 @@ class Channel:
     def credit(self, count: int) -> None:
         """Say that so many of the bytes that came have gone on."""
         self._credit += count
-        if self._credit >= WINDOW // 4 and self.is_open and not self._closing:
+        if self._credit >= self.window // 4 and self.is_open and not self._closing:
             count, self._credit = self._credit, 0
             self._room += count
             self._connection.send(WINDOW_ADJUST, _HEAD.pack(self._peer, count))

@@ -18,6 +18,7 @@ from hoopgw_ssh import wire
 from hoopgw_ssh.answers import Answers
 from hoopgw_ssh.channels import (
     EXTRA_LIMIT,
+    LESSER_WINDOW,
     PACKET,
     PACKET_LEAST,
     SHORTAGE,
@@ -31,6 +32,8 @@ from hoopgw_ssh.wire import Bytes, Reader, string
 
 CHANNELS_LIMIT: Final = 200
 """Channels of one connection, the half-open ones included."""
+WIDE_CHANNELS: Final = 16
+"""Channels at once that have a whole window."""
 
 _HEAD: Final = Struct(">II")
 _TWO: Final = Struct(">III")
@@ -75,7 +78,7 @@ class Connection:
         """
         channel = self._make()
         channel.taker = taker
-        head = string(kind) + _TWO.pack(channel.id, WINDOW, PACKET)
+        head = string(kind) + _TWO.pack(channel.id, channel.window, PACKET)
         self.send(wire.CHANNEL_OPEN, head + extra)
         return channel
 
@@ -132,7 +135,8 @@ class Connection:
             raise ProtocolViolationError("too many channels")
         while self._next in self.channels:
             self._next = (self._next + 1) & _MOST
-        channel = Channel(self, self._next)
+        window = WINDOW if len(self.channels) < WIDE_CHANNELS else LESSER_WINDOW
+        channel = Channel(self, self._next, window)
         self._next = (self._next + 1) & _MOST
         self.channels[channel.id] = channel
         return channel

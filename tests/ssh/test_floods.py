@@ -9,7 +9,14 @@ from twisted.internet.defer import Deferred
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh import transport, wire
 from hoopgw_ssh.answers import REQUESTS_LIMIT
-from hoopgw_ssh.channels import ASKING_LIMIT, EXTRA_LIMIT, PACKET_LEAST, WINDOW
+from hoopgw_ssh.channels import (
+    ASKING_LIMIT,
+    EXTRA_LIMIT,
+    LESSER_WINDOW,
+    PACKET_LEAST,
+    WINDOW,
+)
+from hoopgw_ssh.connection import WIDE_CHANNELS
 from hoopgw_ssh.relay import Ruling
 from hoopgw_ssh.transport import SERVICE_TIMEOUT
 from hoopgw_ssh.wire import string
@@ -94,6 +101,20 @@ class ChannelTests(RelayCase):
                 wire.OPEN_CONFIRMATION, pack(">IIII", 0, 7, WINDOW, PACKET_LEAST - 1)
             )
         self.relay.lost()
+
+    def test_many_channels(self) -> None:
+        """All windows of a connection may be full at once: those of many channels are smaller."""
+        more, data = 8, bytes(WINDOW)
+        channels = [self.session()[0] for _ in range(WIDE_CHANNELS + more)]
+        for channel in channels:
+            channel.write(data)
+        self.relay.target.pause()
+        self.run_all()
+        waiting = sum(pair.target.waiting for pair in self.relay.pairs if pair.target is not None)
+        self.assertEqual(waiting, WIDE_CHANNELS * WINDOW + more * LESSER_WINDOW)
+        self.relay.target.resume()
+        self.run_all()
+        self.assertEqual({len(taker.text) for taker in self.target.takers}, {WINDOW})
 
     def test_a_long_opening(self) -> None:
         """What a channel is opened with is kept while it lives."""

@@ -222,6 +222,17 @@ class TurnTests(LoginCase):
         self.clock.advance(user_login.LOGIN_TIMEOUT)
         self.assertIn("in time", self.side.ended)
 
+    def test_nobody_is_let_in_behind_the_end(self) -> None:
+        """What was being opened is let go, and what waited is not looked at any more."""
+        self.opening = Deferred()
+        self.send(self.signed())
+        self.send(self.signed())
+        self.clock.advance(user_login.LOGIN_TIMEOUT)
+        self.assertIn("in time", self.side.ended)
+        self.assertTrue(self.opening.called)
+        self.send(self.signed())
+        self.assertEqual((self.found, self.side.sent), ([], []))
+
     def test_the_client_goes(self) -> None:
         """While the target is opened for it: that is given up, and nothing is said."""
         cancelled: list[object] = []
