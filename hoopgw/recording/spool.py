@@ -204,14 +204,26 @@ class SpoolWriter:
                 raise OSError("the header was cut short")
             populate = getattr(mmap, "MAP_POPULATE", 0)
             mapped = mmap.mmap(fd, size, flags=mmap.MAP_SHARED | populate)
-            # A link, unlike a rename, never replaces another segment.
-            os.link(temporary, self.directory / f"{self.worker}-{self._number}.spool")
+            self._name(fd, temporary)
         except OSError:
             os.close(fd)
             raise
         finally:
             temporary.unlink(missing_ok=True)
         return fd, mapped
+
+    def _name(self, fd: int, temporary: Path) -> None:
+        """Give a segment its name: a link, unlike a rename, never replaces another one.
+
+        It is this very file that gets it, not what another process of our name may have put under
+        the temporary one meanwhile: the recorder would take that twice, and ours never.
+        """
+        path = self.directory / f"{self.worker}-{self._number}.spool"
+        opened = f"/proc/self/fd/{fd}"
+        if os.path.lexists(opened):
+            os.link(opened, path, src_dir_fd=fd)  # with a folder given, it goes to what is open
+        else:
+            os.link(temporary, path)
 
     def _taken(self) -> Iterator[int]:
         for entry in os.scandir(self.directory):

@@ -69,6 +69,25 @@ class WriterTests(SpoolTestCase):
         self.addCleanup(again.close)
         self.assertEqual(self.names(), ["w1-1.spool", "w1-2.spool", "w1-3.spool"])
 
+    def test_another_process_of_the_same_name(self) -> None:
+        """There must be none; if there is, neither gives its name to the other's segment."""
+        other = SpoolWriter(self.directory, "w1")
+        self.addCleanup(other.close)
+        reserve = os.posix_fallocate
+
+        def meanwhile(fd: int, offset: int, size: int) -> None:
+            self.patch(os, "posix_fallocate", reserve)
+            reserve(fd, offset, size)
+            other.open_next()
+            (self.directory / "w1.new").write_bytes(b"not yet whole")
+
+        self.patch(os, "posix_fallocate", meanwhile)
+        self.assertRaises(SpoolWriteError, self.writer.open_next)
+        self.assertEqual(self.names(), ["w1-1.spool", "w1-2.spool"])
+        self.assertEqual(self.tail(2).identity, other.identity)
+        self.writer.open_next()
+        self.assertEqual(self.tail(3).identity, self.writer.identity)
+
     def test_files_are_private(self) -> None:
         mode = (self.directory / "w1-1.spool").stat().st_mode & 0o777
         self.assertEqual(mode, 0o600)
