@@ -117,7 +117,7 @@ def program(
     """Reach PostgreSQL and Azure through the hoopgw gateway.
 
     Exit status: 0 done, 1 refused or failed, 2 wrong use, 3 not logged in or the log-in is over,
-    4 the gateway does not answer.
+    4 the gateway does not answer, 5 policies or a log are not valid.
     """
     # Who names a folder on the command line means the log-in in it, also inside `hoopgw delegate`.
     named = context.get_parameter_source("home") is ParameterSource.COMMANDLINE

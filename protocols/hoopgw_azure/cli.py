@@ -16,7 +16,7 @@ from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw_azure import proxied
-from hoopgw_azure.finding import ca_of, find_proxy, keep_bundle, settings_folder
+from hoopgw_azure.finding import ca_of, exchange, find_proxy, keep_bundle, settings_folder
 from hoopgw_azure.identity_server import IdentityServer
 from hoopgw_azure.settings import KINDS, Cloud, lines, variables
 
@@ -82,13 +82,14 @@ def run(url: str, account: str, command: tuple[str, ...]) -> None:
     if not command:
         raise click.UsageError("which command?")
     home = Home.current()
+    home.load()  # without a log-in, say so before the command does
     cloud = _cloud(home, url)
 
     def give(resource: str) -> dict[str, Any] | None:
         targets = cloud.targets(resource)
         if not targets:
             return None
-        return home.exchange(*targets, account=account, is_password=False)
+        return exchange(home, targets, account)
 
     server = IdentityServer(give)
     folder = settings_folder(home, "az", cloud.manager)

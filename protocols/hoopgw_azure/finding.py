@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import requests
 
 from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home, home_folder
+from hoopgw.errors import UnavailableError
 from hoopgw_azure.proxied import DOCUMENT, Proxied
 
 _TIMEOUT: Final = 20.0
@@ -23,6 +25,19 @@ def ca_of(home: Home) -> str | None:
     # A child of `hoopgw delegate` has no file of a log-in: its broker knows.
     found = home.ca_of(home.kept() if home.broker is None else home.load())
     return None if found is None else str(found)
+
+
+def exchange(home: Home, targets: Collection[str], account: str) -> dict[str, Any]:
+    """Return what the token endpoint gives for targets, to servers that answer programs.
+
+    Raises:
+        UnavailableError: the gateway gives nothing, or there is no log-in.
+
+    """
+    try:
+        return home.exchange(*targets, account=account, is_password=False)
+    except CommandError as error:  # nobody is at the terminal: the program has to be told
+        raise UnavailableError(error.message) from error
 
 
 def find_proxy(home: Home, url: str) -> Proxied:

@@ -20,7 +20,7 @@ from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw_azure.cli import log_in, run_program
-from hoopgw_azure.finding import ca_of, find_proxy, keep_bundle, proxy_folder
+from hoopgw_azure.finding import ca_of, exchange, find_proxy, keep_bundle, proxy_folder
 from hoopgw_azure.identity_server import IdentityServer
 from hoopgw_azure.local_proxy import Gateway, LocalProxy
 from hoopgw_azure.proxied import Proxied, variables
@@ -45,7 +45,7 @@ class Given:
         with self._lock:  # the log-in is refreshed by one at a time in any case
             kept = self._kept.get(targets)
             if kept is None or kept[1] <= time.monotonic():
-                given = self._home.exchange(*targets, account=self._account, is_password=False)
+                given = exchange(self._home, targets, self._account)
                 kept = given, time.monotonic() + float(given["expires_in"]) - _SOON
                 self._kept[targets] = kept
             left = int(kept[1] + _SOON - time.monotonic())
@@ -72,6 +72,7 @@ def proxy(url: str, account: str, port: int, command: tuple[str, ...]) -> None:
     if not command:
         _check_output()
     home = Home.current()
+    home.load()  # without a log-in, say so before the command does
     told = find_proxy(home, url)
     given = Given(home, account)
     local = LocalProxy(_gateway(told, home, given, account), port)

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.cli.home import Home
-from hoopgw_azure.finding import settings_folder
+from hoopgw.errors import UnavailableError
+from hoopgw_azure.finding import exchange, settings_folder
 
 URL = "https://arm.gw.example"
 
@@ -39,3 +40,14 @@ class SettingsFolderTests(SynchronousTestCase):
         found = settings_folder(child, "az", URL)
         self.assertEqual(found.parent, self.folder / "hoopgw")
         self.assertFalse((self.folder / "no-log-in").exists())
+
+
+class ExchangeTests(SynchronousTestCase):
+    """What servers on loopback ask the gateway for."""
+
+    def test_without_a_log_in(self) -> None:
+        """It is an error that they answer with, and no end of a command."""
+        with TemporaryDirectory() as folder:
+            nobody = Home(folder=Path(folder))
+            with self.assertRaisesRegex(UnavailableError, "you are not logged in"):
+                exchange(nobody, ("arm",), "deployer")
