@@ -118,7 +118,7 @@ class GatewayApi:
             ) from error
         except requests.RequestException as error:
             raise UnreachableError(
-                f"the gateway at {self.url} does not answer ({_cause(error)}): "
+                f"the gateway at {self.url} does not answer ({cause_of(error)}): "
                 "is it running, and is --gateway right?"
             ) from error
         return self._answered(answer, content)
@@ -171,8 +171,10 @@ def _json(content: bytes) -> Any:
         return None
 
 
-def _cause(error: requests.RequestException) -> str:
+def cause_of(error: requests.RequestException) -> str:
     """Name what went wrong below requests and urllib3, whose own texts are reprs."""
+    if error.response is not None:
+        return f"status {error.response.status_code}"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.ReadTimeout):

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import requests
 
+from hoopgw.cli.api import cause_of
 from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
@@ -143,6 +144,6 @@ def _cloud(home: Home, url: str) -> Cloud:
         answer.raise_for_status()
         return Cloud.of(answer.json())
     except requests.RequestException as error:
-        raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
+        raise UnreachableError(f"{url} does not answer as it should: {cause_of(error)}") from error
     except ValueError as error:
         raise CommandError(f"{url}: {error}") from error

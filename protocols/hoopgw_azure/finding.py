@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 import requests
 
+from hoopgw.cli.api import cause_of
 from hoopgw.cli.failure import CommandError, UnreachableError
 from hoopgw.cli.home import Home, home_folder
 from hoopgw.errors import UnavailableError
@@ -59,7 +60,7 @@ def find_proxy(home: Home, url: str) -> Proxied:
         answer.raise_for_status()
         return Proxied.of(url, answer.json())
     except requests.RequestException as error:
-        raise UnreachableError(f"{url} does not answer: {type(error).__name__}") from error
+        raise UnreachableError(f"{url} does not answer as it should: {cause_of(error)}") from error
     except ValueError as error:
         raise CommandError(f"{url}: {error}") from error
 

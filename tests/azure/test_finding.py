@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from hoopgw.cli.failure import UnreachableError
 from hoopgw.cli.home import Home
 from hoopgw.errors import UnavailableError
-from hoopgw_azure.finding import exchange, settings_folder
+from hoopgw_azure.finding import exchange, find_proxy, settings_folder
 
 URL = "https://arm.gw.example"
 
@@ -51,3 +53,15 @@ class ExchangeTests(SynchronousTestCase):
             nobody = Home(folder=Path(folder))
             with self.assertRaisesRegex(UnavailableError, "you are not logged in"):
                 exchange(nobody, ("arm",), "deployer")
+
+
+class FindProxyTests(SynchronousTestCase):
+    """The question to a proxy."""
+
+    def test_nobody_is_there(self) -> None:
+        """It is said why, in words."""
+        with TemporaryDirectory() as folder, socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            url = f"https://127.0.0.1:{nobody.getsockname()[1]}"
+            with self.assertRaisesRegex(UnreachableError, "Connection refused"):
+                find_proxy(Home(folder=Path(folder)), url)
