@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -124,5 +123,5 @@ Next, as told in hoopgw(1):
   3. twistd hoopgw -c {config.path}
   4. hoopgw --gateway {config.control.url} --ca {config.paths.ca_certificate} login
   5. hoopgw agent token NAME, and on the agent's host: hoopgw agent join TOKEN
-Callers trust {config.paths.ca_certificate}: copy it to them ({socket.gethostname()})."""
+Callers trust {config.paths.ca_certificate}: copy it from here to their machines."""
     )

@@ -92,7 +92,7 @@ class TableReader:
         known = attributes.keys() - {rest}
         more = self._unknown_keys(table, known, where, open_ended=rest is not None)
         values: dict[str, Any] = {rest: more} if rest else {}
-        for name in known:
+        for name in (each for each in attributes if each in known):  # in the order of the class
             value = self._attribute(attributes[name], self._types(cls)[name], table, where, depth)
             if value is not _MISSING:
                 values[name] = value
