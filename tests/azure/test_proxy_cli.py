@@ -19,7 +19,7 @@ class OutputTests(SynchronousTestCase):
     def run_into(self, mode: int) -> str:
         """Run the command with its output in a file; return what it says besides."""
         with tempfile.TemporaryDirectory(prefix="hoopgw-") as scratch:
-            # Nobody is logged in here, and nothing listens: so it ends by itself.
+            # Nobody is logged in here: so it ends by itself.
             own = {"HOME": scratch, "HOOPGW_HOME": scratch, "PATH": os.environ["PATH"]}
             path = Path(scratch) / "lines"
             path.touch()
@@ -46,4 +46,4 @@ class OutputTests(SynchronousTestCase):
     def test_into_a_file_of_ones_own(self) -> None:
         said = self.run_into(0o600)
         self.assertNotIn("umask", said)
-        self.assertIn("does not answer", said)
+        self.assertIn("you are not logged in", said)
