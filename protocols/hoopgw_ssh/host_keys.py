@@ -41,6 +41,8 @@ _KINDS: Final = {
 _CERTIFICATES: Final = tuple(
     algorithm + b"-cert-v01@openssh.com" for each in _KINDS.values() for algorithm in each
 )
+_FIELDS: Final = {b"ssh-ed25519": 1, b"ssh-rsa": 2}
+"""Strings that a key of a kind is made of; of the elliptic curves two."""
 _FILE_LIMIT: Final = 2**20
 
 
@@ -90,6 +92,8 @@ class KnownHost:
         signer = _blob(found.signature_key())
         if signer not in self.authorities:
             raise ProtocolViolationError("the host's certificate is of another CA")
+        if _signature_kind(blob) == b"ssh-rsa":
+            raise ProtocolViolationError("the host's certificate is signed by way of SHA-1")
         found.verify_cert_signature()
         if found.type is not SSHCertificateType.HOST:
             raise ProtocolViolationError("the host shows a user's certificate")
@@ -205,6 +209,21 @@ def _names(patterns: str, host: str) -> bool:
 
 def _kind(blob: bytes) -> bytes:
     return Reader(blob).string()
+
+
+def _signature_kind(certificate: bytes) -> bytes:
+    """Return by which algorithm a certificate is signed, as it says itself."""
+    reader = Reader(certificate)
+    kind = reader.string().removesuffix(b"-cert-v01@openssh.com")
+    for _nonce_and_key in range(1 + _FIELDS.get(kind, 2)):
+        reader.string()
+    reader.take(8 + 4)  # serial number, type
+    for _id_and_principals in range(2):
+        reader.string()
+    reader.take(8 + 8)  # its time
+    for _options_extensions_reserved_signer in range(4):
+        reader.string()
+    return _kind(reader.string())
 
 
 def _blob(key: Any) -> bytes:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    SSHCertificate,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+    load_ssh_public_identity,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +24,7 @@ from hoopgw.errors import ConfigError, ProtocolViolationError
 from hoopgw.identity.ssh_certificates import issue_host, public_line
 from hoopgw_ssh import host_keys
 from hoopgw_ssh.host_keys import KnownHost, make_known_host
+from hoopgw_ssh.wire import Reader, string
 
 NOW = 1_800_000_000.0
 HOST, OTHER, CA = (Ed25519PrivateKey.generate() for _ in range(3))
@@ -93,6 +103,27 @@ class KnownHostsTests(SynchronousTestCase):
             with self.assertRaises(ProtocolViolationError):
                 known.check(blob(builder.sign(signer).public_bytes().decode()))
 
+    def test_a_certificate_that_is_signed_by_way_of_sha1(self) -> None:
+        """Collisions of SHA-1 can be made, so that a CA signs another certificate than it sees."""
+        signer = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        line = signer.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        ca = blob(line.decode())
+        known = KnownHost("web1", frozenset(), frozenset([ca]), lambda: NOW)
+        for host in (HOST, ec.generate_private_key(ec.SECP256R1()), signer):
+            builder = SSHCertificateBuilder().public_key(host.public_key()).serial(1).key_id(b"x")
+            builder = builder.type(SSHCertificateType.HOST).valid_principals([b"web1"])
+            builder = builder.valid_after(int(NOW - 9)).valid_before(int(NOW + 9))
+            good = blob(builder.sign(signer).public_bytes().decode())
+            known.check(good)
+            body = good[: -len(string(string(b"rsa-sha2-512") + string(bytes(256))))]
+            weak = signer.sign(body, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303  # the attack
+            bad = body + string(string(b"ssh-rsa") + string(weak))
+            found = load_ssh_public_identity(_line(bad))
+            assert isinstance(found, SSHCertificate)
+            found.verify_cert_signature()
+            with self.assertRaisesRegex(ProtocolViolationError, "SHA-1"):
+                known.check(bad)
+
     @settings(deadline=None)
     @given(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 12))
     def test_whatever_a_host_shows(self, at: int, put: bytes, drop: int) -> None:
@@ -102,6 +133,10 @@ class KnownHostsTests(SynchronousTestCase):
         if shown != _CERTIFICATE:
             with self.assertRaises(ProtocolViolationError):
                 known.check(shown)
+
+
+def _line(certificate: bytes) -> bytes:
+    return Reader(certificate).string() + b" " + base64.b64encode(certificate)
 
 
 _CA_BLOB = blob(public_line(CA.public_key()))
