@@ -27,9 +27,9 @@ from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
 from hoopgw.http.paying import Lists
 from hoopgw.http.pool import Key as PoolKey
 from hoopgw.http.pool import Pool
-from hoopgw.policy.cures import Cure
-from hoopgw.policy.decision import Allow, Deny, Review, Sights, Verdict
+from hoopgw.policy.decision import Allow, Deny, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
+from hoopgw.sessions.admission import ConnectRefusedError, admit
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw.transport import DataTransport
@@ -361,27 +361,13 @@ class HttpSessions:
         )
 
     async def _admit(self, session: HttpSession, operation: Operation) -> Verdict:
-        """Return the verdict that lets a session begin; a grant for one is claimed by it."""
-        context, principal = self._context, session.principal
-        verdict = context.policy.decide(principal, operation, session.id)
-        uses = verdict.decision.uses if isinstance(verdict.decision, Deny) else ()
-        for use in uses:
-            if use.digest is None and await context.grants.use(use, session.id, operation.digest):
-                verdict = context.policy.decide(principal, operation, session.id)
-                break
-        match verdict.decision:
-            case Deny(reason=reason):
-                cure = Cure.of(verdict, operation.target, context.grants.url)
-                hint, detail = (cure.hint, cure.told) if cure else ("", {})
-                raise RefusedError(Refusal(kind="denied", text=reason, hint=hint, detail=detail))
-            case Review():
-                text = "nobody can be asked to approve the use of a target as a whole"
-                raise RefusedError(Refusal(kind="denied", text=text))
-            case Allow():
-                pass
-        if verdict.grants:
-            context.grants.used(verdict.grants, session.id)
-        return verdict
+        """Return the verdict that lets a session begin."""
+        try:
+            return await admit(self._context, session.principal, operation, session.id)
+        except ConnectRefusedError as error:
+            hint, detail = (error.cure.hint, error.cure.told) if error.cure else ("", {})
+            refusal = Refusal(kind="denied", text=str(error), hint=hint, detail=detail)
+            raise RefusedError(refusal) from error
 
     def _forget(self, session: HttpSession) -> None:
         self._live.pop((session.site.target.name, session.login), None)

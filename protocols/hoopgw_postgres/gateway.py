@@ -20,11 +20,12 @@ from hoopgw.events import Principal
 from hoopgw.policy.decision import Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
+from hoopgw.sessions.admission import ConnectRefusedError, admit
 from hoopgw.sessions.purses import Purse
+from hoopgw.sessions.strangers import Strangers
 from hoopgw.spi import GatewayContext, OpenTarget
 from hoopgw.transport import DataTransport
 from hoopgw_postgres import refusals, wire
-from hoopgw_postgres.admission import ConnectRefusedError, admit
 from hoopgw_postgres.journal import Journal, Opening
 from hoopgw_postgres.judge import FactsCache, Judge
 from hoopgw_postgres.login import LoggedIn, Login, certificate_hash
@@ -35,7 +36,6 @@ from hoopgw_postgres.parser_client import ParserPool
 from hoopgw_postgres.prelude import Prelude
 from hoopgw_postgres.session import Session
 from hoopgw_postgres.startup import Wanted
-from hoopgw_postgres.strangers import Strangers
 from hoopgw_postgres.watch import Watch
 
 log = Logger()
@@ -235,7 +235,7 @@ class ClientConnection(Protocol):
             text = failure.getErrorMessage()
         error, cure = failure.value, None
         if isinstance(error, ConnectRefusedError):
-            code, cure = "42501", error.cure
+            code, text, cure = "42501", f"hoopgw: {text}", error.cure
         else:
             code = "08001" if failure.check(LinkError) else "57P03"
         self._record_refusal(wanted, text)
@@ -275,7 +275,8 @@ class ClientConnection(Protocol):
             self._id,
         )
         operation = connecting(place)
-        verdict = await admit(context, login.principal, operation, masks, self._id)
+        look_again = (lambda: None) if masks is None else masks.look_again
+        verdict = await admit(context, login.principal, operation, self._id, look_again)
         journal = self._journal(login, place, opened)
         judge = Judge(
             login.principal,

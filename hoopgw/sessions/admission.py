@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hoopgw.errors import HoopgwError
 from hoopgw.events import Operation, Principal
 from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Deny, Review, Verdict
 from hoopgw.spi import GatewayContext
-from hoopgw_postgres.masks import SessionMasks
 
 
 class ConnectRefusedError(HoopgwError):
@@ -22,8 +23,8 @@ async def admit(
     context: GatewayContext,
     principal: Principal,
     operation: Operation,
-    masks: SessionMasks | None,
     session: str,
+    on_claimed: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Return the verdict that lets a session begin; a grant for one session is claimed by it.
 
@@ -31,8 +32,8 @@ async def admit(
         context: of the gateway.
         principal: who connects.
         operation: the connecting.
-        masks: what is masked for the session; they are looked at again after a claim.
         session: its id.
+        on_claimed: called when a grant was: what policy said of other things may have changed.
 
     Raises:
         ConnectRefusedError: it may not begin.
@@ -44,15 +45,14 @@ async def admit(
     for use in uses:
         if use.digest is None and await context.grants.use(use, session, operation.digest):
             verdict = context.policy.decide(principal, operation, session)
-            if masks is not None:
-                masks.look_again()
+            on_claimed()
             break
     match verdict.decision:
         case Deny(reason=reason):
             cure = Cure.of(verdict, operation.target, context.grants.url)
-            raise ConnectRefusedError(f"hoopgw: {reason}", cure)
+            raise ConnectRefusedError(reason, cure)
         case Review():
-            raise ConnectRefusedError("hoopgw: nobody can be asked to approve a log-in")
+            raise ConnectRefusedError("nobody can be asked to approve a session as a whole")
     if verdict.grants:
         context.grants.used(verdict.grants, session)
     return verdict

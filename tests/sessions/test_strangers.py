@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw_postgres.strangers import Strangers
+from hoopgw.sessions.strangers import Strangers
 
 
 @define(eq=False)
