@@ -16,8 +16,10 @@ from attrs.validators import and_, ge, le, matches_re
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IPushProducer, IReactorTime
 
+from hoopgw.errors import UnavailableError
 from hoopgw.events import Operation, Principal, Resource
 from hoopgw.identity.shown import Logins, NoTokens, Tokens
+from hoopgw.identity.ssh_certificates import SshHost
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.records import AnyRecord, Record
 from hoopgw.sessions.elsewhere import Elsewhere, NothingElsewhere
@@ -315,6 +317,11 @@ class NoLeaves:
         return None
 
 
+def no_ssh_host() -> SshHost:
+    """Refuse: there is no host key here."""
+    raise UnavailableError("there is no SSH host key")
+
+
 @frozen(kw_only=True)
 class GatewayContext:
     """What a client leg works with, in the data worker."""
@@ -344,6 +351,9 @@ class GatewayContext:
     elsewhere: Elsewhere = field(factory=NothingElsewhere)
     tokens: Tokens = field(factory=NoTokens)
     leaves: Leaves = field(factory=NoLeaves)
+    ssh_host: Callable[[], SshHost] = field(default=no_ssh_host, repr=False)
+    """Gives the gateway's SSH host key and its certificate, which is renewed at times; raises
+    `ConfigError` or `UnavailableError`."""
     mask_key: Callable[[], bytes] = field(repr=False)
     """Gives 32 bytes, for masks that make joinable tokens: a session's are those of its start."""
     new_session: Callable[[], str]

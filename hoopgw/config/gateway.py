@@ -268,6 +268,16 @@ class GatewayPaths:
         return self.tls / "link.key"
 
     @property
+    def ssh_host_key(self) -> Path:
+        """Ed25519 JWK that the gateway's SSH listeners prove themselves with."""
+        return self.tls / "ssh-host.key"
+
+    @property
+    def ssh_host_certificate(self) -> Path:
+        """Its certificate, as OpenSSH writes it."""
+        return self.tls / "ssh-host-cert.pub"
+
+    @property
     def store(self) -> Path:
         """SQLite; only control opens it."""
         return self.state / "store.db"

@@ -54,6 +54,7 @@ from hoopgw.identity.keyfiles import (
     renew_gateway_certificate,
     renew_link_certificate,
 )
+from hoopgw.identity.ssh_host import renew_host
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.ipc import Peer
 from hoopgw.recording.client import SpoolRecorder
@@ -170,6 +171,7 @@ class ControlService:
             {
                 "listeners": self._issue_gateway,
                 "link": self._issue_link,
+                "ssh-hosts": self._issue_ssh_host,
                 INTERCEPTION: lambda: self.fleet.tell_all("interception_renewed", {}),
             },
         )
@@ -205,6 +207,7 @@ class ControlService:
             ConfigError: an address or a socket cannot be used.
 
         """
+        self._issue_ssh_host()
         self.board.take_up()
         self._exchange = make_exchange(self._parts())
         self._reading.start()
@@ -242,6 +245,7 @@ class ControlService:
         if self._is_sure(now):
             self.store.purge(now, now - KEEP_SETTLED)
         self._tls.look()
+        self._issue_ssh_host()
 
     def _look_at_policy(self) -> None:
         """End what was granted by templates that are gone, in a while."""
@@ -303,6 +307,11 @@ class ControlService:
         """Issue the link listener's certificate anew, from another CA."""
         renew_link_certificate(self.config.paths, utc(self._now()))
         self.fleet.tell_all("certificate_renewed", {})
+
+    def _issue_ssh_host(self) -> None:
+        """Issue the certificate of SSH listeners, if it is due or the CA is another."""
+        if renew_host(self.config.paths, self.config.tls.names, self._now()):
+            self.fleet.tell_all("certificate_renewed", {})
 
     def _agent_revoked(self, agent: str) -> None:
         body = {"name": agent, "reason": "its enrolment was revoked"}

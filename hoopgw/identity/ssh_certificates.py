@@ -55,7 +55,7 @@ PERMISSIONS: Final = frozenset(
 )
 """Extensions that may be asked for; what they are good for is for policy to say."""
 _LOGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,62}")
-_HOST: Final = re.compile(r"[A-Za-z0-9*_]([A-Za-z0-9.:*_-]{0,251}[A-Za-z0-9])?")
+_HOST: Final = re.compile(r"[A-Za-z0-9*_:]([A-Za-z0-9.:*_-]{0,251}[A-Za-z0-9:])?")
 _SOURCES: Final = "source-address"
 _COMMAND: Final = "force-command"
 _COMMAND_LIMIT: Final = 4_096
@@ -103,6 +103,15 @@ class SshCaller:
     def lineage(self) -> tuple[str, ...]:
         """What revocation goes by."""
         return tuple(lineage_of(self.principal, self.serial))
+
+
+@frozen(kw_only=True)
+class SshHost:
+    """What the gateway's listener proves itself with."""
+
+    key: Ed25519PrivateKey = field(repr=False)
+    certificate: bytes = field(repr=False)
+    """``ssh-ed25519-cert-v01@openssh.com``, as it goes over the wire."""
 
 
 def issue_user(

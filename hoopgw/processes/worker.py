@@ -42,6 +42,7 @@ from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableErro
 from hoopgw.grants.view import GrantView
 from hoopgw.identity.keyfiles import load_certificate, load_secret, load_signing_key
 from hoopgw.identity.served import ServedCertificate
+from hoopgw.identity.ssh_host import ServedHost
 from hoopgw.ipc import Body
 from hoopgw.link.gateway import LinkHub
 from hoopgw.link.tickets import TicketSigner
@@ -102,6 +103,7 @@ class Worker:
     certificate: ServedCertificate = field(init=False)
     """What callers see."""
     link_certificate: ServedCertificate = field(init=False)
+    ssh_host: ServedHost = field(init=False)
     """What agents see."""
     counters: Counter[str] = field(factory=Counter, init=False)
     """Counted since the start, for ``/metrics``."""
@@ -171,6 +173,7 @@ class Worker:
         self.heads = LogHeads(recorder_socket, reactor, random.random, self.link.show)
         self.certificate = ServedCertificate(settings.certificate_file, settings.key_file)
         self.link_certificate = ServedCertificate(paths.link_certificate, paths.link_key)
+        self.ssh_host = ServedHost(paths)
         self.control.on_trust(self._take_trust)
         self.control.on_tell("reload", lambda _body: self._look_at_all())
         self.control.on_tell("certificate_renewed", lambda _body: self._look_at_certificates())
@@ -258,6 +261,7 @@ class Worker:
             elsewhere=self.elsewhere,
             tokens=ControlTokens(self.control),
             leaves=self._leaves_of(listener),
+            ssh_host=self.ssh_host,
             mask_key=lambda: self._mask_key,
             new_session=new_session,
         )
@@ -319,10 +323,10 @@ class Worker:
         """Show new callers and agents what is new; connections that stand go on."""
         for leaves in self._leaves:
             leaves.look()
-        for served in (self.certificate, self.link_certificate):
+        for served in (self.certificate, self.link_certificate, self.ssh_host):
             try:
                 if served.look():
-                    log.info("a new certificate is shown", file=str(served.certificate_file))
+                    log.info("a new certificate is shown")
             except (ConfigError, UnavailableError) as error:
                 log.error("the earlier certificate is shown: {error}", error=error)
 
