@@ -15,7 +15,6 @@ from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.client import Call
 from hoopgw.http.errors import UnansweredError
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import OUTPUT_LIMIT, Answered
 from hoopgw.http.looking import WHOLE, Passed, at_once, relay_clear
 from hoopgw.http.messages import REASONS, ResponseHead
 from hoopgw.http.model import (
@@ -24,8 +23,6 @@ from hoopgw.http.model import (
     ExceededError,
     Lookout,
     Plan,
-    Refusal,
-    RefusedError,
     Shown,
     Transform,
 )
@@ -34,6 +31,8 @@ from hoopgw.http.sessions import HttpSession
 from hoopgw.http.streams import Outgoing, relay
 from hoopgw.http.wire import Buffer, encode_response
 from hoopgw.policy.decision import Sight, Sights
+from hoopgw.sessions.journal import OUTPUT_LIMIT, Answered
+from hoopgw.sessions.refusals import Refusal, RefusedError
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that are sent again if a connection ended without an answer: those that change nothing.

@@ -18,8 +18,8 @@ from attrs import define, field, frozen
 from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.http.messages import RequestHead
-from hoopgw.http.model import Refusal, RefusedError
 from hoopgw.identity.hops import is_chain
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext
 from hoopgw.transport import DataTransport
 

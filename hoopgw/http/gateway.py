@@ -22,14 +22,12 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.callers import Callers, Identifies, LoggedIn
-from hoopgw.http.deciding import Permission
 from hoopgw.http.doors import Doors
 from hoopgw.http.errors import UpstreamError
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.held import HeldError
 from hoopgw.http.lasting import ANSWER_LIMIT, Lasting
 from hoopgw.http.messages import Limits, Request, RequestHead, Response
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Plan
 from hoopgw.http.passing import Passing
 from hoopgw.http.pool import Pool
 from hoopgw.http.reading import Reading, in_thread_of
@@ -39,6 +37,9 @@ from hoopgw.http.shelf import Shelf
 from hoopgw.http.standing import Onward, Poll
 from hoopgw.http.straight import Proved, Straight, Ways
 from hoopgw.http.timing import Timeouts
+from hoopgw.sessions.deciding import Permission
+from hoopgw.sessions.held import HeldError
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext
 
 log = Logger()

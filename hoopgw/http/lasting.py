@@ -25,13 +25,14 @@ from twisted.logger import Logger
 
 from hoopgw.errors import LinkError, RecorderError, UnavailableError
 from hoopgw.http.errors import MessageError
-from hoopgw.http.held import USED_CODE, Held
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Plan
 from hoopgw.http.passing import Passing
 from hoopgw.http.sessions import HttpSession
 from hoopgw.http.shelf import Shelf
 from hoopgw.http.standing import Poll, Standing, State
 from hoopgw.policy.decision import Sights
+from hoopgw.sessions.held import USED_CODE, Held
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext
 
 log = Logger()

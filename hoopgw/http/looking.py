@@ -8,9 +8,10 @@ from typing import Final
 from attrs import define, field
 
 from hoopgw.http.messages import ResponseHead
-from hoopgw.http.model import Lookout, Refusal, RefusedError, Shown, Transform
+from hoopgw.http.model import Lookout, Shown, Transform
 from hoopgw.http.streams import Incoming, Outgoing
 from hoopgw.http.wire import Buffer
+from hoopgw.sessions.refusals import Refusal, RefusedError
 
 WHOLE: Final = 16_384
 """Bytes of an answer that goes on in one piece: what TLS puts into one record."""

@@ -9,7 +9,7 @@ works on values of `hoopgw.http.messages`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import field, frozen
 
@@ -21,10 +21,8 @@ from hoopgw.policy.decision import Sights
 if TYPE_CHECKING:
     from hoopgw.http.standing import Onward, Poll, Standing
 from hoopgw.sessions.purses import Listing
+from hoopgw.sessions.refusals import Refusal, RefusalKind, RefusedError
 
-RefusalKind: TypeAlias = Literal[
-    "unauthenticated", "denied", "held", "malformed", "too_large", "unavailable", "withheld"
-]
 STATUSES: Final[Mapping[RefusalKind, int]] = {
     "unauthenticated": 401,
     "denied": 403,
@@ -37,36 +35,9 @@ STATUSES: Final[Mapping[RefusalKind, int]] = {
 """What a refusal is to HTTP, where nothing says it better."""
 
 
-@frozen(kw_only=True)
-class Refusal:
-    """Why a request was not passed on, or its answer not shown; for the caller."""
-
-    kind: RefusalKind
-    text: str
-    """One sentence; holds nothing that the caller does not know already."""
-    hint: str = ""
-    """What to do next."""
-    detail: Mapping[str, Any] = field(factory=dict)
-    """For programs: how to ask for what would cure it."""
-    request: str = ""
-    """Id of the review that it waits for, or waited."""
-    status: int = 0
-    """Of HTTP; 0 is the usual one of the kind."""
-    retry_after: int | None = None
-    """Seconds after which asking again may help."""
-
-    @property
-    def code(self) -> int:
-        """Status to answer with."""
-        return self.status or STATUSES[self.kind]
-
-
-class RefusedError(Exception):
-    """A model does not take a request, or does not show an answer."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.text)
-        self.refusal = refusal
+def status_of(refusal: Refusal) -> int:
+    """Return the status that a refusal is answered with."""
+    return refusal.status or STATUSES[refusal.kind]
 
 
 class ExceededError(RefusedError):

@@ -9,14 +9,15 @@ from twisted.internet.defer import CancelledError
 
 from hoopgw.errors import LinkError, UnavailableError
 from hoopgw.http.answering import Answering
-from hoopgw.http.deciding import Permission
 from hoopgw.http.errors import MessageError
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import NOT_SENT, Answered
-from hoopgw.http.model import Caller, ExceededError, Plan, RefusedError
+from hoopgw.http.model import Caller, ExceededError, Plan
 from hoopgw.http.sessions import Client, HttpSession, Running
 from hoopgw.http.straight import Straight
 from hoopgw.policy.decision import Deny, Sights
+from hoopgw.sessions.deciding import Permission
+from hoopgw.sessions.journal import NOT_SENT, Answered
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw.spi import GatewayContext
 
 

@@ -13,8 +13,9 @@ from typing import Final
 from attrs import define, field
 
 from hoopgw.events import Principal
-from hoopgw.http.model import ExceededError, Refusal, RefusedError
+from hoopgw.http.model import ExceededError
 from hoopgw.sessions.purses import Budgets, Listing, Purse
+from hoopgw.sessions.refusals import Refusal, RefusedError
 
 LISTS_KEPT: Final = 32
 """Lists of one session of which what is at hand is kept for the next page."""

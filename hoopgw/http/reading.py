@@ -16,7 +16,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from hoopgw.http.messages import RequestHead
-from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Model, Plan
+from hoopgw.sessions.refusals import Refusal, RefusedError
 
 InThread: TypeAlias = Callable[[Callable[[], Plan]], "Deferred[Plan]"]
 """Runs something in a thread."""

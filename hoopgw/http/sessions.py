@@ -20,17 +20,18 @@ from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
 from hoopgw.http.callers import LoggedIn
 from hoopgw.http.client import UpstreamConnection
-from hoopgw.http.deciding import Decider
-from hoopgw.http.journal import HttpJournal, Opening
 from hoopgw.http.messages import RequestHead
-from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Model, Plan
 from hoopgw.http.paying import Lists
 from hoopgw.http.pool import Key as PoolKey
 from hoopgw.http.pool import Pool
 from hoopgw.policy.decision import Allow, Deny, Sights, Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.sessions.admission import ConnectRefusedError, admit
+from hoopgw.sessions.deciding import Decider
+from hoopgw.sessions.journal import Opening, SessionJournal
 from hoopgw.sessions.purses import Purse
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw.transport import DataTransport
 
@@ -83,7 +84,7 @@ class HttpSession:
     id: str
     site: Site
     login: LoggedIn
-    journal: HttpJournal
+    journal: SessionJournal
     decider: Decider
     purse: Purse | None
     lists: Lists
@@ -344,7 +345,7 @@ class HttpSessions:
             address=address,
             agent=target.agent,
         )
-        journal = HttpJournal(context.recorder, opening, self.inputs)
+        journal = SessionJournal(context.recorder, opening, self.inputs)
         decider = Decider(
             context=context,
             principal=login.principal,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from hoopgw.http.messages import Headers, RequestHead, Response, ResponseHead
-from hoopgw.http.model import Refusal
+from hoopgw.sessions.refusals import Refusal
 
 State: TypeAlias = Literal["waiting", "running", "answered", "refused"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "answered", "refused")

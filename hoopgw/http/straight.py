@@ -32,17 +32,18 @@ from hoopgw.errors import DocumentError, RecorderError
 from hoopgw.http.answering import kept_head, outcome_of
 from hoopgw.http.asking import bodyless
 from hoopgw.http.client import Call
-from hoopgw.http.deciding import Permission
 from hoopgw.http.exchange import Exchange
-from hoopgw.http.journal import OUTPUT_LIMIT, IntentForm
 from hoopgw.http.looking import WHOLE, at_once
 from hoopgw.http.messages import Pair, RequestHead
-from hoopgw.http.model import Caller, Plan, RefusedError
+from hoopgw.http.model import Caller, Plan
 from hoopgw.http.pool import Pool
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import Client, HttpSession, Running
 from hoopgw.policy.cache import Recent
 from hoopgw.policy.decision import Allow, Verdict
+from hoopgw.sessions.deciding import Permission
+from hoopgw.sessions.journal import OUTPUT_LIMIT, IntentForm
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw.spi import GatewayContext
 
 log = Logger()

@@ -44,11 +44,12 @@ from hoopgw.http.exchange import Exchange
 from hoopgw.http.gateway import Connection, HttpsFactory, Sites
 from hoopgw.http.intake import Intake
 from hoopgw.http.messages import NO_HEADERS, Pair, RequestHead
-from hoopgw.http.model import Refusal, RefusedError
+from hoopgw.http.model import status_of
 from hoopgw.http.server import ServerConnection
 from hoopgw.http.sessions import Site
 from hoopgw.http.wire import encode_response
 from hoopgw.identity.rate import RateLimit
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext
 from hoopgw.transport import DataTransport
 
@@ -333,7 +334,7 @@ class Opening(Protocol):
         except MessageError as error:
             self._refuse(error.status, str(error))
         except RefusedError as error:
-            self._refuse(error.refusal.code, error.refusal.text)
+            self._refuse(status_of(error.refusal), error.refusal.text)
 
     async def _connect(self, asked: Connect, rest: bytes) -> None:
         """Let a client through. Raises `MessageError`, `RefusedError`."""

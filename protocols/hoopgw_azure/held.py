@@ -24,9 +24,10 @@ import msgspec
 from attrs import frozen
 
 from hoopgw.http.messages import Pair, RequestHead, Response
-from hoopgw.http.model import Caller, Refusal, RefusedError
+from hoopgw.http.model import Caller, status_of
 from hoopgw.http.path import LocatorError, locate
 from hoopgw.http.standing import Onward, Poll, Standing
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw_azure import refusals
 from hoopgw_azure.arm import ruled
 from hoopgw_azure.errors import UnclearRequestError
@@ -172,7 +173,7 @@ class Asking:
         error = {"code": code, "message": refusals.message(standing.refusal)}
         if self.poll.is_result:
             fields = refusals.fields(standing.refusal)
-            return Response.of_json(standing.refusal.code, {"error": error}, fields)
+            return Response.of_json(status_of(standing.refusal), {"error": error}, fields)
         return self._ended(status, error)
 
     def _ended(self, status: str, error: Any = None) -> Response:

@@ -26,10 +26,11 @@ from hoopgw.documents.opening import (
 from hoopgw.documents.rules import Rule
 from hoopgw.errors import DocumentError, DocumentLimitError
 from hoopgw.http.messages import Headers, Pair, RequestHead, Response, ResponseHead
-from hoopgw.http.model import Caller, ExceededError, Plan, Refusal, RefusedError, Shown
+from hoopgw.http.model import Caller, ExceededError, Plan, Shown
 from hoopgw.http.path import Locator, LocatorError, locate
 from hoopgw.http.standing import Onward, Poll, Standing
 from hoopgw.policy.decision import Sights
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw_azure import blob_masking, held, keeping, masking, refusals, storage
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.calls import Call

@@ -11,7 +11,8 @@ from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from hoopgw.http.messages import Pair, Response
-from hoopgw.http.model import Refusal, RefusalKind
+from hoopgw.http.model import status_of
+from hoopgw.sessions.refusals import Refusal, RefusalKind
 
 CODES: Final[Mapping[RefusalKind, str]] = {
     "unauthenticated": "AuthenticationFailed",
@@ -39,7 +40,7 @@ def of_arm(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
     error: dict[str, Any] = {"code": CODES[refusal.kind], "message": message(refusal)}
     if refusal.detail:
         error["additionalInfo"] = [{"type": "hoopgw", "info": dict(refusal.detail)}]
-    return Response.of_json(refusal.code, {"error": error}, (*fields(refusal), *more))
+    return Response.of_json(status_of(refusal), {"error": error}, (*fields(refusal), *more))
 
 
 def of_storage(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
@@ -50,7 +51,7 @@ def of_storage(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
         f"<Error><Code>{code}</Code><Message>{escape(message(refusal))}</Message></Error>"
     )
     return Response.of(
-        refusal.code,
+        status_of(refusal),
         body.encode(),
         b"application/xml",
         (*fields(refusal), (b"x-ms-error-code", code.encode()), *more),
@@ -62,13 +63,13 @@ def of_rest(refusal: Refusal, more: tuple[Pair, ...] = ()) -> Response:
     problem: dict[str, Any] = {
         "type": f"urn:hoopgw:refused:{refusal.kind}",
         "title": refusal.text,
-        "status": refusal.code,
+        "status": status_of(refusal),
     }
     if refusal.hint:
         problem["detail"] = refusal.hint
     if refusal.detail:
         problem["hoopgw"] = dict(refusal.detail)
-    answer = Response.of_json(refusal.code, problem, (*fields(refusal), *more))
+    answer = Response.of_json(status_of(refusal), problem, (*fields(refusal), *more))
     headers = answer.headers.replaced(b"Content-Type", b"application/problem+json")
     return Response.of(answer.status, answer.body, headers=headers.pairs)
 

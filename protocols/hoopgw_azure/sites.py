@@ -26,9 +26,9 @@ from typing import Any, Final
 from hoopgw.errors import ConfigError
 from hoopgw.http.gateway import HttpsFactory, Page
 from hoopgw.http.messages import Pair, RequestHead, Response
-from hoopgw.http.model import Refusal
 from hoopgw.http.sessions import Site
 from hoopgw.http.transparent import TransparentFactory
+from hoopgw.sessions.refusals import Refusal
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_azure import refusals
 from hoopgw_azure.genuine import GenuinePlace, genuine_host, is_transparent, served

@@ -17,8 +17,8 @@ from attrs import evolve, frozen
 
 from hoopgw.events import Resource
 from hoopgw.http.messages import Headers, RequestHead
-from hoopgw.http.model import Refusal
 from hoopgw.http.path import LocatorError, locate, read_path, read_query
+from hoopgw.sessions.refusals import Refusal
 from hoopgw_azure.asked import Asked
 from hoopgw_azure.blob_masking import type_of
 from hoopgw_azure.calls import NO_SECRETS, Call, Query, Secrets, Touch, Verb

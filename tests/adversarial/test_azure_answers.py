@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from hoopgw.http.model import RefusedError
 from hoopgw.policy.decision import Sight
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service

@@ -6,10 +6,10 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Operation
-from hoopgw.http.journal import NOT_SENT
 from hoopgw.http.sessions import BODIES_LIMIT
 from hoopgw.policy.decision import Deny, Hidden, Remedy, Review, Sight, Use, Verdict
 from hoopgw.recording.records import Intent, Result, SessionStarted
+from hoopgw.sessions.journal import NOT_SENT
 from tests.adversarial.azure_gateway import ALLOW, VAULT_HOST, Client, Gateway
 from tests.azure.world import GROUP
 

@@ -12,10 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import UnavailableError
 from hoopgw.events import Operation
-from hoopgw.http.journal import NOT_SENT
 from hoopgw.http.lasting import ANSWER_KEPT, ANSWER_LIMIT, KEPT_LIMIT
 from hoopgw.policy.decision import Deny, Sight, Verdict
 from hoopgw.recording.records import Intent, Result, ReviewSettled
+from hoopgw.sessions.journal import NOT_SENT
 from tests.adversarial.azure_gateway import ALLOW, ARM_HOST, Client, Gateway
 from tests.adversarial.test_azure_gateway import held
 from tests.azure.world import COMPUTE, GROUP, SUBSCRIPTION

@@ -7,9 +7,9 @@ from typing import Any
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 
-from hoopgw.http.journal import NOT_SENT
 from hoopgw.http.lasting import ANSWER_KEPT
 from hoopgw.policy.decision import Hidden, Sight
+from hoopgw.sessions.journal import NOT_SENT
 from tests.adversarial.azure_gateway import ALICE, Client, Pending
 from tests.adversarial.test_azure_lasting import ACCESS, GROUPS, LastingCase, body
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError, Shown
+from hoopgw.http.model import Caller, Plan, Shown
 from hoopgw.policy.decision import Hidden, Sights
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from tests.azure.world import ARM, BLOBS, GROUP, HOST, VAULT

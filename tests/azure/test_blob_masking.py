@@ -8,8 +8,9 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import Caller, RefusedError, Shown
+from hoopgw.http.model import Caller, Shown
 from hoopgw.policy.decision import Hidden, Sight, Sights
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service

@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError, DocumentLimitError
 from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import ITEMS, Caller, ExceededError, RefusedError, Shown
+from hoopgw.http.model import ITEMS, Caller, ExceededError, Shown
 from hoopgw.policy.decision import Hidden
 from hoopgw.sessions.purses import Listing
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.exports import WINDOW, Bounded, Export
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel

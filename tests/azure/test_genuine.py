@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError
 from hoopgw.http.messages import Headers, RequestHead
-from hoopgw.http.model import Refusal
 from hoopgw.http.sessions import Site
+from hoopgw.sessions.refusals import Refusal
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_azure.genuine import intercepts
 from hoopgw_azure.sites import GenuineSites

@@ -10,8 +10,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.messages import Pair, RequestHead, Response
-from hoopgw.http.model import Caller, RefusedError
+from hoopgw.http.model import Caller
 from hoopgw.http.standing import Onward, Poll, Standing
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.held import AGAIN, Asking, begins, begun, follow
 from tests.azure.world import COMPUTE, GROUP
 

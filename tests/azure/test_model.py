@@ -6,8 +6,9 @@ import json
 from typing import Any, Final
 
 from hoopgw.http.messages import Headers, RequestHead
-from hoopgw.http.model import Caller, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Plan
 from hoopgw.policy.decision import Sight, Sights
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from tests.azure.model_case import AZURE, CALLER, KEYS, STORAGE, ModelCase
 from tests.azure.world import GROUP, HOST, SUBSCRIPTION
 

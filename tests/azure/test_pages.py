@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError, UnavailableError
 from hoopgw.http.messages import Headers, Request, RequestHead, Response
-from hoopgw.http.model import Refusal
 from hoopgw.http.sessions import Site
 from hoopgw.identity.shown import GivenToken
+from hoopgw.sessions.refusals import Refusal
 from hoopgw.spi import GatewayContext
 from hoopgw_azure.operations import Service
 from hoopgw_azure.pages import OwnPlace, Pages

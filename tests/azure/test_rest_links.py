@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hoopgw.errors import ConfigError, DocumentError
 from hoopgw.http.messages import Headers, ResponseHead
-from hoopgw.http.model import RefusedError
+from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.links import Links
 from hoopgw_azure.model import AzureModel
 from hoopgw_azure.operations import Service

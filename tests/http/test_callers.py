@@ -14,11 +14,12 @@ from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Hop, Principal
 from hoopgw.http.callers import AGAIN, Callers, LoggedIn
 from hoopgw.http.messages import Headers, RequestHead
-from hoopgw.http.model import Refusal, RefusedError
+from hoopgw.http.model import status_of
 from hoopgw.identity.shown import (
     Bearer,
     CallerCertificate,
 )
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import (
     GatewayContext,
 )
@@ -111,7 +112,7 @@ class CallersTests(SynchronousTestCase):
         self.good((b"Authorization", b"Bearer good"))
         self.clock.advance(10.0)
         self.logins.bearer_answer = AuthenticationError("expired")
-        self.assertEqual(self.refused((b"Authorization", b"Bearer good")).code, 401)
+        self.assertEqual(status_of(self.refused((b"Authorization", b"Bearer good"))), 401)
 
     def test_not_when_its_session_was_ended(self) -> None:
         """What was revoked a moment ago is not believed because it was good before."""
@@ -139,7 +140,7 @@ class CallersTests(SynchronousTestCase):
 
     def test_control_is_away(self) -> None:
         self.logins.away = True
-        self.assertEqual(self.refused((b"Authorization", b"Bearer root~hop~pop")).code, 503)
+        self.assertEqual(status_of(self.refused((b"Authorization", b"Bearer root~hop~pop"))), 503)
 
     def test_a_certificate(self) -> None:
         self.shown = b"der"
@@ -150,10 +151,10 @@ class CallersTests(SynchronousTestCase):
     def test_what_is_no_proof(self) -> None:
         for value in (b"Basic YTpi", b"Bearer", b"Bearer ", b"SharedKey a:b", b"", b"\xff"):
             with self.subTest(value=value):
-                self.assertEqual(self.refused((b"Authorization", value)).code, 401)
-        self.assertEqual(self.refused().code, 401)
+                self.assertEqual(status_of(self.refused((b"Authorization", value))), 401)
+        self.assertEqual(status_of(self.refused()), 401)
         twice = (b"Authorization", b"Bearer good"), (b"authorization", b"Bearer good")
-        self.assertEqual(self.refused(*twice).code, 400)
+        self.assertEqual(status_of(self.refused(*twice)), 400)
 
     def test_outside_tls(self) -> None:
         self.transport.tls = None

@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Hop, Principal
-from hoopgw.http.model import ExceededError, RefusedError
+from hoopgw.http.model import ExceededError
 from hoopgw.http.paying import LISTS_KEPT, Lists, Till
 from hoopgw.sessions.purses import Listing
+from hoopgw.sessions.refusals import RefusedError
 
 ALICE = Principal(
     chain=(Hop(id="corp|alice", name="alice", kind="person"),), session="l", expires=9e9

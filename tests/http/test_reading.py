@@ -9,8 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.messages import RequestHead
-from hoopgw.http.model import Caller, Model, Plan, Refusal, RefusedError
+from hoopgw.http.model import Caller, Model, Plan
 from hoopgw.http.reading import AT_ONCE, QUEUE_LIMIT, Reading
+from hoopgw.sessions.refusals import Refusal, RefusedError
 
 CALLER = Caller(account="a", chain=("corp|alice",), session="s", authority="x", seal=b"s" * 32)
 LONG = b"x" * (AT_ONCE + 1)

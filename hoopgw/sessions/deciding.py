@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -20,12 +20,12 @@ from twisted.python.failure import Failure
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
-from hoopgw.http.held import Held, denied, not_recorded, used, used_up
-from hoopgw.http.journal import NOT_SENT, Answered, HttpJournal
-from hoopgw.http.model import Plan, Refusal, RefusedError
 from hoopgw.policy.cures import Cure
 from hoopgw.policy.decision import Allow, Deny, Review, Verdict
+from hoopgw.sessions.held import Held, denied, not_recorded, used, used_up
+from hoopgw.sessions.journal import NOT_SENT, Answered, Asked, SessionJournal
 from hoopgw.sessions.purses import Purse
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext, ReviewOutcome
 
 WAITING_LIMIT: Final = 20
@@ -59,25 +59,25 @@ class Decider:
     context: GatewayContext
     principal: Principal
     session: str
-    journal: HttpJournal
+    journal: SessionJournal
     purse: Purse | None
     strict: bool
     """Whether the target asks that intents survive a power loss before they run."""
     patience: float
     """Seconds that a client is let wait for people before it is told to come again."""
-    lasts: Callable[[Plan], bool] = lambda _plan: False
+    lasts: Callable[[Any], bool] = lambda _asked: False
     """Whether a request's client can be told where to ask after it."""
     _held: OrderedDict[bytes, Held] = field(factory=OrderedDict, init=False)
     _asking: DeferredLock = field(factory=DeferredLock, init=False)
     """One request for approval is filed at a time: the same request must find it, and count it."""
     _closed: bool = field(default=False, init=False)
 
-    def needs_all(self, plan: Plan) -> bool:
+    def needs_all(self, asked: Asked) -> bool:
         """Say whether all of a request must be here before it can be decided.
 
         What is approved, or granted for one call, is exactly what is sent.
         """
-        match self._judge(plan.operation).decision:
+        match self._judge(asked.operation).decision:
             case Review():
                 return True
             case Deny(uses=uses):
@@ -85,30 +85,36 @@ class Decider:
             case Allow():
                 return False
 
-    async def decide(self, plan: Plan, patience: float | None = None) -> Permission:
+    async def decide(
+        self,
+        asked: Asked,
+        patience: float | None = None,
+        notice: Callable[[Held], None] = lambda _held: None,
+    ) -> Permission:
         """Return the permission to pass a request on, after its intent was kept.
 
         Args:
-            plan: the request; its digest covers all of it if it can be held.
+            asked: the request; its digest covers all of it if it can be held.
             patience: seconds that the client will wait for people; None: as long as we let it, and
                 not at all where it can be told where to ask.
+            notice: told what is waited for, before it is.
 
         Raises:
             HeldError: not yet.
             RefusedError: it may not be passed on.
 
         """
-        operation = plan.operation
-        verdict, once = await self._use_grant(plan, self._judge(operation))
+        operation = asked.operation
+        verdict, once = await self._use_grant(asked, self._judge(operation))
         try:
             match verdict.decision:
                 case Deny():
-                    raise self._denied(plan, verdict)
+                    raise self._denied(asked, verdict)
                 case Review() as review:
-                    return await self._hold(plan, verdict, review, patience)
+                    return await self._hold(asked, verdict, review, patience, notice)
                 case Allow():
                     waited = await self._charge(("operations",))
-                    intent = self.journal.intent(plan, verdict, verdict.decision, verdict.because)
+                    intent = self.journal.intent(asked, verdict, verdict.decision, verdict.because)
                     with self._unless_sent(intent):
                         if self.strict or verdict.strict:
                             await self._sync(operation, once=once)
@@ -136,7 +142,7 @@ class Decider:
     def _judge(self, operation: Operation) -> Verdict:
         return self.context.policy.decide(self.principal, operation, self.session)
 
-    async def _use_grant(self, plan: Plan, verdict: Verdict) -> tuple[Verdict, bool]:
+    async def _use_grant(self, asked: Asked, verdict: Verdict) -> tuple[Verdict, bool]:
         """Use a grant that would allow what is refused.
 
         Returns:
@@ -145,7 +151,7 @@ class Decider:
         """
         uses = verdict.decision.uses if isinstance(verdict.decision, Deny) else ()
         for use in uses:
-            if await self.context.grants.use(use, self.session, plan.operation.digest):
+            if await self.context.grants.use(use, self.session, asked.operation.digest):
                 allowed = Verdict(
                     decision=Allow(max_rows=use.max_rows),
                     because=use.because,
@@ -198,11 +204,11 @@ class Decider:
             hint = "Send it again to see what it needs now."
             raise RefusedError(Refusal(kind="denied", text=OVER, hint=hint))
 
-    def _denied(self, plan: Plan, verdict: Verdict) -> RefusedError:
+    def _denied(self, asked: Asked, verdict: Verdict) -> RefusedError:
         """Record a refusal, and return it."""
         assert isinstance(verdict.decision, Deny)
-        self.journal.intent(plan, verdict, verdict.decision, verdict.because)
-        operation = plan.operation
+        self.journal.intent(asked, verdict, verdict.decision, verdict.because)
+        operation = asked.operation
         digest = b""
         if verdict.cures:
             self.context.grants.refused(self.principal, operation)
@@ -234,7 +240,7 @@ class Decider:
 
     # People
 
-    async def granted(self, plan: Plan, held: Held) -> Permission:
+    async def granted(self, asked: Asked, held: Held) -> Permission:
         """Return the permission to pass on what is held, once people gave it.
 
         For a request that goes on without its client: it waits as long as people are asked.
@@ -249,39 +255,45 @@ class Decider:
                 held.waiters.append(waiter)
                 await waiter
             assert held.outcome is not None
-            return await self._use(plan, held, held.outcome)
+            return await self._use(asked, held, held.outcome)
         except _UsedError:
             raise used(held.pending.request) from None
         except RecorderError as error:
             raise RefusedError(not_recorded(error)) from error
 
     async def _hold(
-        self, plan: Plan, verdict: Verdict, review: Review, patience: float | None
+        self,
+        asked: Asked,
+        verdict: Verdict,
+        review: Review,
+        patience: float | None,
+        notice: Callable[[Held], None],
     ) -> Permission:
-        held = await self._held_for(plan, verdict, review)
-        lasts = self.lasts(plan)
+        held = await self._held_for(asked, verdict, review)
+        lasts = self.lasts(asked)
         if held.kept:  # it is sent once it is approved, and once only
             raise held.come_again(lasts=lasts)
         came_again = held.outcome is not None
         if not came_again:
+            notice(held)
             wait = 0.0 if lasts else self.patience
             wait = wait if patience is None else min(patience, self.patience)
-            await self._wait(plan.operation.digest, held, wait)
+            await self._wait(asked.operation.digest, held, wait)
         if held.outcome is None:
             raise held.come_again(lasts=lasts)
         try:
-            return await self._use(plan, held, held.outcome)
+            return await self._use(asked, held, held.outcome)
         except _UsedError:
             if not came_again:
                 raise used(held.outcome.request) from None
         # Another worker has used what was kept here for the client: this one is asked for anew.
-        return await self._hold(plan, verdict, review, patience)
+        return await self._hold(asked, verdict, review, patience, notice)
 
-    async def _use(self, plan: Plan, held: Held, outcome: ReviewOutcome) -> Permission:
+    async def _use(self, asked: Asked, held: Held, outcome: ReviewOutcome) -> Permission:
         """Use an approval, once. Raises `RefusedError`, or `_UsedError`: another request has."""
-        is_here = self._held.get(plan.operation.digest) is held
+        is_here = self._held.get(asked.operation.digest) is held
         if is_here:
-            del self._held[plan.operation.digest]
+            del self._held[asked.operation.digest]
         if not outcome.approved:
             raise denied(outcome)
         if not is_here:
@@ -294,7 +306,7 @@ class Decider:
                 raise RefusedError(Refusal(kind="unavailable", text=text)) from error
             if not is_used:
                 raise _UsedError
-            return await self._approved(plan, held)
+            return await self._approved(asked, held)
 
     @contextmanager
     def _unless_sent(self, intent: int) -> Iterator[None]:
@@ -306,30 +318,30 @@ class Decider:
             self.journal.finished(intent, started, Answered(outcome=NOT_SENT))
             raise
 
-    async def _held_for(self, plan: Plan, verdict: Verdict, review: Review) -> Held:
+    async def _held_for(self, asked: Asked, verdict: Verdict, review: Review) -> Held:
         """Return what a request waits for, or waited for already."""
         acquired: Deferred[DeferredLock] = self._asking.acquire()
         await acquired
         try:
-            held = self._held.get(plan.operation.digest)
+            held = self._held.get(asked.operation.digest)
             if held is not None and held.review != review and held.outcome is None:
-                self._held.pop(plan.operation.digest)
+                self._held.pop(asked.operation.digest)
                 held.pending.withdraw()
                 held = None
-            return held or await self._ask(plan, verdict, review)
+            return held or await self._ask(asked, verdict, review)
         finally:
             self._asking.release()
 
-    async def _ask(self, plan: Plan, verdict: Verdict, review: Review) -> Held:
+    async def _ask(self, asked: Asked, verdict: Verdict, review: Review) -> Held:
         """File a request for approval."""
         if len(self._held) >= WAITING_LIMIT:
             text = f"{WAITING_LIMIT} requests of this session wait for approval already"
             raise RefusedError(Refusal(kind="unavailable", text=text, retry_after=60))
         await self._charge(("operations", "reviews"))
-        intent = self.journal.intent(plan, verdict, review, verdict.because)
+        intent = self.journal.intent(asked, verdict, review, verdict.because)
         try:
             pending = await self.context.reviews.ask(
-                self.principal, self.session, plan.operation, review, later=True
+                self.principal, self.session, asked.operation, review, later=True
             )
         except UnavailableError as error:
             text = f"nobody can be asked to approve it: {error}"
@@ -339,7 +351,7 @@ class Decider:
             pending.withdraw()
             raise RefusedError(Refusal(kind="denied", text=OVER))
         held = Held(pending, review, intent)
-        digest = plan.operation.digest
+        digest = asked.operation.digest
         self._held[digest] = held
         pending.settled.addBoth(self._settled, digest, held)
         return held
@@ -382,18 +394,18 @@ class Decider:
         if waiter in held.waiters:
             held.waiters.remove(waiter)
 
-    async def _approved(self, plan: Plan, held: Held) -> Permission:
+    async def _approved(self, asked: Asked, held: Held) -> Permission:
         """Judge once more: policy may have changed while people thought."""
-        verdict = self._judge(plan.operation)
+        verdict = self._judge(asked.operation)
         match verdict.decision:
             case Deny():
-                raise self._denied(plan, verdict)
-            case Review() as asked if not held.review.covers(asked):
+                raise self._denied(asked, verdict)
+            case Review() as now if not held.review.covers(now):
                 text = "the policy asks for more approvals by now"
                 raise RefusedError(Refusal(kind="denied", text=text))
             case Review() | Allow():
                 pass
-        await self._sync(plan.operation, held.review)
+        await self._sync(asked.operation, held.review)
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
         return Permission(verdict=verdict, intent=held.intent)

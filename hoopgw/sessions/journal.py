@@ -1,21 +1,20 @@
-"""The records of one session over HTTP, in order and without a gap.
+"""The records of one session, in order and without a gap.
 
-Requests of one session run side by side: each record that follows an intent names it.
+Requests of one session may run side by side: each record that follows an intent names it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
-from hoopgw.events import Access, ContextValue, Principal, Resource
+from hoopgw.events import Access, ContextValue, Operation, Principal, Resource
 from hoopgw.grants.held import HeldGrant
-from hoopgw.http.model import Plan
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.recording.inputs import InputBook, NotedGrants, NotedInput, hop_records
 from hoopgw.recording.records import (
@@ -31,7 +30,7 @@ from hoopgw.recording.verdicts import AskedAs
 from hoopgw.spi import Recorder, ReviewOutcome
 
 BODY_LIMIT: Final = 65_536
-"""Bytes of a request's body that are kept; the digest covers all."""
+"""Bytes of what comes with a request that are kept; the digest covers all."""
 OUTPUT_LIMIT: Final = 65_536
 """Bytes of an answer that are kept, as the client got them."""
 NOT_SENT: Final = "FAILED: it was not sent"
@@ -39,6 +38,20 @@ NOT_SENT: Final = "FAILED: it was not sent"
 _BEFORE: Final = 2
 """Elements of an encoded record before its sequence and time."""
 _DECISIONS: Final = {Allow: "allow", Review: "review", Deny: "deny"}
+
+
+class Asked(Protocol):
+    """What is decided and recorded: an operation, and what comes with it."""
+
+    @property
+    def operation(self) -> Operation:
+        """The operation; its digest covers all that will be sent, if it can be held."""
+        ...
+
+    @property
+    def kept(self) -> bytes:
+        """What the recording keeps besides its text: a request's body, without secrets."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -58,15 +71,15 @@ class Opening:
 
 @frozen(kw_only=True)
 class Answered:
-    """How a request that was passed on came out."""
+    """How something that was passed on came out."""
 
     outcome: str
-    """``200 OK``, or why there was no whole answer."""
+    """In the target's own words, as ``200 OK``; or why there was no whole answer."""
     masked: int = 0
     sent: int = 0
     output: bytes = field(default=b"", repr=False)
     received: int = 0
-    """Bytes of body that were streamed to the target."""
+    """Bytes that were streamed to the target."""
     received_digest: bytes = b""
 
 
@@ -82,7 +95,7 @@ class IntentForm:
 
 
 @define(eq=False)
-class HttpJournal:
+class SessionJournal:
     """Writes one session's records."""
 
     _recorder: Recorder
@@ -141,12 +154,12 @@ class HttpJournal:
         self._put_off(self._asked_as(fields, {}, verdict).fields_shown(sights.values(), verdict))
 
     def intent(
-        self, plan: Plan, verdict: Verdict, decision: Decision, because: Sequence[str]
+        self, wanted: Asked, verdict: Verdict, decision: Decision, because: Sequence[str]
     ) -> int:
         """Write what was decided about a request; return its sequence.
 
         Args:
-            plan: the request.
+            wanted: what is asked for.
             verdict: what policy said.
             decision: what was made of it.
             because: which policies decided.
@@ -155,22 +168,22 @@ class HttpJournal:
             RecorderError: it cannot be kept.
 
         """
-        operation, now = plan.operation, time.time_ns()
+        operation, now = wanted.operation, time.time_ns()
         asked = self._note(operation.accesses, operation.context, now)
         granted = self._note_grants(verdict.held, now)
-        return self._write(self._intent(plan, verdict, decision, because, now, asked, granted))
+        return self._write(self._intent(wanted, verdict, decision, because, now, asked, granted))
 
-    def form(self, plan: Plan, verdict: Verdict) -> IntentForm | None:
+    def form(self, wanted: Asked, verdict: Verdict) -> IntentForm | None:
         """Return the form of intents on a request that policy plainly allows; None: it has none.
 
         No grant is a part of it.
         """
-        operation = plan.operation
+        operation = wanted.operation
         noted = NotedInput.of(operation.accesses, operation.context)
         if noted is None or verdict.held:
             return None
         decision, because = verdict.decision, verdict.because
-        intent = self._intent(plan, verdict, decision, because, 0, noted.id, b"", 0)
+        intent = self._intent(wanted, verdict, decision, because, 0, noted.id, b"", 0)
         encoded = encode(intent)
         parts = msgspec.msgpack.decode(encoded)
         tail = b"".join(map(msgspec.msgpack.encode, parts[_BEFORE + 2 :]))
@@ -196,7 +209,7 @@ class HttpJournal:
 
     def _intent(
         self,
-        plan: Plan,
+        wanted: Asked,
         verdict: Verdict,
         decision: Decision,
         because: Sequence[str],
@@ -205,9 +218,9 @@ class HttpJournal:
         granted: bytes,
         sequence: int | None = None,
     ) -> Intent:
-        operation = plan.operation
+        operation = wanted.operation
         word, said = _DECISIONS[type(decision)], _DECISIONS[type(verdict.decision)]
-        kept = plan.kept
+        kept = wanted.kept
         return Intent(
             self._opening.session,
             self._sequence if sequence is None else sequence,

@@ -1,4 +1,4 @@
-"""What waits for people over HTTP: one request, and what its client is told meanwhile."""
+"""What waits for people: one request, and what its client is told meanwhile."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from hoopgw.http.model import Refusal, RefusedError
 from hoopgw.policy.cures import BUDGET_HINT, approvers
 from hoopgw.policy.decision import Review
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import PendingReview, ReviewOutcome
 
 USED: Final = "the approval covers one use, and it has been used"

@@ -1,4 +1,4 @@
-"""Tests for `hoopgw.http.deciding`: policy, grants, budgets and people, before anything is sent."""
+"""Tests for `hoopgw.sessions.deciding`: policy, grants, budgets, people, then what was asked."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.events import Access, Hop, Operation, Principal, Resource
-from hoopgw.http.deciding import APPROVAL_KEPT, OVER, WAITING_LIMIT, Decider, Permission
-from hoopgw.http.journal import NOT_SENT, HttpJournal, Opening
 from hoopgw.http.messages import RequestHead
-from hoopgw.http.model import Plan, Refusal, RefusedError
+from hoopgw.http.model import Plan, status_of
 from hoopgw.policy.decision import Allow, Deny, Remedy, Review, Use, Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import Intent, Result, ReviewSettled
+from hoopgw.sessions.deciding import APPROVAL_KEPT, OVER, WAITING_LIMIT, Decider, Permission
+from hoopgw.sessions.journal import NOT_SENT, Opening, SessionJournal
+from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.spi import GatewayContext, ReviewOutcome
 from tests.fakes import FakeRecorder
 
@@ -113,7 +114,7 @@ class DeciderCase(SynchronousTestCase):
             context=cast("GatewayContext", context),
             principal=ALICE,
             session="s-1",
-            journal=HttpJournal(self.recorder, opening, InputBook()),
+            journal=SessionJournal(self.recorder, opening, InputBook()),
             purse=None,
             strict=False,
             patience=60.0,
@@ -195,7 +196,9 @@ class VerdictTests(DeciderCase):
     def test_denied(self) -> None:
         self.verdict = Verdict(decision=Deny(reason="not here"), because=("p",), policy="v1")
         refusal = self.refused(self.decide())
-        self.assertEqual((refusal.kind, refusal.text, refusal.code), ("denied", "not here", 403))
+        self.assertEqual(
+            (refusal.kind, refusal.text, status_of(refusal)), ("denied", "not here", 403)
+        )
         self.assertIn("p", refusal.hint)
         self.assertEqual(self.decisions(), ["deny"])
 
@@ -261,7 +264,7 @@ class HoldTests(DeciderCase):
         first = self.decide()
         self.clock.advance(60.0)
         refusal = self.refused(first)
-        self.assertEqual((refusal.kind, refusal.request, refusal.code), ("held", "r-0", 403))
+        self.assertEqual((refusal.kind, refusal.request, status_of(refusal)), ("held", "r-0", 403))
         self.assertIn("dba", refusal.text)
         second = self.decide()
         self.assertEqual(len(self.asked), 1)
@@ -423,7 +426,8 @@ class BudgetTests(DeciderCase):
         for _ in range(2):
             self.successResultOf(self.decide())
         refusal = self.refused(self.decide())
-        self.assertEqual((refusal.code, refusal.text), (429, "the budget of planner is used up"))
+        self.assertEqual(refusal.text, "the budget of planner is used up")
+        self.assertEqual(status_of(refusal), 429)
         self.assertEqual(self.decisions(), ["allow", "allow"])
 
     def test_a_held_one_too(self) -> None:
