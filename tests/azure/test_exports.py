@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError, DocumentLimitError
 from hoopgw.http.messages import Headers, RequestHead, ResponseHead
-from hoopgw.http.model import ITEMS, Caller, ExceededError, Shown
+from hoopgw.http.model import ITEMS, Caller, ExceededError, Shown, status_of
 from hoopgw.policy.decision import Hidden
 from hoopgw.sessions.purses import Listing
 from hoopgw.sessions.refusals import RefusedError
@@ -173,7 +173,7 @@ class SizeTests(ExportCase):
         """Nothing of it is shown; and what only says a length is none."""
         with self.assertRaises(ExceededError) as caught:
             self.show({"value": "x" * 99}, length=True, max_bytes=50)
-        self.assertEqual(caught.exception.refusal.code, 403)
+        self.assertEqual(status_of(caught.exception.refusal), 403)
         self.assertIn("Ask for less", caught.exception.refusal.hint)
         self.show({"value": "x"}, length=True, max_bytes=50)
         self.show({"value": "x" * 99}, length=True, max_bytes=50, method="HEAD")

@@ -10,7 +10,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.http.messages import Pair, RequestHead, Response
-from hoopgw.http.model import Caller
+from hoopgw.http.model import Caller, status_of
 from hoopgw.http.standing import Onward, Poll, Standing
 from hoopgw.sessions.refusals import RefusedError
 from hoopgw_azure.held import AGAIN, Asking, begins, begun, follow
@@ -138,7 +138,7 @@ class FollowTests(SynchronousTestCase):
     def refused(self, path: str, caller: Caller = CALLER, method: str = "GET") -> None:
         """Ask for what is not to be had."""
         error = self.assertRaises(RefusedError, follow, RequestHead(method, path), caller)
-        self.assertEqual(error.refusal.code, 404)
+        self.assertEqual(status_of(error.refusal), 404)
 
     def test_other_requests_are_none(self) -> None:
         self.assertIsNone(follow(RequestHead("GET", GROUP), CALLER))

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.events import Hop, Principal
-from hoopgw.http.model import ExceededError
+from hoopgw.http.model import ExceededError, status_of
 from hoopgw.http.paying import LISTS_KEPT, Lists, Till
 from hoopgw.sessions.purses import Listing
 from hoopgw.sessions.refusals import RefusedError
@@ -90,7 +90,7 @@ class TillTests(SynchronousTestCase):
         for items in (4, 4, 10):
             self.pay(till, 20, items)
         self.assertEqual(purse.left, {"rows": 0, "bytes": 40})
-        self.assertEqual(self.refused(till, 1, 11).refusal.code, 429)
+        self.assertEqual(status_of(self.refused(till, 1, 11).refusal), 429)
         self.pay(Till(purse, None, None), 40, 0)
         self.assertIn("bytes", str(self.refused(Till(purse, None, None), 1, 0)))
 
