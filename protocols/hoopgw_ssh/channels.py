@@ -22,7 +22,8 @@ from typing import Final, Protocol
 from attrs import define, field, frozen
 
 from hoopgw.errors import ProtocolViolationError
-from hoopgw_ssh.answers import REQUESTS_LIMIT, Answers, Slot
+from hoopgw_ssh.answers import Answers, Slot
+from hoopgw_ssh.behind import ASKING_LIMIT, Behind
 from hoopgw_ssh.wire import (
     CHANNEL_CLOSE,
     CHANNEL_DATA,
@@ -50,8 +51,6 @@ LESSER_WINDOW: Final = 2**18
 """The same, on a channel beside many others: a connection's windows may all be full."""
 PACKET: Final = 32_768
 """Bytes of data in one message of a peer."""
-ASKING_LIMIT: Final = 512 * 1024
-"""Bytes of requests that wait on one channel, or behind a hold: no window bounds them."""
 PACKET_LEAST: Final = 256
 """Bytes of data that a peer must take in one message: else one piece would become thousands."""
 EXTRA_LIMIT: Final = 4_096
@@ -184,12 +183,8 @@ class Channel:
     """Whether it was the peer who wanted it."""
     _asked: deque[Callable[[bool], None]] = field(factory=deque, init=False, repr=False)
     _answers: Answers = field(init=False, repr=False)
-    is_held: bool = field(default=False, init=False)
-    _behind: deque[tuple[int, Callable[[], None]]] = field(factory=deque, init=False, repr=False)
-    """What came while the channel was held, and its bytes besides data."""
-    _held: int = field(default=0, init=False)
-    """Those bytes together."""
-    _releasing: bool = field(default=False, init=False)
+    behind: Behind = field(init=False, repr=False)
+    """What comes while somebody holds the channel."""
     _ended: bool = field(default=False, init=False)
     """Whether we have said EOF, or are about to."""
     _closing: bool = field(default=False, init=False)
@@ -198,6 +193,7 @@ class Channel:
 
     def __attrs_post_init__(self) -> None:
         self._answers = Answers(self._answer)
+        self.behind = Behind(self._hand_on)
         self._room = self.window
 
     # What comes next after an opening
@@ -316,22 +312,12 @@ class Channel:
     # Holding
 
     def hold(self) -> None:
-        """Keep back all that comes from now on."""
-        self.is_held = True
+        """Keep back all that comes from now on, until `release` is said as often as this."""
+        self.behind.hold()
 
     def release(self) -> None:
-        """Hand on what was kept back, and what comes from now on."""
-        self.is_held = False
-        if self._releasing:
-            return  # what was handed on held the channel, and let it go again
-        self._releasing = True
-        try:
-            while self._behind and not self.is_held:
-                size, event = self._behind.popleft()
-                self._held -= size
-                event()
-        finally:
-            self._releasing = False
+        """Hand on what was kept back, and what comes from now on, if nobody else holds it."""
+        self.behind.release()
 
     # Inside
 
@@ -408,32 +394,22 @@ class Channel:
             raise ProtocolViolationError(f"a channel for packets of {packet} bytes")
         self._peer, self._window, self._packet = peer, window, packet
 
-    def deliver(self, event: Callable[[], None], size: int = 0) -> None:
-        """Hand an event on, or keep it back while the channel is held.
-
-        ``size`` is in bytes, if no window counts them.
-        """
-        if not self.is_held and not self._behind:
-            event()
-            return
-        if len(self._behind) >= REQUESTS_LIMIT + WINDOW // 64 or self._held > ASKING_LIMIT:
-            raise ProtocolViolationError("too much waits behind a held request")
-        self._behind.append((size, event))
-        self._held += size
-
     def took(self, data: bytes, code: int | None) -> None:
         """Note bytes that came."""
         if len(data) > self._room or len(data) > PACKET:
             raise ProtocolViolationError("more data than the window has room for")
         self._room -= len(data)
         if data:
-            self.deliver(lambda: self.taker.data(data, code))
+            self.behind.data(data, code)
+
+    def _hand_on(self, data: bytes, code: int | None) -> None:
+        self.taker.data(data, code)
 
     def asked(self, name: bytes, *, wants_answer: bool, data: bytes) -> None:
         """Note a request."""
         slot = self._answers.slot() if wants_answer else None
         size = len(name) + len(data) + _COST
-        self.deliver(lambda: self.taker.request(Request(name, data, slot)), size)
+        self.behind.event(lambda: self.taker.request(Request(name, data, slot)), size)
 
     def answered(self, succeeded: bool) -> None:
         """Note the answer to our oldest request."""
@@ -468,8 +444,7 @@ class Channel:
             self._gone()
 
     def _gone(self) -> None:
-        self._behind.clear()
-        self._held = 0
+        self.behind.clear()
         asked, self._asked = self._asked, deque()
         for each in asked:
             each(False)

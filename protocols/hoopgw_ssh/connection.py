@@ -224,7 +224,7 @@ class Connection:
 
     def _channel_eof(self, reader: Reader) -> None:
         if (channel := self._channel(reader)) is not None and channel.is_open:
-            channel.deliver(channel.taker.eof)
+            channel.behind.event(channel.taker.eof)
 
     def _channel_close(self, reader: Reader) -> None:
         if (channel := self._channel(reader)) is not None:

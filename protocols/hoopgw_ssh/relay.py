@@ -33,6 +33,7 @@ from hoopgw_ssh.channels import (
     Request,
 )
 from hoopgw_ssh.connection import Connection
+from hoopgw_ssh.inspector import Inspector
 
 log = Logger()
 
@@ -48,29 +49,6 @@ _FROM_TARGET: Final = frozenset(
 """What a target may ask of a client's channel."""
 
 
-class Tap(Protocol):
-    """Sees what goes through a channel, and may change what goes to the client."""
-
-    def to_target(self, data: bytes) -> bytes:
-        """Take input; return what is passed on."""
-        ...
-
-    def to_client(self, data: bytes, code: int | None) -> bytes:
-        """Take output, ``code`` of extended data; return what is passed on: less, or nothing yet.
-
-        What is kept back comes with the next piece, or with `rest`.
-        """
-        ...
-
-    def rest(self, code: int | None) -> bytes:
-        """Return what is kept back: the target has ended that stream."""
-        ...
-
-    def ended(self, status: Request | None) -> None:
-        """Take note of the end: ``status`` is what the target said of it, if it did."""
-        ...
-
-
 @frozen(kw_only=True)
 class Ruling:
     """What a judge says."""
@@ -78,8 +56,8 @@ class Ruling:
     allowed: bool
     reason: str = ""
     """For the client, if it is refused: a sentence, perhaps several lines."""
-    tap: Tap | None = None
-    """Sees the channel from now on."""
+    inspector: Inspector | None = None
+    """Sees the channel from now on, instead of one that did so before."""
 
 
 class Judge(Protocol):
@@ -108,7 +86,7 @@ class Pair:
     asker: Channel = field(repr=False)
     """The end of who wanted the channel."""
     other: Channel | None = field(default=None, init=False, repr=False)
-    tap: Tap | None = field(default=None, init=False, repr=False)
+    inspector: Inspector | None = field(default=None, init=False, repr=False)
     started: bool = field(default=False, init=False)
     """Whether something was started on it."""
     _status: Request | None = field(default=None, init=False, repr=False)
@@ -133,7 +111,7 @@ class Pair:
         self._wait(judged, self._open, self._do_not_open)
 
     def _open(self, ruling: Ruling) -> None:
-        self.tap = ruling.tap
+        self._inspect(ruling)
         end = self.relay.client if self.by_target else self.relay.target
         try:
             self.other = end.open(self.opening.kind, self.opening.extra, _Taker(self, asks=False))
@@ -156,16 +134,26 @@ class Pair:
 
     # Going on
 
+    def _inspect(self, ruling: Ruling) -> None:
+        if ruling.inspector is not None:
+            self.inspector = ruling.inspector
+            ruling.inspector.attach(self)
+
     def data(self, source: Channel, data: bytes, code: int | None) -> None:
-        """Pass data on, through the tap."""
+        """Pass data on, through the inspector."""
         is_output = source is self.target
         sink = self.client if is_output else self.target
         if sink is None:
             source.credit(len(data))
             return
         passed = data
-        if self.tap is not None:
-            passed = self.tap.to_client(data, code) if is_output else self.tap.to_target(data)
+        if self.inspector is not None:
+            if is_output:
+                passed = self.inspector.to_client(data, code)
+            elif code is None:
+                passed = self.inspector.to_target(data)
+            else:
+                passed = b""  # no client has a second input: nothing of it would be looked at
         if not passed:
             source.credit(len(data))
         elif code is None:
@@ -174,19 +162,62 @@ class Pair:
             sink.write_extended(code, passed, source.credit, len(data))
 
     def eof(self, source: Channel) -> None:
-        """Pass the end on, after what a tap has kept back."""
+        """Pass the end on, after what an inspector has kept back."""
         sink = self.client if source is self.target else self.target
         if sink is None:
             return
         if source is self.target:
             self._flush(sink)
+        elif self.inspector is not None:
+            rest = self.inspector.input_ended()
+            if rest is None:
+                return
+            sink.write(rest)
         sink.eof()
 
     def _flush(self, sink: Channel) -> None:
-        if self.tap is None:
+        if self.inspector is None:
             return
-        sink.write(self.tap.rest(None))
-        sink.write_extended(STDERR, self.tap.rest(STDERR))
+        sink.write(self.inspector.rest(None))
+        sink.write_extended(STDERR, self.inspector.rest(STDERR))
+
+    # What an inspector may do: `hoopgw_ssh.inspector.Passage`
+
+    def to_client(
+        self, data: bytes, code: int | None = None, left: Callable[[int], None] | None = None
+    ) -> None:
+        """Send output that is not the target's."""
+        if self.client is None:
+            return
+        if code is None:
+            self.client.write(data, left)
+        else:
+            self.client.write_extended(code, data, left)
+
+    def to_target(self, data: bytes) -> None:
+        """Send input that was held, or is not the client's."""
+        if self.target is not None:
+            self.target.write(data)
+
+    def end_input(self) -> None:
+        """Pass the end of input on."""
+        if self.target is not None:
+            self.target.eof()
+
+    def hold(self) -> None:
+        """Keep the client's input back."""
+        if self.client is not None:
+            self.client.hold()
+
+    def release(self) -> None:
+        """Let it go on."""
+        if self.client is not None:
+            self.client.release()
+
+    def end(self, why: str) -> None:
+        """End the channel as one that was refused."""
+        if self.client is not None:
+            self._end_refused(self.client, why)
 
     def closed(self, source: Channel) -> None:
         """Close the other end, too, after what waits there; nobody waits for a decision any more.
@@ -196,6 +227,8 @@ class Pair:
         sink = self.other if source is self.asker else self.asker
         if source is self.client and self._waiting is not None:
             self._waiting.cancel()
+        if source is self.client and self.inspector is not None:
+            self.inspector.abandoned()
         if sink is not None:
             if source is self.target:
                 self._flush(sink)
@@ -209,8 +242,8 @@ class Pair:
         self._is_gone = True
         if self._waiting is not None:
             self._waiting.cancel()
-        if self.tap is not None:
-            self.tap.ended(self._status)
+        if self.inspector is not None:
+            self.inspector.ended(self._status)
         self.relay.pairs.discard(self)
 
     # Requests
@@ -232,8 +265,7 @@ class Pair:
         )
 
     def _pass_on(self, request: Request, ruling: Ruling) -> None:
-        if ruling.tap is not None:
-            self.tap = ruling.tap
+        self._inspect(ruling)
         self.started = self.started or request.name in COMMANDS
         assert self.target is not None
         self.target.request(request.name, request.data, _answer_of(request))

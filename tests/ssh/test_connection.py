@@ -274,6 +274,35 @@ class HoldTests(SynchronousTestCase):
         other.release()
         self.assertEqual([data for _, data in taker.events], [b"1", b"2", b"3"])
 
+    def test_held_by_several(self) -> None:
+        """Until the last one lets go."""
+        ends = Ends()
+        channel, _, other, taker = ends.channel()
+        other.hold()
+        other.hold()
+        channel.write(b"stdin")
+        ends.run()
+        other.release()
+        self.assertEqual(taker.events, [])
+        other.release()
+        self.assertEqual(taker.text, b"stdin")
+
+    def test_small_pieces(self) -> None:
+        """As many as the window has bytes are kept, and come together, in their places."""
+        ends = Ends()
+        channel, _, other, taker = ends.channel()
+        other.hold()
+        for _ in range(WINDOW // 16):
+            channel.write(b"a small piece...")
+            ends.run()
+        channel.request(b"signal", b"INT")
+        ends.run()
+        other.release()
+        self.assertEqual(taker.text, b"a small piece..." * (WINDOW // 16))
+        self.assertLess(len(taker.events), 100)
+        self.assertEqual(taker.events[-1], (b"signal", b"INT"))
+        self.assertEqual(other._room, WINDOW)
+
     def test_who_gives_up_is_heard(self) -> None:
         """Though the channel is held: then nobody waits any more."""
         ends = Ends()

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh import transport, wire
 from hoopgw_ssh.answers import REQUESTS_LIMIT
+from hoopgw_ssh.behind import ASKING_LIMIT
 from hoopgw_ssh.channels import (
-    ASKING_LIMIT,
     EXTRA_LIMIT,
     LESSER_WINDOW,
     PACKET_LEAST,
