@@ -21,6 +21,7 @@ from hoopgw.events import Operation, Principal, Resource
 from hoopgw.identity.shown import Logins, NoTokens, Tokens
 from hoopgw.identity.ssh_certificates import SshHost
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
+from hoopgw.recording.contents import Contents, NoContents
 from hoopgw.recording.records import AnyRecord, Record
 from hoopgw.sessions.elsewhere import Elsewhere, NothingElsewhere
 from hoopgw.sessions.purses import Budgets
@@ -354,6 +355,8 @@ class GatewayContext:
     ssh_host: Callable[[], SshHost] = field(default=no_ssh_host, repr=False)
     """Gives the gateway's SSH host key and its certificate, which is renewed at times; raises
     `ConfigError` or `UnavailableError`."""
+    contents: Contents = field(factory=NoContents)
+    """Where bulky contents go that are recorded: what a terminal showed, a command's output."""
     mask_key: Callable[[], bytes] = field(repr=False)
     """Gives 32 bytes, for masks that make joinable tokens: a session's are those of its start."""
     new_session: Callable[[], str]

@@ -39,6 +39,7 @@ from hoopgw.config.gateway import (
     LinkSettings,
     ListenerSettings,
     PolicySettings,
+    RecordingSettings,
     ReviewSettings,
     TlsSettings,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "LinkSettings",
     "ListenerSettings",
     "PolicySettings",
+    "RecordingSettings",
     "ReviewSettings",
     "TlsSettings",
     "check",

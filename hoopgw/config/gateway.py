@@ -151,6 +151,18 @@ class LimitSettings:
     sessions_per_principal: int = field(default=200, validator=and_(ge(1), le(100_000)))
 
 
+@frozen(kw_only=True)
+class RecordingSettings:
+    """``[recording]``: how much is kept beside the log of what went over sessions; in bytes."""
+
+    contents: int = field(default=50 * 2**30, validator=ge(2**20))
+    """All contents of this gateway."""
+    session: int = field(default=10 * 2**30, validator=ge(2**20))
+    """Contents of one session."""
+    free: int = field(default=2**30, validator=ge(0))
+    """What must stay free on the disk, for the log above all."""
+
+
 @frozen
 class GatewayPaths:
     """The state folder (0700; files 0600), as `hoopgw init` makes it."""
@@ -307,6 +319,11 @@ class GatewayPaths:
         """The recorder's Merkle log."""
         return self.state / "log"
 
+    @property
+    def contents(self) -> Path:
+        """What went over sessions, in files beside the log."""
+        return self.state / "contents"
+
 
 @frozen(kw_only=True)
 class GatewayConfig:
@@ -326,6 +343,7 @@ class GatewayConfig:
     policy: PolicySettings
     reviews: ReviewSettings = ReviewSettings()
     limits: LimitSettings = LimitSettings()
+    recording: RecordingSettings = RecordingSettings()
     targets: tuple[TargetSettings, ...] = ()
 
     @property

@@ -52,6 +52,8 @@ from hoopgw.policy.engine import PolicyDirectory
 from hoopgw.policy.sets import PolicySet
 from hoopgw.processes import lifeline
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.content_files import ContentFolder, ContentLimits
+from hoopgw.recording.content_store import ContentStore
 from hoopgw.recording.counting import CountingRecorder
 from hoopgw.recording.heads import LogHeads
 from hoopgw.sessions.ids import new_session
@@ -91,6 +93,7 @@ class Worker:
     protocols: Mapping[str, ProtocolSpec] = field(init=False)
     policy: PolicyDirectory = field(init=False)
     recorder: SpoolRecorder = field(init=False)
+    contents: ContentStore = field(init=False)
     control: ControlClient = field(init=False)
     grants: GrantView = field(init=False)
     granted: WorkerGrants = field(init=False)
@@ -134,6 +137,16 @@ class Worker:
             self.name,
             reactor,
             lambda peer: connectProtocol(recorder_socket, peer),
+        )
+        self.contents = ContentStore(
+            ContentFolder(paths.contents),
+            ContentLimits(
+                all=settings.recording.contents,
+                session=settings.recording.session,
+                free=settings.recording.free,
+            ),
+            reactor,
+            lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work),
         )
         self.control = ControlClient(
             UNIXClientEndpoint(reactor, str(paths.control_socket)),
@@ -193,6 +206,7 @@ class Worker:
 
         """
         self.recorder.start()
+        self.contents.start()
         self.heads.start()
         self.control.start()
         self.reviews.start()
@@ -227,6 +241,7 @@ class Worker:
         self.reviews.stop()
         self.granted.stop()
         self.link.stop()
+        self.contents.stop()
         self.recorder.stop()
         closing += [self.heads.stop(), self.control.stop()]
         return DeferredList(closing, consumeErrors=True)
@@ -262,6 +277,7 @@ class Worker:
             tokens=ControlTokens(self.control),
             leaves=self._leaves_of(listener),
             ssh_host=self.ssh_host,
+            contents=self.contents,
             mask_key=lambda: self._mask_key,
             new_session=new_session,
         )

@@ -109,6 +109,22 @@ class _Grant(_Other, frozen=True, tag="grant.step"):
     pass
 
 
+class _Opened(_Other, frozen=True, tag="content.opened"):
+    pass
+
+
+class _Piece(_Other, frozen=True, tag="content.piece"):
+    pass
+
+
+class _Ended(_Other, frozen=True, tag="content.ended"):
+    pass
+
+
+class _Removed(_Other, frozen=True, tag="content.removed"):
+    pass
+
+
 class _Intent(msgspec.Struct, frozen=True, array_like=True, tag="intent"):
     """What it needs of an intent, and as little of the rest as there is on the way."""
 
@@ -136,6 +152,10 @@ _Noted: TypeAlias = (
     | _Shown
     | _Settled
     | _Grant
+    | _Opened
+    | _Piece
+    | _Ended
+    | _Removed
 )
 _decode: Final = msgspec.msgpack.Decoder(_Noted).decode
 

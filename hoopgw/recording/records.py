@@ -276,6 +276,65 @@ class GrantStep(Record, frozen=True, tag="grant.step"):
     """The log-in that it is of, if its root is no person."""
 
 
+class ContentOpened(Record, frozen=True, tag="content.opened"):
+    """What goes over one stream or channel is kept beside the log, in a file, from now on."""
+
+    number: int
+    """Of the content in its session, from 0."""
+    intent: int
+    """Sequence of the `Intent` that allowed it; -1 if there is none."""
+    kind: str
+    """``shell``, ``exec``, ``subsystem`` ..."""
+    title: str
+    """For people."""
+    term: str
+    """The client's ``TERM``; empty if there is no terminal."""
+    columns: int
+    rows: int
+    holds: list[str]
+    """What of it is kept: ``input``, ``output``."""
+
+
+class ContentPiece(Record, frozen=True, tag="content.piece"):
+    """A part of a content was written; with it the log covers all up to its end."""
+
+    number: int
+    size: int
+    """Bytes of the file, from its beginning to the end of this piece."""
+    digest: bytes
+    """Their SHA-256: each covers all before it."""
+
+
+class ContentEnded(Record, frozen=True, tag="content.ended"):
+    """Nothing follows in a content."""
+
+    number: int
+    size: int
+    """Bytes of the file."""
+    digest: bytes
+    """Their SHA-256."""
+    outcome: str
+    """``exit 0``, ``signal TERM``, or why it broke off."""
+    input: int
+    """Bytes that the client sent, kept or not."""
+    output: int
+    """Bytes that it was shown."""
+    stderr: int
+    mended: bool = False
+    """Whether the recorder wrote this, because the worker died; then what was sent and shown is
+    counted from what is in the file."""
+
+
+class ContentRemoved(Record, frozen=True, tag="content.removed"):
+    """A content was removed, as the configuration says; in the recording of the gateway itself."""
+
+    of: str
+    """The session that it was of."""
+    number: int
+    size: int
+    why: str
+
+
 class SessionEnded(Record, frozen=True, tag="session.ended"):
     """Nothing follows it in this session."""
 
@@ -304,6 +363,10 @@ AnyRecord: TypeAlias = (
     | ReviewSettled
     | Result
     | GrantStep
+    | ContentOpened
+    | ContentPiece
+    | ContentEnded
+    | ContentRemoved
     | SessionEnded
 )
 
