@@ -486,6 +486,8 @@ class ProtocolSpec:
     )
     """The hosts of others that a listener answers for, given its options and the protocol's
     targets: control issues certificates for these and no others. Raises `ConfigError`."""
+    check_listener: Callable[[Mapping[str, Any]], None] | None = None
+    """Validate the protocol's part of a listener's table; raises `ConfigError`."""
     api: int = API
 
 

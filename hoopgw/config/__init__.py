@@ -130,7 +130,10 @@ def _check_options(config: GatewayConfig, findings: Findings) -> None:
     for index, listener in enumerate(config.listeners):
         if listener.protocol in known:
             try:
-                hosts_of(config, listener, registry.load([listener.protocol]))
+                loaded = registry.load([listener.protocol])
+                if (check_listener := loaded[listener.protocol].check_listener) is not None:
+                    check_listener(listener.options)
+                hosts_of(config, listener, loaded)
             except (ConfigError, PluginError) as error:
                 told = f"listeners[{index}]"
                 findings.error(told, str(error), "the gateway does not start with it")

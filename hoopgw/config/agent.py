@@ -47,10 +47,23 @@ class AccountSettings:
 
     source: str = field(default="", validator=_a_source, repr=False)
     """A reference to the credential; ``peer`` has none."""
-    auth: Literal["password", "token", "cert", "peer", "bearer", "basic", "header"] = "password"
+    auth: Literal[
+        "password",
+        "token",
+        "cert",
+        "peer",
+        "bearer",
+        "basic",
+        "header",
+        "key",
+        "interactive",
+        "ca",
+    ] = "password"
     """What the credential is, for the protocol; a ``token`` is fetched for each session, and with
-    ``peer`` the target knows the agent by the user behind a unix socket. The last three are for
-    HTTPS: how a secret that does not end is shown."""
+    ``peer`` the target knows the agent by the user behind a unix socket. For HTTPS ``bearer``,
+    ``basic`` and ``header`` say how a secret that does not end is shown. For SSH it is a private
+    ``key``, a password that is given as the answer to an ``interactive`` question, or the key of a
+    ``ca``."""
 
     def __attrs_post_init__(self) -> None:
         if (self.auth == "peer") == bool(self.source):

@@ -29,6 +29,7 @@ class Strangers:
     """The connections of one listener that are logging in."""
 
     limit: int = LIMIT
+    limit_per_address: int = LIMIT
     _by_address: dict[str, dict[Stranger, None]] = field(factory=dict, init=False, repr=False)
     """In the order in which they came."""
     _count: int = field(default=0, init=False)
@@ -38,9 +39,12 @@ class Strangers:
 
     def came(self, address: str, stranger: Stranger) -> None:
         """Let one in; another has to go if there are too many."""
-        self._by_address.setdefault(address, {})[stranger] = None
+        here = self._by_address.setdefault(address, {})
+        here[stranger] = None
         self._count += 1
-        if self._count > self.limit:
+        if len(here) > self.limit_per_address:
+            next(iter(here)).turn_away()
+        elif self._count > self.limit:
             crowd = max(self._by_address.values(), key=len)
             next(iter(crowd)).turn_away()
 

@@ -9,7 +9,7 @@ A target's options, in the agent's own configuration:
 ``host_ca``      list of keys of CAs whose certificates the host may show instead
 ``known_hosts``  a file of that format
 ``host``         the name to look up in it, and in certificates, if it is not the address's
-``auth``         account to ``key`` (a private key, perhaps with its certificate below; the usual),
+``auth``         account to ``key`` (a private key, perhaps with its certificate below),
                  ``password``, ``interactive`` (a password, as the answer to the one question), or
                  ``ca`` (the private key of a CA that the host trusts: each session gets a key and a
                  certificate of its own, for minutes)
@@ -60,6 +60,7 @@ CERTIFICATE_LIFETIME: Final = 300.0
 _SKEW: Final = 60.0
 _AUTHS: Final = ("key", "password", "interactive", "ca")
 _OPTIONS: Final = frozenset({"host_keys", "host_ca", "known_hosts", "host", "auth"})
+_KEY_BEGINS: Final = b"-----BEGIN "
 _EARLY_LIMIT: Final = 64
 """Messages that a target may send before anybody uses it."""
 
@@ -281,6 +282,11 @@ class SshTargetLeg:
             log.error("no credential for {account}: {error}", account=account, error=error)
             raise LinkError(f"the agent has no credential for {account} at the moment") from error
         if kind in ("password", "interactive"):
+            if secret.lstrip().startswith(_KEY_BEGINS):
+                # It would be shown to the target, and to whoever has taken its place.
+                where = f"targets.{target.name}.accounts.{account}"
+                log.error('{where}: its credential is a private key: say auth = "key"', where=where)
+                raise LinkError(f"the agent's configuration of {target.name} is wrong")
             return PasswordLogin(secret.rstrip(b"\r\n"), interactive=kind == "interactive")
         if kind == "ca":
             return self._certified(account, secret)

@@ -6,6 +6,7 @@ data for that side (`Connection.pause`), which then waits in its channels up to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import define, field
@@ -27,6 +28,8 @@ from hoopgw_ssh.wire import Bytes
 
 log = Logger()
 
+LEFT: Final = "the client has closed the connection"
+TARGET_LEFT: Final = "the target, or the agent before it, has closed the connection"
 FULL: Final = "full"
 EXCHANGING: Final = "exchanging"
 
@@ -69,11 +72,15 @@ class Joined(SSHService):
     Args:
         link: the leg to the agent, paused; it is ours from now on.
         judge: decides.
+        on_over: called once, with why, when nothing is passed on any more.
+        why_lost: says why the target is gone, when it is.
 
     """
 
     link: DataTransport = field(repr=False)
     judge: Judge = field(repr=False)
+    on_over: Callable[[str], None] = field(default=lambda _why: None, repr=False)
+    why_lost: Callable[[], str] = field(default=lambda: TARGET_LEFT, repr=False)
     transport: Any = field(default=None, init=False, repr=False)
     relay: Relay = field(init=False, repr=False)
     _to_client: _Valve = field(init=False, repr=False)
@@ -98,7 +105,7 @@ class Joined(SSHService):
 
     def serviceStopped(self) -> None:
         """End the link's side: the client has gone."""
-        self._end()
+        self._end(LEFT)
         self.link.loseConnection()
 
     def packetReceived(self, messageNum: int, payload: Bytes) -> None:
@@ -126,20 +133,32 @@ class Joined(SSHService):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the client's side: the target has gone."""
         del reason
-        self.end("the target has closed the connection")
+        if not self._over:
+            self.end(self.why_lost())
 
-    def end(self, why: str) -> None:
-        """End both sides, and tell the client why."""
+    def end(self, why: str, reason: str = "", *, at_once: bool = False) -> None:
+        """End both sides.
+
+        Args:
+            why: what the client is told.
+            reason: what is taken note of, if that is less.
+            at_once: nothing more goes to the target, not even what waits to be sent.
+
+        """
         if self._over:
             return
-        self._end()
+        self._end(reason or why)
         self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, why)
-        self.link.loseConnection()
+        if at_once:
+            self.link.abortConnection()
+        else:
+            self.link.loseConnection()
 
-    def _end(self) -> None:
+    def _end(self, why: str) -> None:
         if not self._over:
             self._over = True
             self.relay.lost()
+            self.on_over(why)
 
     def _send_to_client(self, number: int, payload: bytes) -> None:
         if not self._over:

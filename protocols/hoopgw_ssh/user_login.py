@@ -114,6 +114,8 @@ class UserLogin(SSHService):
         clock: for the deadline.
         admit: asked once, when somebody has logged in and before the client is told: opens the
             target, and gives what runs from then on. It may raise `UnavailableError`.
+        timeout: seconds until somebody must have logged in.
+        attempts_limit: failed attempts, after which there is no other.
 
     """
 
@@ -121,6 +123,12 @@ class UserLogin(SSHService):
     address: str
     clock: IReactorTime = field(repr=False)
     admit: Callable[[LoggedIn], Awaitable[SSHService]] = field(repr=False)
+    timeout: float = LOGIN_TIMEOUT
+    attempts_limit: int = ATTEMPTS_LIMIT
+    wanted: Wanted | None = field(default=None, init=False)
+    """What was asked for last."""
+    refused: str = field(default="", init=False)
+    """Why what was shown last was not taken, if something was."""
     transport: Any = field(default=None, init=False, repr=False)
     _waiting: deque[bytes] = field(factory=deque, init=False, repr=False)
     _trying: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -133,7 +141,7 @@ class UserLogin(SSHService):
 
     def serviceStarted(self) -> None:
         """Begin to wait."""
-        self._deadline = self.clock.callLater(LOGIN_TIMEOUT, self._too_late)
+        self._deadline = self.clock.callLater(self.timeout, self._too_late)
 
     def serviceStopped(self) -> None:
         """Forget what was asked."""
@@ -187,7 +195,7 @@ class UserLogin(SSHService):
         user, service, method = reader.string(), reader.string(), reader.string()
         if service != _CONNECTION:
             raise ProtocolViolationError("there is no such service to log in for")
-        wanted = parse_user(user)
+        self.wanted = wanted = parse_user(user)
         if method != b"publickey":
             return None
         signs, algorithm, blob = reader.boolean(), reader.string(), reader.string()
@@ -226,11 +234,12 @@ class UserLogin(SSHService):
 
     def _refuse(self, why: str) -> None:
         """Say no; the first time with a reason, which clients print."""
+        self.refused = why or self.refused
         if why and not self._said:
             self._said = True
             self.transport.sendPacket(USERAUTH_BANNER, string(f"{why}\r\n".encode()) + string(b""))
         self._attempts += 1
-        if self._attempts > ATTEMPTS_LIMIT:
+        if self._attempts > self.attempts_limit:
             self._end(wire.DISCONNECT_BY_APPLICATION, "too many attempts")
             return
         self.transport.sendPacket(USERAUTH_FAILURE, _METHODS + b"\0")

@@ -8,12 +8,12 @@ is open. The order is: log-in; policy on ``connect``; the link; the journal; `Vi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from attrs import field, frozen
 
 from hoopgw.events import Principal
 from hoopgw.identity.ssh_certificates import Restrictions
+from hoopgw.sessions.journal import SessionJournal
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import GatewayContext, TargetSettings
 
@@ -38,8 +38,8 @@ class Visit:
     """The name of the agent that opened the target."""
     server: str
     """The version line of the target's server, ``SSH-2.0-...``; empty if it told none."""
-    journal: Any = field(repr=False)
-    """The connection's `SshJournal`; the session's start is written already, its end is written by
+    journal: SessionJournal = field(repr=False)
+    """Of the connection; the session's start is written already, its end is written by
     the client leg."""
     purse: Purse | None = field(default=None, repr=False)
     """What it may use, if some hop of its chain was given a budget; the client leg closes it."""

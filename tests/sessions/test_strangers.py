@@ -47,6 +47,14 @@ class StrangersTests(SynchronousTestCase):
         first, second, third = (Caller(strangers, "192.0.2.1").come() for _ in range(3))
         self.assertEqual([first.is_away, second.is_away, third.is_away], [True, False, False])
 
+    def test_a_limit_for_one_address(self) -> None:
+        """Its own oldest goes, though there is room."""
+        strangers = Strangers(limit=10, limit_per_address=2)
+        other = Caller(strangers, "192.0.2.1").come()
+        crowd = [Caller(strangers, "198.51.100.1").come() for _ in range(3)]
+        self.assertEqual([caller.is_away for caller in crowd], [True, False, False])
+        self.assertFalse(other.is_away)
+
     def test_to_leave_twice(self) -> None:
         """It counts once."""
         strangers = Strangers(limit=2)

@@ -186,6 +186,15 @@ class LoginTests(AgentCase):
             self.assertIn("cannot be read", said)
             self.assertNotIn("AAAA", said)
 
+    async def test_a_key_is_no_password(self) -> None:
+        """A key whose kind was left out is not shown to the target, as a password would be."""
+        for kind in ("password", "interactive"):
+            with self.subTest(kind):
+                target = self.target(self.server.user_key, auth={ACCOUNT: kind})
+                self.assertIn("configuration of web1 is wrong", await self.refused(target))
+        self.assertNotIn("Failed", self.server.log)
+        self.flushLoggedErrors()
+
 
 class HostTests(AgentCase):
     """Who is taken for the host."""

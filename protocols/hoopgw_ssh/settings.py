@@ -1,0 +1,78 @@
+"""What the gateway's configuration says of SSH: a listener's options, and a target's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from hoopgw.errors import ConfigError
+from hoopgw.spi import TargetSettings
+from hoopgw_ssh.user_login import ATTEMPTS_LIMIT, LOGIN_TIMEOUT
+
+STRANGERS: Final = 500
+"""Connections that may be logging in at once."""
+STRANGERS_PER_ADDRESS: Final = 100
+"""Of one address: Ansible opens as many as it has forks."""
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "login_timeout": (5, 600),
+    "attempts": (1, 20),
+    "strangers": (1, 20_000),
+    "strangers_per_address": (1, 20_000),
+}
+TARGET_OPTIONS: Final[frozenset[str]] = frozenset()
+"""Options of a target that the gateway knows, besides those of every protocol."""
+
+
+@frozen(kw_only=True)
+class ListenerOptions:
+    """What a ``[[listeners]]`` table of SSH may say besides its address."""
+
+    login_timeout: float = LOGIN_TIMEOUT
+    """Seconds from a client's asking for the log-in to its being logged in."""
+    attempts: int = ATTEMPTS_LIMIT
+    """Failed attempts to log in, after which a connection is ended."""
+    strangers: int = STRANGERS
+    strangers_per_address: int = field(default=STRANGERS_PER_ADDRESS)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ListenerOptions:
+        """Read a listener's options.
+
+        Raises:
+            ConfigError: one is not known, or makes no sense.
+
+        """
+        for name, value in options.items():
+            bounds = _BOUNDS.get(name)
+            if bounds is None:
+                known = ", ".join(_BOUNDS)
+                raise ConfigError(f"{name}: an SSH listener has no such option; these are: {known}")
+            kinds = (int, float) if name == "login_timeout" else (int,)
+            is_number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not is_number or not bounds[0] <= value <= bounds[1]:
+                raise ConfigError(f"{name}: expected a number from {bounds[0]} to {bounds[1]}")
+        return cls(**options)
+
+
+def check_listener(options: Mapping[str, Any]) -> None:
+    """Check a listener's options; for `hoopgw.spi.ProtocolSpec`. Raises `ConfigError`."""
+    ListenerOptions.of(options)
+
+
+def check_target(target: TargetSettings) -> None:
+    """Check the gateway's part of a target; for `hoopgw.spi.ProtocolSpec`.
+
+    Raises:
+        ConfigError: an option is not known, or it has labels, which name columns of databases.
+
+    """
+    where = f"targets.{target.name}"
+    if target.labels:
+        raise ConfigError(f"{where}.labels: SSH targets have no classified fields")
+    if unknown := sorted(target.options.keys() - TARGET_OPTIONS):
+        raise ConfigError(
+            f"{where}.{unknown[0]}: the gateway knows no such option of an SSH target; keys of the "
+            "host and how to log in are for the agent's configuration"
+        )

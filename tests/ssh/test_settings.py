@@ -1,0 +1,65 @@
+"""What the configuration may say of SSH."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopgw.errors import ConfigError
+from hoopgw.spi import TargetSettings
+from hoopgw_ssh.settings import ListenerOptions, check_listener, check_target
+
+WEB1 = TargetSettings(name="web1", protocol="ssh", agent="local")
+
+
+class ListenerTests(SynchronousTestCase):
+    """A listener's options."""
+
+    def test_none(self) -> None:
+        """There need not be any."""
+        self.assertEqual(ListenerOptions.of({}).login_timeout, 120.0)
+
+    def test_all(self) -> None:
+        given = {
+            "login_timeout": 30,
+            "attempts": 3,
+            "strangers": 50,
+            "strangers_per_address": 5,
+        }
+        self.assertEqual(ListenerOptions.of(given), ListenerOptions(**given))
+
+    def test_wrong(self) -> None:
+        """Each says which, and what is expected."""
+        wrong: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"banner": "hi"}, "banner: an SSH listener has no such option"),
+            ({"attempts": 0}, "attempts: expected a number from 1 to 20"),
+            ({"attempts": 2.5}, "attempts: expected a number"),
+            ({"attempts": True}, "attempts: expected a number"),
+            ({"login_timeout": "120"}, "login_timeout: expected a number from 5 to 600"),
+            ({"strangers": 10**9}, "strangers: expected"),
+        )
+        for options, said in wrong:
+            with self.subTest(options), self.assertRaises(ConfigError) as caught:
+                check_listener(options)
+            self.assertIn(said, str(caught.exception))
+
+
+class TargetTests(SynchronousTestCase):
+    """A target's table, on the gateway's side."""
+
+    def test_good(self) -> None:
+        check_target(WEB1)
+
+    def test_what_is_for_the_agent(self) -> None:
+        """Host keys are, and the error says so."""
+        with self.assertRaises(ConfigError) as caught:
+            check_target(evolve(WEB1, options={"host_keys": ["ssh-ed25519 AAAA"]}))
+        self.assertIn("targets.web1.host_keys", str(caught.exception))
+        self.assertIn("for the agent's configuration", str(caught.exception))
+
+    def test_labels(self) -> None:
+        """There is nothing that they could name."""
+        with self.assertRaises(ConfigError):
+            check_target(evolve(WEB1, labels={"a.b": ("pii",)}))
