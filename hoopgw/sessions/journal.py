@@ -6,13 +6,14 @@ Requests of one session may run side by side: each record that follows an intent
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
+from hoopgw.errors import RecorderError
 from hoopgw.events import Access, ContextValue, Operation, Principal, Resource
 from hoopgw.grants.held import HeldGrant
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Review, Sight, Verdict
@@ -289,6 +290,27 @@ class SessionJournal:
         result = Result(session, sequence, now, intent, outcome, 0, masked, sent, output, took)
         self._recorder.put_off_encoded(encode(result))
         self._sequence = sequence + 1
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self._opening.session
+
+    def note(self, make: Callable[[int, int], Record]) -> int:
+        """Keep a record that ``make`` gives for a sequence and a time; return its sequence.
+
+        It is written with the next one, or soon. What contents of the session are noted by:
+        `hoopgw.recording.contents.SessionNotes`.
+
+        Raises:
+            RecorderError: it cannot be kept, or the session has ended.
+
+        """
+        if self._ended:
+            raise RecorderError("the session has ended")
+        sequence = self._sequence
+        self._put_off(make(sequence, time.time_ns()))
+        return sequence
 
     def ended(self, reason: str) -> None:
         """Write that the session is over."""

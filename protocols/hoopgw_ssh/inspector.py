@@ -14,7 +14,7 @@ Bulk data should be returned as the object that came: then nothing is copied.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import define, field
 
@@ -49,8 +49,28 @@ class Passage(Protocol):
         """Let it go on: what waited may be handed over before this returns, so say it last."""
         ...
 
+    def hold_output(self) -> None:
+        """Give the target no more room: what it sends on is at most its window.
+
+        Each hold has its release. What comes all the same is handed over as ever.
+        """
+        ...
+
+    def release_output(self) -> None:
+        """Give it its room back, if nobody else holds it."""
+        ...
+
     def end(self, why: str) -> None:
         """End the channel as a refused command ends: the reason on standard error, status 77."""
+        ...
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """An `Inspector` that wants to know of the client's requests, too."""
+
+    def requested(self, request: Request) -> None:
+        """Take note of a request that was allowed, before it is passed on."""
         ...
 
 
@@ -141,6 +161,12 @@ class Stack:
             rest = self.outer.to_client(rest, code)
         return rest + self.outer.rest(code)
 
+    def requested(self, request: Request) -> None:
+        """Tell those who want to know."""
+        for each in (self.outer, self.inner):
+            if isinstance(each, Attentive):
+                each.requested(request)
+
     def abandoned(self) -> None:
         """Tell both."""
         self.outer.abandoned()
@@ -182,6 +208,14 @@ class _ToInner:
         """Let it go on."""
         self.passage.release()
 
+    def hold_output(self) -> None:
+        """Give the target no more room."""
+        self.passage.hold_output()
+
+    def release_output(self) -> None:
+        """Give it its room back."""
+        self.passage.release_output()
+
     def end(self, why: str) -> None:
         """End the channel."""
         self.passage.end(why)
@@ -218,6 +252,14 @@ class _ToOuter:
     def release(self) -> None:
         """Let it go on."""
         self.passage.release()
+
+    def hold_output(self) -> None:
+        """Give the target no more room."""
+        self.passage.hold_output()
+
+    def release_output(self) -> None:
+        """Give it its room back."""
+        self.passage.release_output()
 
     def end(self, why: str) -> None:
         """End the channel."""

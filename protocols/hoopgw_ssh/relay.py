@@ -33,7 +33,7 @@ from hoopgw_ssh.channels import (
     Request,
 )
 from hoopgw_ssh.connection import Connection
-from hoopgw_ssh.inspector import Inspector
+from hoopgw_ssh.inspector import Attentive, Inspector
 
 log = Logger()
 
@@ -92,6 +92,9 @@ class Pair:
     _status: Request | None = field(default=None, init=False, repr=False)
     _waiting: Deferred[Ruling] | None = field(default=None, init=False, repr=False)
     _is_gone: bool = field(default=False, init=False)
+    _output_holds: int = field(default=0, init=False)
+    _owed: int = field(default=0, init=False)
+    """Bytes of output that have gone on, and whose room the target is not given back yet."""
 
     @property
     def client(self) -> Channel | None:
@@ -146,8 +149,9 @@ class Pair:
         if sink is None:
             source.credit(len(data))
             return
-        passed = data
+        passed, credit = data, source.credit
         if self.inspector is not None:
+            credit = self._credit_output if is_output else credit
             if is_output:
                 passed = self.inspector.to_client(data, code)
             elif code is None:
@@ -155,11 +159,17 @@ class Pair:
             else:
                 passed = b""  # no client has a second input: nothing of it would be looked at
         if not passed:
-            source.credit(len(data))
+            credit(len(data))
         elif code is None:
-            sink.write(passed, source.credit, len(data))
+            sink.write(passed, credit, len(data))
         else:
-            sink.write_extended(code, passed, source.credit, len(data))
+            sink.write_extended(code, passed, credit, len(data))
+
+    def _credit_output(self, count: int) -> None:
+        if self._output_holds:
+            self._owed += count
+        elif self.target is not None:
+            self.target.credit(count)
 
     def eof(self, source: Channel) -> None:
         """Pass the end on, after what an inspector has kept back."""
@@ -214,6 +224,17 @@ class Pair:
         if self.client is not None:
             self.client.release()
 
+    def hold_output(self) -> None:
+        """Give the target no more room."""
+        self._output_holds += 1
+
+    def release_output(self) -> None:
+        """Give it its room back."""
+        self._output_holds -= 1
+        if not self._output_holds:
+            owed, self._owed = self._owed, 0
+            self._credit_output(owed)
+
     def end(self, why: str) -> None:
         """End the channel as one that was refused."""
         if self.client is not None:
@@ -266,6 +287,8 @@ class Pair:
 
     def _pass_on(self, request: Request, ruling: Ruling) -> None:
         self._inspect(ruling)
+        if isinstance(self.inspector, Attentive):
+            self.inspector.requested(request)
         self.started = self.started or request.name in COMMANDS
         assert self.target is not None
         self.target.request(request.name, request.data, _answer_of(request))

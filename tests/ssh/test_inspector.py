@@ -143,3 +143,45 @@ class PassageTests(Case):
         self.there.close()
         self.run_all()
         self.assertEqual(self.inner.steps, ["abandoned", "ended"])
+
+    def test_room_for_output(self) -> None:
+        """Is not given back while somebody holds it, and no byte of it is lost, at the end too."""
+        self.outer.passage.hold_output()
+        self.inner.passage.hold_output()
+        for _ in range(2 * WINDOW // 30_000):
+            self.there.write(bytes(30_000))
+        self.run_all()
+        self.assertEqual(self.there.sent, WINDOW)
+        self.assertGreater(len(self.taker.text), WINDOW)  # all that came has gone on
+        self.inner.passage.release_output()
+        self.run_all()
+        self.assertEqual(self.there.sent, WINDOW)
+        self.outer.passage.release_output()
+        self.there.eof()
+        self.run_all()
+        self.assertGreater(self.there.sent, 2 * WINDOW - 30_000)
+        self.assertEqual(self.taker.events[-1], "eof")
+
+
+@define
+class Noting(Named):
+    """An inspector that notes requests. Implements `Attentive`."""
+
+    def requested(self, request: Request) -> None:
+        """Note it."""
+        self.steps.append(request.name.decode())
+
+
+class RequestTests(Case):
+    """An inspector that wants to know of requests."""
+
+    def test_told_of_what_is_passed_on(self) -> None:
+        noting, both = Noting(b"o"), Named(b"i")
+        stack = Stack(noting, both)
+        self.judging.answers[b"exec"] = succeed(Ruling(allowed=True, inspector=stack))
+        self.judging.answers[b"signal"] = succeed(Ruling(allowed=False))
+        channel, _ = self.session()
+        for name in (b"exec", b"window-change", b"signal"):
+            channel.request(name, b"", None)
+        self.run_all()
+        self.assertEqual((noting.steps, both.steps), (["exec", "window-change"], []))
