@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from hoopgw.errors import ConfigError
 from hoopgw.spi import TargetSettings
+from hoopgw_ssh.inspecting import RECORD_INPUT, input_kept
 from hoopgw_ssh.user_login import ATTEMPTS_LIMIT, LOGIN_TIMEOUT
 
 STRANGERS: Final = 500
@@ -21,7 +22,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "strangers": (1, 20_000),
     "strangers_per_address": (1, 20_000),
 }
-TARGET_OPTIONS: Final[frozenset[str]] = frozenset()
+TARGET_OPTIONS: Final[frozenset[str]] = frozenset({RECORD_INPUT})
 """Options of a target that the gateway knows, besides those of every protocol."""
 
 
@@ -76,3 +77,4 @@ def check_target(target: TargetSettings) -> None:
             f"{where}.{unknown[0]}: the gateway knows no such option of an SSH target; keys of the "
             "host and how to log in are for the agent's configuration"
         )
+    input_kept(target)
