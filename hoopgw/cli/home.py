@@ -25,11 +25,13 @@ from cryptography import x509
 from joserfc.jwk import OKPKey
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError
+from hoopgw.cli.failure import CommandError, NotLoggedInError, RefusedError, UnreachableError
 from hoopgw.identity.login import password_form, refresh_form, revoke_form, target_form
 from hoopgw.identity.tokens import GATEWAY
 
 _FILE: Final = "login.json"
+SSH_FOLDER: Final = "ssh"
+"""Below the folder: what `ssh` finds there is in `hoopgw.cli.ssh_folder`."""
 _CA_FILE: Final = "gateway-ca.pem"
 _CA_PATH: Final = "/pki/listeners.json"
 TOKEN_PATH: Final = "/sts/token"  # noqa: S105  # a path
@@ -66,7 +68,11 @@ class Login:
     @property
     def is_fresh(self) -> bool:
         """Whether the token can still be shown."""
-        return self.expires - _SOON > time.time()
+        return self.lasts(_SOON)
+
+    def lasts(self, seconds: float) -> bool:
+        """Whether the token can be shown for so long."""
+        return self.expires - seconds > time.time()
 
     @property
     def until(self) -> float:
@@ -113,8 +119,11 @@ class Home:
         assert home is not None  # the program's own group made it
         return home
 
-    def load(self) -> Login:
+    def load(self, at_least: float = _SOON) -> Login:
         """Return the log-in, refreshed if its token is over.
+
+        Args:
+            at_least: seconds that the token should last, if it can be had.
 
         Raises:
             NotLoggedInError: there is none, or it is over.
@@ -131,7 +140,7 @@ class Home:
                 f"you are logged in to {kept.gateway}, not {self.gateway}: run "
                 f"`hoopgw --gateway {self.gateway} login`"
             )
-        return kept if kept.is_fresh else self._refreshed()
+        return kept if kept.lasts(at_least) else self._refreshed(at_least)
 
     def kept(self) -> Login | None:
         """Return the log-in as it is there, over or not; None if there is none.
@@ -156,6 +165,12 @@ class Home:
         there = (self.folder / _FILE).exists()
         (self.folder / _FILE).unlink(missing_ok=True)
         return there
+
+    def drop_certificates(self) -> None:
+        """Drop the certificates of SSH: they are of a log-in that is over, or replaced."""
+        folder = self.folder / SSH_FOLDER
+        for path in (*folder.glob("*.until"), *folder.glob("*-cert.pub")):
+            path.unlink(missing_ok=True)
 
     def api(self) -> GatewayApi:
         """Return the gateway, as who is logged in.
@@ -261,15 +276,17 @@ class Home:
             return self.ca
         return Path(login.ca) if login is not None and login.ca else None
 
-    def _refreshed(self) -> Login:
+    def _refreshed(self, at_least: float) -> Login:
         """Get the next token; one command at a time, the others take what it got."""
-        with self._lock():
+        with self.locked(self.folder / _LOCK_FILE):
             kept = self._kept()
             if kept is None:
                 raise NotLoggedInError("you are not logged in: run `hoopgw login`")
-            if kept.is_fresh:
+            if kept.lasts(at_least):
                 return kept
             if kept.refresh is None or kept.until <= time.time():
+                if kept.is_fresh:
+                    return kept
                 raise NotLoggedInError("the log-in is over: run `hoopgw login`")
             try:
                 answer = kept.api(self.ca_of(kept)).form(TOKEN_PATH, refresh_form(kept.refresh))
@@ -277,16 +294,25 @@ class Home:
                 raise NotLoggedInError(
                     f"the log-in cannot go on ({error.message}): run `hoopgw login`"
                 ) from error
+            except UnreachableError:
+                if kept.is_fresh:
+                    return kept
+                raise
             kept = kept.renewed(answer)
             self.save(kept)
             self.follow_ca(kept)
             return kept
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Keep other commands from refreshing the same log-in meanwhile."""
+    def locked(self, path: Path) -> Iterator[None]:
+        """Keep other commands from doing the same meanwhile: ``path`` is what they lock, too.
+
+        Raises:
+            CommandError: another one does not end.
+
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self.folder / _LOCK_FILE, flags, 0o600)
+        descriptor = os.open(path, flags, 0o600)
         end = time.monotonic() + _LOCK_PATIENCE
         try:
             while True:
@@ -295,7 +321,7 @@ class Home:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > end:
-                        text = "another hoopgw command refreshes the log-in and does not end"
+                        text = f"another hoopgw command has {path.name} locked, and does not end"
                         raise CommandError(text) from error
                     time.sleep(_LOCK_POLL)
             yield

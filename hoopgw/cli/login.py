@@ -107,6 +107,7 @@ def logout() -> None:
         # Forgetting here must work without the gateway.
         output.say(f"not revoked at the gateway: {error.message}", style="yellow")
     there = home.forget()
+    home.drop_certificates()
     if output.is_json:
         output.json({"forgotten": there, "revoked": revoked})
     else:
@@ -188,6 +189,7 @@ def _exchange(
         origin=origin,
     ).renewed(answer)
     home.save(kept)
+    home.drop_certificates()
     home.follow_ca(kept)
     return kept
 

@@ -39,6 +39,9 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "request": "hoopgw.cli.grants:request",
     "requests": "hoopgw.cli.reviews:requests_",
     "sessions": "hoopgw.cli.recordings:sessions",
+    "ssh": "hoopgw.cli.ssh_run:ssh",
+    "ssh-certificate": "hoopgw.cli.ssh_certificate:ssh_certificate",
+    "ssh-config": "hoopgw.cli.ssh_config:ssh_config",
     "store": "hoopgw.cli.stored:store",
     "targets": "hoopgw.cli.targets:targets",
     "token": "hoopgw.cli.token:token",
@@ -114,7 +117,7 @@ class Program(click.Group):
 def program(
     context: click.Context, gateway: str | None, ca: Path | None, home: Path | None
 ) -> None:
-    """Reach PostgreSQL and Azure through the hoopgw gateway.
+    """Reach PostgreSQL, SSH hosts and Azure through the hoopgw gateway.
 
     Exit status: 0 done, 1 refused or failed, 2 wrong use, 3 not logged in or the log-in is over,
     4 the gateway does not answer, 5 policies or a log are not valid.

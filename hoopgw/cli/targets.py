@@ -22,6 +22,7 @@ def targets(*, everything: bool) -> None:
     if output.is_json:
         output.json(answer)
         return
+    by_ssh = [target["name"] for target in answer["targets"] if target["protocol"] == "ssh"]
     rows = [
         (
             target["name"],
@@ -39,3 +40,5 @@ def targets(*, everything: bool) -> None:
         rows,
         empty="there is no target that you may connect to",
     )
+    if by_ssh:
+        output.say(f"by SSH: hoopgw ssh-config --install, once; then ssh {by_ssh[0]}", style="dim")

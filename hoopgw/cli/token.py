@@ -52,6 +52,11 @@ def token(
     output = Output.current()
     home = Home.current()
     found = find_target(home, target)
+    if found["protocol"] == "ssh":
+        raise CommandError(
+            f"{target} takes certificates, and no token: `hoopgw ssh {target}`, or "
+            f"`hoopgw ssh-config --install` once and then `ssh {target}`"
+        )
     is_password = (
         found["protocol"] in _PASSWORD_PROTOCOLS if wants_password is None else wants_password
     )

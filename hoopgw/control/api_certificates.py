@@ -144,7 +144,9 @@ class CertificateRoutes:
         self._keep("ssh", serial, caller.principal, end)
         return {
             "certificate": text,
+            "host_authorities": PublicKeys(self._keys).ssh_hosts().decode().splitlines(),
             "serial": f"{serial:x}",
+            "lifetime": end - now,
             "expires": end,
             "session_expires": certified.principal.expires,
             "targets": sorted(certified.targets),

@@ -88,7 +88,7 @@ class GatewayCase(TestCase):
         (self.folder / "policies").mkdir()
         (self.folder / "policies" / "test.cedar").write_text(self.policy)
         (self.folder / "hoopgw.toml").write_text(self.toml.format(port=self.port))
-        self.config = config.load(self.folder / "hoopgw.toml")
+        self.config = self.configured()
         create_state(self.config.paths, self.config.tls.names, datetime.now(UTC))
         self.stopped: Deferred[Any] | None = None
         self.recorder = FakeRecorder()
@@ -96,6 +96,10 @@ class GatewayCase(TestCase):
         self.addCleanup(self.stop)
         self.service.start()
         self.store, self.docket = self.service.store, self.service.board.docket
+
+    def configured(self) -> config.GatewayConfig:
+        """Return the configuration."""
+        return config.load(self.folder / "hoopgw.toml")
 
     def stop(self) -> Deferred[Any]:
         """Stop the service, once."""
