@@ -16,9 +16,8 @@ from attrs.validators import and_, ge, le, matches_re
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IPushProducer, IReactorTime
 
-from hoopgw.errors import UnavailableError
 from hoopgw.events import Operation, Principal, Resource
-from hoopgw.identity.shown import Logins, NoTokens, Tokens
+from hoopgw.identity.shown import Logins, NoTokens, Tokens, no_ssh_host
 from hoopgw.identity.ssh_certificates import SshHost
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.contents import Contents, NoContents
@@ -316,11 +315,6 @@ class NoLeaves:
     def context(self, host: str) -> Any:
         """Return none."""
         return None
-
-
-def no_ssh_host() -> SshHost:
-    """Refuse: there is no host key here."""
-    raise UnavailableError("there is no SSH host key")
 
 
 @frozen(kw_only=True)

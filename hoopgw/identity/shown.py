@@ -8,8 +8,9 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 
+from hoopgw.errors import UnavailableError
 from hoopgw.events import Principal
-from hoopgw.identity.ssh_certificates import SshCaller
+from hoopgw.identity.ssh_certificates import SshCaller, SshHost
 
 
 class Logins(Protocol):
@@ -139,6 +140,11 @@ class NoTokens:
     ) -> Deferred[GivenToken]:
         """Refuse."""
         return succeed(GivenToken(error="unsupported_grant_type", description="not served here"))
+
+
+def no_ssh_host() -> SshHost:
+    """Refuse: where the gateway's SSH host key and certificate come from if there are none."""
+    raise UnavailableError("there is no SSH host key")
 
 
 @frozen(kw_only=True)

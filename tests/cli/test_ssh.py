@@ -343,10 +343,10 @@ class IncludeTests(SynchronousTestCase):
 
     def test_what_is_there_already(self) -> None:
         """Is not added again, and what stood around it stays."""
-        path = Path("/home/a b/config")
+        path = Path("/srv/a b/config")
         text = "\nHost x\n\n\n"
         added = with_line(text, path)
-        self.assertEqual(added.splitlines()[1], 'Include "/home/a b/config"')
+        self.assertEqual(added.splitlines()[1], 'Include "/srv/a b/config"')
         self.assertEqual(with_line(added, path), added)
         self.assertEqual(without_line(added, path), text)
         self.assertEqual(without_line(with_line("", path), path), "")
