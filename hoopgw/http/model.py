@@ -137,6 +137,11 @@ class Plan:
     model: Any = None
     """The model's own, for `Model.show`."""
 
+    @property
+    def shown(self) -> Operation:
+        """The operation, as people are shown it who are asked about it."""
+        return self.operation
+
 
 class Model(Protocol):
     """Reads the requests to one target. One for each target of a worker."""

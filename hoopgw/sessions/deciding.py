@@ -46,6 +46,8 @@ class Permission:
     """Sequence of its record."""
     once: bool = False
     """Whether it was granted for this one time."""
+    approved: bool = False
+    """Whether people have approved it."""
 
 
 class _UsedError(Exception):
@@ -211,7 +213,7 @@ class Decider:
         operation = asked.operation
         digest = b""
         if verdict.cures:
-            self.context.grants.refused(self.principal, operation)
+            self.context.grants.refused(self.principal, asked.shown)
             digest = operation.digest
         cure = Cure.of(verdict, operation.target, self.context.grants.url, digest)
         rules = ", ".join(verdict.because)
@@ -341,7 +343,7 @@ class Decider:
         intent = self.journal.intent(asked, verdict, review, verdict.because)
         try:
             pending = await self.context.reviews.ask(
-                self.principal, self.session, asked.operation, review, later=True
+                self.principal, self.session, asked.shown, review, later=True
             )
         except UnavailableError as error:
             text = f"nobody can be asked to approve it: {error}"
@@ -408,4 +410,4 @@ class Decider:
         await self._sync(asked.operation, held.review)
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
-        return Permission(verdict=verdict, intent=held.intent)
+        return Permission(verdict=verdict, intent=held.intent, approved=True)

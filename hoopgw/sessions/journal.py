@@ -54,6 +54,11 @@ class Asked(Protocol):
         """What the recording keeps besides its text: a request's body, without secrets."""
         ...
 
+    @property
+    def shown(self) -> Operation:
+        """The operation as people are shown it who are asked about it."""
+        ...
+
 
 @frozen(kw_only=True)
 class Opening:
@@ -173,6 +178,18 @@ class SessionJournal:
         asked = self._note(operation.accesses, operation.context, now)
         granted = self._note_grants(verdict.held, now)
         return self._write(self._intent(wanted, verdict, decision, because, now, asked, granted))
+
+    def refused(self, wanted: Asked, reason: str) -> int:
+        """Write that something is refused without asking policy; return its sequence.
+
+        Raises:
+            RecorderError: it cannot be kept.
+
+        """
+        decision = Deny(reason=reason)
+        verdict = Verdict(decision=decision)
+        now = time.time_ns()
+        return self._write(self._intent(wanted, verdict, decision, (), now, b"", b""))
 
     def form(self, wanted: Asked, verdict: Verdict) -> IntentForm | None:
         """Return the form of intents on a request that policy plainly allows; None: it has none.

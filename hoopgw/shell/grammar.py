@@ -99,6 +99,11 @@ _KEYWORDS: Final = frozenset(
     | {"case", "in", "esac", "function", "[", "[["}
 )
 
+_VARIABLE: Final = re.compile(r"[A-Za-z_$`\"']")
+_EVALUATING_EXPANSIONS: Final = frozenset({"!", "@", ":"})
+_VARIABLE_TESTS: Final = frozenset({"-v", "-R"})
+_EVALUATING_TESTS: Final = _VARIABLE_TESTS | {"-eq", "-ne", "-lt", "-le", "-gt", "-ge"}
+
 
 class UnknownCommandError(Exception):
     """The text does not tell what would run. The message says why, for whoever sent it."""
@@ -147,7 +152,8 @@ class Script:
     commands: tuple[SimpleCommand, ...]
     """In the order of the text."""
     constructs: frozenset[str]
-    """Of ``list pipeline subshell group condition loop function substitution background``."""
+    """Of ``list pipeline subshell group condition loop function substitution background``; and of
+    ``evaluation``: bash evaluates the value of a variable, in which there may be commands."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -290,6 +296,9 @@ class _Walk:
     def _test(self, node: Node, depth: int) -> None:
         """Take ``[`` and ``[[``: conditions, in which substitutions may run commands."""
         self._nested(node, depth)
+        operators = _EVALUATING_TESTS if node.children[0].type == "[[" else _VARIABLE_TESTS
+        if any(each.type == "test_operator" and _text(each) in operators for each in _all(node)):
+            self.constructs.add("evaluation")
         self._add([_literal(node.children[0].type)], [], [])
 
     def _add(self, words: list[Word], assignments: list[Word], redirects: list[Redirect]) -> None:
@@ -352,6 +361,8 @@ class _Walk:
 
     def _nested(self, node: Node, depth: int) -> None:
         """Take the substitutions inside of something."""
+        if any(map(_evaluates, _all(node))):
+            self.constructs.add("evaluation")
         for child in _substitutions(node):
             self.visit(child, depth + 1)
 
@@ -404,6 +415,32 @@ def _substitutions(node: Node) -> Iterator[Node]:
             waiting.extend(reversed(each.children))
 
 
+def _all(node: Node) -> Iterator[Node]:
+    """Return a node and all below it."""
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        waiting.extend(each.children)
+
+
+def _evaluates(node: Node) -> bool:
+    """Whether bash reads an expression in a node, and with it the values of variables.
+
+    Arithmetic, subscripts and some expansions evaluate what variables hold, and in a subscript
+    there may be a command: ``x='a[$(rm y)]'; echo $((x))`` runs it.
+    """
+    match node.type:
+        case "arithmetic_expansion":
+            return _VARIABLE.search(_text(node)[2:]) is not None
+        case "subscript":
+            return True
+        case "expansion":
+            return any(child.type in _EVALUATING_EXPANSIONS for child in node.children)
+        case _:
+            return False
+
+
 def _text(node: Node) -> str:
     found = node.text
     return "" if found is None else found.decode()
@@ -422,7 +459,7 @@ def _value(node: Node) -> str | None:
 def _plain(node: Node) -> str | None:
     text = _text(node)
     bare = _ESCAPE.sub("", text)
-    if _EXPANDS.search(bare) or not text.isprintable():
+    if (_EXPANDS.search(bare) and text != "{}") or not text.isprintable():
         return None
     return _ESCAPE.sub(r"\1", text)
 

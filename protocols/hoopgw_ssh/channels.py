@@ -179,6 +179,8 @@ class Channel:
     _queue: deque[_Piece] = field(factory=deque, init=False, repr=False)
     _asking: int = field(default=0, init=False)
     """Bytes of the requests in the queue."""
+    early: Callable[[bytes], None] | None = field(default=None, init=False, repr=False)
+    """Sees data when it comes, held or not: an interrupt must not wait behind what it is for."""
     is_wanted: bool = field(default=False, init=False)
     """Whether it was the peer who wanted it."""
     _asked: deque[Callable[[bool], None]] = field(factory=deque, init=False, repr=False)
@@ -400,6 +402,8 @@ class Channel:
             raise ProtocolViolationError("more data than the window has room for")
         self._room -= len(data)
         if data:
+            if self.early is not None:
+                self.early(data)
             self.behind.data(data, code)
 
     def _hand_on(self, data: bytes, code: int | None) -> None:

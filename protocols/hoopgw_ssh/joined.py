@@ -22,7 +22,8 @@ from hoopgw.transport import DataTransport
 from hoopgw_ssh import wire
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.framing import FrameReader, encode_frame
-from hoopgw_ssh.relay import Judge, Relay
+from hoopgw_ssh.relay import Relay
+from hoopgw_ssh.rulings import Judge
 from hoopgw_ssh.transport import UNREAD_LIMIT
 from hoopgw_ssh.wire import Bytes
 

@@ -14,9 +14,9 @@ Reference: RFC 4254 sections 4, 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,6 +34,7 @@ from hoopgw_ssh.channels import (
 )
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.inspector import Attentive, Inspector
+from hoopgw_ssh.rulings import Judge, Ruling
 
 log = Logger()
 
@@ -47,33 +48,6 @@ _FROM_TARGET: Final = frozenset(
     {b"exit-status", b"exit-signal", b"eow@openssh.com", b"xon-xoff", *_KEEP_ALIVES}
 )
 """What a target may ask of a client's channel."""
-
-
-@frozen(kw_only=True)
-class Ruling:
-    """What a judge says."""
-
-    allowed: bool
-    reason: str = ""
-    """For the client, if it is refused: a sentence, perhaps several lines."""
-    inspector: Inspector | None = None
-    """Sees the channel from now on, instead of one that did so before."""
-
-
-class Judge(Protocol):
-    """Decides, and knows who asks. Its Deferreds are cancelled when nobody waits any more."""
-
-    def opening(self, opening: Opening, *, by_target: bool) -> Deferred[Ruling]:
-        """Say whether a channel may be opened: a session, a forward."""
-        ...
-
-    def request(self, channel: Pair, request: Request) -> Deferred[Ruling]:
-        """Say whether a request of a client may be passed on to the target's channel."""
-        ...
-
-    def for_connection(self, request: Request) -> Deferred[Ruling]:
-        """Say whether a request of a client may be passed on that is for no channel."""
-        ...
 
 
 @define(eq=False)
@@ -292,6 +266,8 @@ class Pair:
         self.started = self.started or request.name in COMMANDS
         assert self.target is not None
         self.target.request(request.name, request.data, _answer_of(request))
+        if ruling.ends_input:
+            self.target.eof()  # and what the client sends later goes nowhere
 
     def _refuse(self, request: Request, why: str) -> None:
         client = self.client
@@ -305,8 +281,9 @@ class Pair:
             request.slot.succeed(then=lambda: self._end_refused(client, why))
 
     def _end_refused(self, client: Channel, why: str) -> None:
-        self.say(why)
-        client.request(b"exit-status", REFUSED_STATUS.to_bytes(4, "big"))
+        if self.opening.kind == b"session":
+            self.say(why)
+            client.request(b"exit-status", REFUSED_STATUS.to_bytes(4, "big"))
         client.eof()
         client.close()
         if self.target is not None:

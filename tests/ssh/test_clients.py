@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from hoopgw_ssh import transport
-from hoopgw_ssh.relay import Ruling
+from hoopgw_ssh.rulings import Ruling
 from tests.ssh.thin import ThinGateway
 from tests.support.openssh import SshServer, running
 from tests.support.processes import PATIENCE, free_port

@@ -17,7 +17,7 @@ from hoopgw_ssh.channels import (
     WINDOW,
 )
 from hoopgw_ssh.connection import WIDE_CHANNELS
-from hoopgw_ssh.relay import Ruling
+from hoopgw_ssh.rulings import Ruling
 from hoopgw_ssh.transport import SERVICE_TIMEOUT
 from hoopgw_ssh.wire import string
 from tests.ssh.ends import Taker

@@ -16,7 +16,7 @@ from hoopgw.recording.contents import ContentAbout
 from hoopgw.sessions.journal import Answered
 from hoopgw_ssh.channels import STDERR, WINDOW, Channel
 from hoopgw_ssh.inspecting import BEGINNING, HASHED_FROM, StreamInspector, input_kept
-from hoopgw_ssh.relay import Ruling
+from hoopgw_ssh.rulings import Ruling
 from hoopgw_ssh.wire import string
 from tests.fakes import FakeContent
 from tests.ssh.test_relay import STATUS, RelayCase

@@ -7,7 +7,7 @@ from twisted.internet.defer import succeed
 
 from hoopgw_ssh.channels import STDERR, WINDOW, Request
 from hoopgw_ssh.inspector import Passage, Stack
-from hoopgw_ssh.relay import Ruling
+from hoopgw_ssh.rulings import Ruling
 from tests.ssh.test_relay import STATUS
 from tests.ssh.test_relay import RelayCase as Case
 

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw_ssh import connection
 from hoopgw_ssh.channels import PROHIBITED, SHORTAGE, STDERR, WINDOW, Channel, Opening, Request
 from hoopgw_ssh.inspector import Passage
-from hoopgw_ssh.relay import REFUSED_STATUS, Pair, Relay, Ruling
+from hoopgw_ssh.relay import REFUSED_STATUS, Pair, Relay
+from hoopgw_ssh.rulings import Ruling
 from tests.ssh.ends import End, Taker
 
 YES, NO = Ruling(allowed=True), Ruling(allowed=False, reason="Not that.\nAsk bob.")

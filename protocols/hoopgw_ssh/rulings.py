@@ -1,0 +1,43 @@
+"""What a relay asks who decides, and what it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from hoopgw_ssh.channels import Opening, Request
+from hoopgw_ssh.inspector import Inspector
+
+if TYPE_CHECKING:
+    from hoopgw_ssh.relay import Pair
+
+
+@frozen(kw_only=True)
+class Ruling:
+    """What a judge says."""
+
+    allowed: bool
+    reason: str = ""
+    """For the client, if it is refused: a sentence, perhaps several lines."""
+    inspector: Inspector | None = None
+    """Sees the channel from now on, instead of one that did so before."""
+    ends_input: bool = False
+    """Whether what it starts gets no input: its standard input ends at once."""
+
+
+class Judge(Protocol):
+    """Decides, and knows who asks. Its Deferreds are cancelled when nobody waits any more."""
+
+    def opening(self, opening: Opening, *, by_target: bool) -> Deferred[Ruling]:
+        """Say whether a channel may be opened: a session, a forward."""
+        ...
+
+    def request(self, channel: Pair, request: Request) -> Deferred[Ruling]:
+        """Say whether a request of a client may be passed on to the target's channel."""
+        ...
+
+    def for_connection(self, request: Request) -> Deferred[Ruling]:
+        """Say whether a request of a client may be passed on that is for no channel."""
+        ...
