@@ -46,8 +46,8 @@ class Permission:
     """Sequence of its record."""
     once: bool = False
     """Whether it was granted for this one time."""
-    approved: bool = False
-    """Whether people have approved it."""
+    approved: Review | None = None
+    """What people have approved, if it was that."""
 
 
 class _UsedError(Exception):
@@ -127,6 +127,15 @@ class Decider:
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
         return Permission(verdict=verdict, intent=intent, once=once)
+
+    def look_again(self, asked: Asked, permission: Permission) -> None:
+        """See that what was permitted still is, after something else was waited for.
+
+        Raises:
+            RefusedError: it is not; that is not recorded.
+
+        """
+        self._look_again(asked.operation, permission.approved, once=permission.once)
 
     @property
     def waits(self) -> bool:
@@ -410,4 +419,4 @@ class Decider:
         await self._sync(asked.operation, held.review)
         if verdict.grants:
             self.context.grants.used(verdict.grants, self.session)
-        return Permission(verdict=verdict, intent=held.intent, approved=True)
+        return Permission(verdict=verdict, intent=held.intent, approved=held.review)

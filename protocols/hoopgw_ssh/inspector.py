@@ -14,11 +14,14 @@ Bulk data should be returned as the object that came: then nothing is copied.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from attrs import define, field
 
 from hoopgw_ssh.channels import Request
+
+NOT_OPENED: Final = b"open-failure"
+"""The name of the status of a channel that the other side did not open; its data say why."""
 
 
 class Passage(Protocol):

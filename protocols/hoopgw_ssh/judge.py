@@ -41,6 +41,7 @@ from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
 from hoopgw_ssh.relay import Pair
 from hoopgw_ssh.rulings import Ruling
 from hoopgw_ssh.visit import Visit
+from hoopgw_ssh.watching import watch
 from hoopgw_ssh.wire import Reader
 
 PATIENCE: Final = 86_400.0
@@ -82,6 +83,8 @@ class _Going:
     asked: Asked
     permission: Permission
     started: int
+    """Nanoseconds since the epoch."""
+    end: Callable[[str], None] | None
 
 
 @define(eq=False)
@@ -94,7 +97,7 @@ class SessionJudge:
     _settings: WeakKeyDictionary[Pair, Setting] = field(
         factory=WeakKeyDictionary, init=False, repr=False
     )
-    _going: dict[int, tuple[_Going, Meter | None]] = field(factory=dict, init=False, repr=False)
+    _going: dict[int, _Going] = field(factory=dict, init=False, repr=False)
     """By the sequence of its intent."""
     _listens: dict[Endpoint, int] = field(factory=dict, init=False, repr=False)
     """Where the target listens, and by which intent."""
@@ -165,10 +168,10 @@ class SessionJudge:
         """End what is not allowed any more; say why all must end, or None."""
         if self._is_over(self._place.connect()):
             return GRANT_OVER
-        for going, meter in list(self._going.values()):
+        for going in list(self._going.values()):
             lives = going.permission.once or not self._is_over(going.asked.operation)
-            if meter is not None and not lives:
-                meter.end(f"hoopgw: {GRANT_OVER}")
+            if going.end is not None and not lives:
+                going.end(f"hoopgw: {GRANT_OVER}")
         return None
 
     def close(self, why: str) -> None:
@@ -177,8 +180,8 @@ class SessionJudge:
             return
         self._closed = True
         self._decider.close()
-        for intent, (going, meter) in list(self._going.items()):
-            if meter is None:
+        for intent, going in list(self._going.items()):
+            if going.end is None:
                 self._finish(intent, going, Answered(outcome=f"ended: {why}"))
 
     # Files
@@ -198,7 +201,7 @@ class SessionJudge:
         except RefusedError as error:
             return FileRuling(allowed=False, reason=error.refusal.text)
         intent = permission.intent
-        self._going[intent] = (_now(asked, permission), None)
+        self._let_go(asked, permission)
         return FileRuling(allowed=True, intent=intent)
 
     def finished(self, intent: int, result: FileResult) -> None:
@@ -217,7 +220,7 @@ class SessionJudge:
                 received=moved.size if up else 0,
                 received_digest=moved.digest,
             )
-        self._finish(intent, found[0], answered)
+        self._finish(intent, found, answered)
 
     # What is started
 
@@ -263,17 +266,34 @@ class SessionJudge:
     async def _start(self, channel: Pair, asked: Asked) -> Ruling:
         self._told = channel
         permission = await self._decide(asked, channel.say)
-        meter = self._let_go(asked, permission)
-        covered = permission.approved or permission.once
+        finished = self._let_go(asked, permission, channel.end)
+        inspector = await watch(self._visit, asked, permission, finished)
+        try:
+            self._decider.look_again(asked, permission)
+        except RefusedError:
+            inspector.ended(None)
+            raise
+        covered = permission.approved is not None or permission.once
         ends = covered and asked.operation.action == "exec" and self._held_input == "closed"
-        return Ruling(allowed=True, inspector=meter, ends_input=ends)
+        return Ruling(allowed=True, inspector=inspector, ends_input=ends)
 
-    def _let_go(self, asked: Asked, permission: Permission) -> Meter:
-        """Note that something goes on; return what stands in its channel."""
-        going, intent = _now(asked, permission), permission.intent
-        meter = Meter(self._visit.purse, partial(self._finish, intent, going))
-        self._going[intent] = (going, meter)
-        return meter
+    def _let_go(
+        self, asked: Asked, permission: Permission, end: Callable[[str], None] | None = None
+    ) -> Callable[[Answered], None]:
+        """Note that something goes on; return what is told how it came out.
+
+        ``end`` ends it, with a reason for the client; None: it is over in a moment.
+        """
+        going = _Going(asked=asked, permission=permission, started=time.time_ns(), end=end)
+        self._going[permission.intent] = going
+        return partial(self._finish, permission.intent, going)
+
+    def _metered(self, asked: Asked, permission: Permission) -> Ruling:
+        """Let a connection through the host go on."""
+        meter: Meter
+        finished = self._let_go(asked, permission, lambda why: meter.end(why))
+        meter = Meter(self._visit.purse, finished)
+        return Ruling(allowed=True, inspector=meter)
 
     # What is set before
 
@@ -326,7 +346,7 @@ class SessionJudge:
         if why := never_leads_to(endpoint, names, options.get(FORWARDS, ())):
             self._refuse(asked, f"no forward leads {why}")
         permission = await self._decide(asked, self._tell)
-        return Ruling(allowed=True, inspector=self._let_go(asked, permission))
+        return self._metered(asked, permission)
 
     async def _listen(self, request: Request) -> Ruling:
         endpoint = read_listen(request.name, request.data)
@@ -336,7 +356,7 @@ class SessionJudge:
             self._refuse(asked, "the host listens there already, or in too many places")
         permission = await self._decide(asked, self._tell)
         self._listens[endpoint] = permission.intent
-        self._going[permission.intent] = (_now(asked, permission), None)
+        self._let_go(asked, permission)
         return _ALLOWED
 
     def _cancel(self, request: Request) -> Ruling:
@@ -344,7 +364,7 @@ class SessionJudge:
         intent = self._listens.pop(read_listen(name, request.data), None)
         if intent is None:
             return _no("the host does not listen there")
-        self._finish(intent, self._going[intent][0], Answered(outcome="cancelled"))
+        self._finish(intent, self._going[intent], Answered(outcome="cancelled"))
         return _ALLOWED
 
     async def _from_target(self, opening: Opening) -> Ruling:
@@ -362,7 +382,7 @@ class SessionJudge:
         # Who allowed to listen has allowed what comes of it.
         intent = self._visit.journal.intent(asked, verdict, Allow(), verdict.because)
         permission = Permission(verdict=verdict, intent=intent)
-        return Ruling(allowed=True, inspector=self._let_go(asked, permission))
+        return self._metered(asked, permission)
 
     def _listening(self, opening: Opening) -> Endpoint:
         """Return where the target was asked to listen for what has come."""
@@ -466,10 +486,6 @@ def _refused(failure: Failure) -> Ruling:
 
 def _no(reason: str) -> Ruling:
     return Ruling(allowed=False, reason=reason)
-
-
-def _now(asked: Asked, permission: Permission) -> _Going:
-    return _Going(asked=asked, permission=permission, started=time.time_ns())
 
 
 def _one_string(data: bytes) -> bytes:

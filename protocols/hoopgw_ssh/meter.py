@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 
 from hoopgw.sessions.journal import Answered
 from hoopgw.sessions.purses import Purse
+from hoopgw.terminal import printable_bytes
 from hoopgw_ssh.channels import Request
-from hoopgw_ssh.inspector import Passage
-from hoopgw_ssh.wire import Reader
+from hoopgw_ssh.inspector import NOT_OPENED, Passage
 
 UNPAID_LIMIT: Final = 4 * 2**20
 """Bytes that may wait to be paid for: more than a target may send without being given room."""
@@ -141,20 +141,17 @@ class Meter:
             self._asking.cancel()
         self._finished(
             Answered(
-                outcome=outcome_of(status, self._why),
+                outcome=_outcome(status, self._why),
                 sent=self._sent,
                 received=self._received,
             )
         )
 
 
-def outcome_of(status: Request | None, why: str = "") -> str:
-    """Say how something ended: ``exit 0``, ``signal TERM``; why, if we ended it."""
+def _outcome(status: Request | None, why: str) -> str:
+    """Say how a connection ended."""
     if why:
         return f"ended: {why.removeprefix('hoopgw: ')}"
-    if status is None:
-        return "closed"
-    reader = Reader(status.data)
-    if status.name == b"exit-status":
-        return f"exit {reader.uint32()}"
-    return f"signal {reader.text()}"
+    if status is not None and status.name == NOT_OPENED:
+        return f"FAILED: not opened: {printable_bytes(status.data[:200])}"
+    return "closed"

@@ -33,7 +33,7 @@ from hoopgw_ssh.channels import (
     Request,
 )
 from hoopgw_ssh.connection import Connection
-from hoopgw_ssh.inspector import Attentive, Inspector
+from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector
 from hoopgw_ssh.rulings import Judge, Ruling
 
 log = Logger()
@@ -106,6 +106,7 @@ class Pair:
 
     def refused(self, code: int, text: bytes) -> None:
         """Tell who asked that the other side has not."""
+        self._status = Request(NOT_OPENED, text, None)
         self.asker.refuse(code, text)
         self._end()
 

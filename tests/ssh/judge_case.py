@@ -17,7 +17,6 @@ from hoopgw.policy.engine import CedarPolicy
 from hoopgw.policy.schema import Schema
 from hoopgw.policy.sets import PolicySet
 from hoopgw.policy.text import SourceFile
-from hoopgw.recording.contents import NoContents
 from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import Intent, Result, ReviewSettled
 from hoopgw.sessions.journal import Opening, SessionJournal
@@ -26,7 +25,7 @@ from hoopgw_ssh.channels import STDERR, Channel
 from hoopgw_ssh.judge import SessionJudge
 from hoopgw_ssh.visit import Visit
 from hoopgw_ssh.wire import string
-from tests.fakes import FakeRecorder
+from tests.fakes import FakeContents, FakeRecorder
 from tests.ssh.ends import Taker
 from tests.ssh.test_relay import RelayCase
 
@@ -83,6 +82,7 @@ class JudgeCase(RelayCase):
         self.clock = Clock()
         self.clock.advance(1e9)
         self.recorder = FakeRecorder()
+        self.contents = FakeContents()
         self.reviews: list[Pending] = []
         self.unanswered = False
         self.policy = SimpleNamespace(version="v1", epoch="v1", decide=None, sights=None)
@@ -106,7 +106,7 @@ class JudgeCase(RelayCase):
             reactor=None,
             listener={"address": "gw.example:2222"},
             policy=self.policy,
-            contents=NoContents(),
+            contents=self.contents,
             reviews=SimpleNamespace(ask=self.ask),
             grants=SimpleNamespace(
                 url="https://gw.example",

@@ -1,0 +1,65 @@
+"""What stands in the channel of something that was started: it pays, records, and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from hoopgw.errors import RecorderError
+from hoopgw.recording.contents import ContentAbout
+from hoopgw.sessions.deciding import Permission
+from hoopgw.sessions.held import not_recorded
+from hoopgw.sessions.journal import NOT_SENT, Answered
+from hoopgw.sessions.refusals import RefusedError
+from hoopgw.terminal import printable
+from hoopgw_ssh.inspecting import recorded
+from hoopgw_ssh.inspector import Inspector, Stack
+from hoopgw_ssh.meter import Meter
+from hoopgw_ssh.operations import Asked
+from hoopgw_ssh.visit import Visit
+
+TITLE_LIMIT: Final = 200
+"""Characters of a command that name its content."""
+
+
+async def watch(
+    visit: Visit, asked: Asked, permission: Permission, finished: Callable[[Answered], None]
+) -> Inspector:
+    """Return what is to stand in a channel.
+
+    Args:
+        visit: the connection.
+        asked: what is started.
+        permission: to do so.
+        finished: told once how it came out.
+
+    Raises:
+        RefusedError: it cannot be recorded, so it must not run.
+
+    """
+    terminal = asked.setting.terminal
+    operation = asked.operation
+    about = ContentAbout(
+        kind=operation.action,
+        intent=permission.intent,
+        title=_title(visit, asked),
+        term="" if terminal is None else terminal.name,
+        columns=0 if terminal is None else terminal.columns,
+        rows=0 if terminal is None else terminal.rows,
+    )
+    strict = permission.verdict.strict or permission.approved is not None
+    try:
+        recorder = await recorded(visit, about, finished, strict=strict)
+    except RecorderError as error:
+        finished(Answered(outcome=NOT_SENT))
+        raise RefusedError(not_recorded(error)) from error
+    if visit.purse is None:
+        return recorder
+    # What is not paid for is neither recorded nor shown.
+    return Stack(recorder, Meter(visit.purse, lambda _answered: None))
+
+
+def _title(visit: Visit, asked: Asked) -> str:
+    said = printable(asked.operation.text)[:TITLE_LIMIT]
+    what = " ".join(filter(None, (asked.operation.action, said)))
+    return f"{visit.principal.path} > {visit.target.name}: {what}"
