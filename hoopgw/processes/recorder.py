@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from hoopgw import config
@@ -23,6 +26,8 @@ from hoopgw.logs import start_logging
 from hoopgw.processes import lifeline
 from hoopgw.processes.priority import give_way
 from hoopgw.recording.checkpoints import CheckpointFiles
+from hoopgw.recording.content_files import ContentFolder
+from hoopgw.recording.content_mending import EVERY, ContentMender
 from hoopgw.recording.notes import NoteError
 from hoopgw.recording.service import RecorderService
 
@@ -80,9 +85,32 @@ def serve(settings: config.GatewayConfig, reactor: Any) -> int:
     except OSError as error:
         log.error("the recorder cannot start: {error}", error=error)
         return FAILED
+    mender = ContentMender(ContentFolder(paths.contents), paths.log, paths.spool)
+    mending = mend(mender, service, reactor)
+    reactor.addSystemEventTrigger("before", "shutdown", mending.stop)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     return failures[0] if failures else 0
+
+
+def mend(mender: ContentMender, service: RecorderService, reactor: Any) -> LoopingCall:
+    """Close contents that workers left, now and again, in a thread; stop it at the end."""
+
+    def look() -> Deferred[Any]:
+        has_taken_all = service.has_taken_all
+        looking: Deferred[Any] = deferToThreadPool(
+            reactor,
+            reactor.getThreadPool(),
+            lambda: mender.look(has_taken_all=has_taken_all),
+        )
+        return looking.addErrback(
+            lambda failure: log.failure("looking for contents that were left failed", failure)
+        )
+
+    loop = LoopingCall(look)
+    loop.clock = reactor
+    loop.start(EVERY, now=False)
+    return loop
 
 
 def finish_handover(folder: Path, keys: LogKeyFiles) -> None:

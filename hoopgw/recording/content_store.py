@@ -287,7 +287,7 @@ class ContentStore:
         except OSError as error:
             raise RecorderError(f"the recording cannot be made: {error.strerror}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # who looks for what was left has it for a moment
         except OSError as error:
             os.close(fd)
             raise RecorderError(f"the recording cannot be locked: {error.strerror}") from error

@@ -100,6 +100,11 @@ class Intake:
                 return tail.committed
         return self._finished.get(spool)
 
+    @property
+    def has_ended_spools(self) -> bool:
+        """Whether there are spools whose writers are gone, and that are not in the log yet."""
+        return any(tail.ended for tail in self._tails.values())
+
     def progress(self) -> Mapping[str, tuple[bytes, int]]:
         """Return for each worker the newest spool that was begun, and how far the log has it."""
         reached: dict[str, tuple[bytes, int]] = {}

@@ -206,6 +206,11 @@ class RecorderService(Service):
         """Records in the log."""
         return self._log.size
 
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether the log has all that those workers have written that are gone."""
+        return not self._objection and not self._broken and not self._intake.has_ended_spools
+
     # Turns
 
     def _soon(self, delay: float = 0.0) -> None:

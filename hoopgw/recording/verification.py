@@ -2,7 +2,8 @@
 
 Everything is read: each frame and its checksum, each checkpoint's signature and its root over the
 records before it, the hash files, and what the records say of one another: each session's sequence
-without a gap, each result behind its intent. It goes on after a fault where it can, and says of
+without a gap, each result behind its intent; and, where they are given, the contents beside the log
+against their hashes in it. It goes on after a fault where it can, and says of
 each where it is. It needs memory for the sessions that have not ended, and a byte for each of
 their records.
 """
@@ -18,6 +19,8 @@ from attrs import define, field, frozen
 
 from hoopgw.recording import merkle
 from hoopgw.recording.checkpoints import split_history
+from hoopgw.recording.content_checking import ContentAudit
+from hoopgw.recording.content_files import ContentFolder
 from hoopgw.recording.framing import LOG_HEADER_SIZE, DamagedError, TornError
 from hoopgw.recording.hashes import STEP, HashFiles
 from hoopgw.recording.notes import Checkpoint, NoteError, Verifier, open_checkpoint
@@ -69,6 +72,12 @@ class Report:
     """Bytes at the end that are no whole frame: a crash leaves some, or the recorder is writing."""
     problems: tuple[Problem, ...]
     """At most 1,000."""
+    contents: int = 0
+    """Contents that the log knows."""
+    contents_size: int = 0
+    """Bytes of them that were read, and are what was written."""
+    contents_removed: int = 0
+    """Contents that are not there, as a record says."""
 
     @property
     def ok(self) -> bool:
@@ -81,20 +90,26 @@ class Report:
         return self.records - self.signed
 
 
-def verify(directory: Path, verifier: Verifier) -> Report:
+def verify(directory: Path, verifier: Verifier, contents: ContentFolder | None = None) -> Report:
     """Verify the log in a folder against the public key of its origin.
+
+    Args:
+        directory: of the log.
+        verifier: the key.
+        contents: what is beside the log; None leaves it unread.
 
     Raises:
         OSError: a file cannot be read.
 
     """
-    return _Verification(directory, verifier).run()
+    return _Verification(directory, verifier, contents).run()
 
 
 @define(eq=False)
 class _Verification:
     directory: Path
     verifier: Verifier
+    _folder: ContentFolder | None = None
     _problems: list[Problem] = field(factory=list, init=False)
     _tree: merkle.Frontier = field(factory=merkle.Frontier, init=False)
     _signed: dict[int, list[Checkpoint]] = field(factory=dict, init=False)
@@ -106,10 +121,12 @@ class _Verification:
     _end: str = field(default="checkpoints", init=False)
     """How far the segments could be read."""
     _sessions: _Sessions = field(init=False)
+    _contents: ContentAudit = field(init=False)
     _hashes: HashFiles = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._sessions = _Sessions(self._problem)
+        self._contents = ContentAudit(self._folder, self._problem)
         self._hashes = HashFiles(self.directory)
 
     def run(self) -> Report:
@@ -127,6 +144,7 @@ class _Verification:
             )
         self._check_hash_files()
         self._hashes.close()
+        self._contents.finish()
         return Report(
             origin=self.verifier.name,
             records=self._tree.size,
@@ -137,6 +155,9 @@ class _Verification:
             sessions=self._sessions.count,
             torn=self._torn,
             problems=tuple(self._problems),
+            contents=self._contents.count,
+            contents_size=self._contents.size,
+            contents_removed=self._contents.removed,
         )
 
     def _problem(self, where: str, what: str) -> None:
@@ -229,6 +250,7 @@ class _Verification:
             self._problem(where, f"it is no record: {error}")
             return
         self._sessions.take(where, record)
+        self._contents.take(where, record)
 
     def _same_node(self, level: int, index: int, digest: bytes, where: str) -> None:
         """Compare with the hash files, where they have it: with the record, or against it."""
