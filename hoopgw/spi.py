@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IPushProducer, IReactorTime
 
 from hoopgw.events import Operation, Principal, Resource
-from hoopgw.identity.shown import Logins, NoTokens, Tokens, no_ssh_host
+from hoopgw.identity.shown import DeviceLogins, Logins, NoDeviceLogins, NoTokens, Tokens, no_host
 from hoopgw.identity.ssh_certificates import SshHost
 from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.contents import Contents, NoContents
@@ -345,8 +345,9 @@ class GatewayContext:
     grants: Grants = field(factory=NoGrants)
     elsewhere: Elsewhere = field(factory=NothingElsewhere)
     tokens: Tokens = field(factory=NoTokens)
+    devices: DeviceLogins = field(factory=NoDeviceLogins)
     leaves: Leaves = field(factory=NoLeaves)
-    ssh_host: Callable[[], SshHost] = field(default=no_ssh_host, repr=False)
+    ssh_host: Callable[[], SshHost] = field(default=no_host, repr=False)
     """Gives the gateway's SSH host key and its certificate, which is renewed at times; raises
     `ConfigError` or `UnavailableError`."""
     contents: Contents = field(factory=NoContents)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from hoopgw.config.address import socket_path_problem
 from hoopgw.config.agent import SOURCES, AgentConfig, FloorRule
 from hoopgw.config.findings import Findings, listed
-from hoopgw.config.gateway import GatewayConfig, name_problem
+from hoopgw.config.gateway import GatewayConfig, ListenerSettings, name_problem
 from hoopgw.identity.callers import problems
 from hoopgw.identity.issuers import confusion
 from hoopgw.identity.settings import IssuerSettings
@@ -19,6 +19,8 @@ from hoopgw.spi import TargetSettings
 from hoopgw.transport import Address
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+DEVICE_CODE: Final = "device_code"
+"""A listener's option: the alias of the issuer that gives device codes to its clients."""
 _DURABILITIES: Final = frozenset({"grouped", "strict"})
 
 
@@ -39,6 +41,7 @@ def check_gateway(config: GatewayConfig, installed: Collection[str], findings: F
         _protocol(findings, f"{where}.protocol", listener.protocol, installed)
         if listener.listen == config.control.listen:
             findings.error(f"{where}.listen", "is also control.listen", "give each its own port")
+        _device_code(findings, where, listener, config.identity.issuers)
     for index, target in enumerate(config.targets):
         _target(findings, f"targets[{index}]", target, installed)
     _link(findings, config)
@@ -72,6 +75,19 @@ def _issuers(findings: Findings, issuers: Sequence[IssuerSettings]) -> None:
             for clash in confusion(settings, other):
                 found = f"{clash.found}, as in identity.issuers[{before}]"
                 findings.error(f"{where}.{clash.key}", found, clash.expected)
+
+
+def _device_code(
+    findings: Findings, where: str, listener: ListenerSettings, issuers: Sequence[IssuerSettings]
+) -> None:
+    """See that there is the issuer whose device codes a listener gives to its clients."""
+    alias = listener.options.get(DEVICE_CODE)
+    if alias is None:
+        return
+    known = [settings.alias for settings in issuers if settings.client_id]
+    if alias not in known:
+        expected = f"expected the alias of an issuer with a client_id: {listed(known) or 'none is'}"
+        findings.error(f"{where}.{DEVICE_CODE}", f"found {str(alias)[:80]!r}", expected)
 
 
 def _target(

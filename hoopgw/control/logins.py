@@ -7,7 +7,7 @@ to know, and is asked of control, which takes note of the delegations.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from attrs import define, field, frozen
 from cryptography import x509
@@ -24,6 +24,7 @@ from hoopgw.identity.chains import ShownChain, read_chain
 from hoopgw.identity.shown import (
     Bearer,
     CallerCertificate,
+    DeviceWait,
     GivenToken,
     SessionPassword,
 )
@@ -31,6 +32,9 @@ from hoopgw.identity.ssh_certificates import SshCaller, verify_user
 from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
+
+POLL_TIMEOUT: Final = 45.0
+"""Seconds for control to say whether a device code was approved: it waits a while for that."""
 
 
 @define(eq=False)
@@ -161,6 +165,50 @@ class ControlTokens:
             "target_token", proof=proof, targets=list(targets), account=account, address=address
         )
         return answer.addCallback(_given)
+
+
+@frozen
+class ControlDevices:
+    """Implements `hoopgw.identity.shown.DeviceLogins`."""
+
+    _control: ControlClient
+
+    def begin(self, issuer: str, address: str) -> Deferred[DeviceWait]:
+        """Let control ask an issuer for a device code."""
+        answer = self._control.call("device_begin", issuer=issuer, address=address)
+        return answer.addCallback(_waiting)
+
+    def poll(self, id: str, address: str) -> Deferred[Principal | None]:  # noqa: A002  # what it is
+        """Let control ask whether a person has approved."""
+        answer = self._control.call("device_poll", POLL_TIMEOUT, id=id, address=address)
+        return answer.addCallback(_approved)
+
+    def drop(self, id: str) -> None:  # noqa: A002  # what it is
+        """Let control forget a code."""
+        self._control.tell("device_drop", id=id)
+
+
+def _waiting(answer: Body) -> DeviceWait:
+    _check_device(answer)
+    return DeviceWait(
+        id=str(answer["id"]),
+        url=str(answer["url"]),
+        code=str(answer["code"]),
+        url_with_code=str(answer["complete"]),
+        lasts=float(answer["lasts"]),
+    )
+
+
+def _approved(answer: Body) -> Principal | None:
+    _check_device(answer)
+    return None if "pending" in answer else principal_from_dict(answer["principal"])
+
+
+def _check_device(answer: Body) -> None:
+    if answer.get("error") == "temporarily_unavailable":
+        raise UnavailableError(str(answer["description"]))
+    if "error" in answer:
+        raise AuthenticationError(str(answer["description"]))
 
 
 def _given(answer: Body) -> GivenToken:

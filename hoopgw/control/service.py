@@ -11,7 +11,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from hoopgw import registry
 from hoopgw.clock import UNEVEN, EvenClock, ForwardClock, steady
 from hoopgw.config import GatewayConfig
+from hoopgw.control.device_logins import DeviceLogins, device_issuers
 from hoopgw.control.enrolment import Enrolment
 from hoopgw.control.fleet import Fleet
 from hoopgw.control.health import Health
@@ -45,6 +46,7 @@ from hoopgw.control.tls import ListenerTls
 from hoopgw.control.token_keys import TokenKeys
 from hoopgw.control.web import BoundedConnections, over_tls
 from hoopgw.errors import ConfigError, PluginError, UnavailableError
+from hoopgw.identity.device_flow import DeviceIssuer
 from hoopgw.identity.exchange import Exchange
 from hoopgw.identity.forms import FormLimits
 from hoopgw.identity.kept_proofs import KeptProofs
@@ -131,6 +133,7 @@ class ControlService:
     """Of what is given at the token endpoint and through workers, together."""
     _protocols: dict[str, ProtocolSpec] = field(factory=dict, init=False)
     _intercepted: InterceptedHosts = field(init=False)
+    _devices: Mapping[str, DeviceIssuer] = field(init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _reading: ReadingRoom = field(init=False)
     _connections: BoundedConnections | None = field(default=None, init=False)
@@ -191,6 +194,7 @@ class ControlService:
         )
         self.health = Health(self.store, self.recorder, self.fleet, config.targets, now)
         self._protocols = load_protocols(config)
+        self._devices = device_issuers(config, self._reactor)
         self._intercepted = InterceptedHosts(
             config, self._protocols, self.keys, lambda: utc(self._now())
         )
@@ -329,6 +333,9 @@ class ControlService:
         ).handlers()
         others = {
             **TargetTokens(self._exchange, self._limits, self._now).handlers(),
+            **DeviceLogins(
+                self._exchange, self._devices, self._limits, self._reactor, self._now
+            ).handlers(),
             **self._intercepted.handlers(),
         }
 

@@ -88,8 +88,8 @@ def make_fetch(settings: IssuerSettings, reactor: IReactorTCP) -> HttpFetch:
     return HttpFetch(_agent(settings.ca, reactor))
 
 
-def make_ask(settings: GraphSettings, reactor: IReactorTCP) -> HttpAsk:
-    """Return what asks Microsoft Graph; see `make_fetch`."""
+def make_ask(settings: GraphSettings | IssuerSettings, reactor: IReactorTCP) -> HttpAsk:
+    """Return what asks Microsoft Graph, or an issuer; see `make_fetch`."""
     return HttpAsk(_agent(settings.ca, reactor))
 
 

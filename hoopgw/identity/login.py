@@ -40,7 +40,7 @@ _BODY_LIMIT: Final = 256 * 1024
 _TOKEN_FILE_LIMIT: Final = 64 * 1024
 _INTERVAL: Final = 5.0
 _PATIENCE_LIMIT: Final = 1800.0
-_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class LoginError(HoopgwError):
@@ -181,9 +181,9 @@ def log_in_with_device(
     try:
         device = str(given["device_code"])
         code = DeviceCode(
-            url=_web_url(given["verification_uri"]),
+            url=web_url(given["verification_uri"]),
             code=shown(given["user_code"]),
-            url_with_code=_web_url(given["verification_uri_complete"])
+            url_with_code=web_url(given["verification_uri_complete"])
             if "verification_uri_complete" in given
             else None,
         )
@@ -205,7 +205,7 @@ def _poll(
 ) -> IssuerToken:
     while now() + interval < end:
         wait(interval)
-        status, given = provider.redeem({"grant_type": _DEVICE_GRANT, "device_code": device})
+        status, given = provider.redeem({"grant_type": DEVICE_GRANT, "device_code": device})
         if status == 200:
             return subject_token(given, provider.issuer)
         match given.get("error"):
@@ -384,7 +384,7 @@ def shown(value: object) -> str:
     return clip(printable(str(value)), 300)
 
 
-def _web_url(value: object) -> str:
+def web_url(value: object) -> str:
     """Return a URL that a person is sent to; it may have a query."""
     url = str(value)
     if url_problem(url.partition("?")[0], allow_http=True) or not url.isprintable():

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
-from hoopgw.errors import UnavailableError
+from hoopgw.errors import AuthenticationError, UnavailableError
 from hoopgw.events import Principal
 from hoopgw.identity.ssh_certificates import SshCaller, SshHost
 
@@ -142,7 +142,59 @@ class NoTokens:
         return succeed(GivenToken(error="unsupported_grant_type", description="not served here"))
 
 
-def no_ssh_host() -> SshHost:
+@frozen(kw_only=True)
+class DeviceWait:
+    """A device code that waits for a person (RFC 8628)."""
+
+    id: str = field(repr=False)
+    """What is asked with."""
+    url: str = field(repr=False)
+    code: str = field(repr=False)
+    url_with_code: str = field(default="", repr=False)
+    """Empty if the issuer gives none."""
+    lasts: float
+    """Seconds."""
+
+
+class DeviceLogins(Protocol):
+    """Log-ins of people whose client can show them a text, and nothing else."""
+
+    def begin(self, issuer: str, address: str) -> Deferred[DeviceWait]:
+        """Get a code of an issuer, for a client at an address.
+
+        Fails with `AuthenticationError` if it is refused, with a text for the caller, and with
+        `UnavailableError` if control cannot be asked.
+        """
+        ...
+
+    def poll(self, id: str, address: str) -> Deferred[Principal | None]:  # noqa: A002  # what it is
+        """Say who has logged in with a code; None if nobody has yet, after a while of waiting.
+
+        Fails as `begin` does.
+        """
+        ...
+
+    def drop(self, id: str) -> None:  # noqa: A002  # what it is
+        """Say that nobody waits any more."""
+        ...
+
+
+class NoDeviceLogins:
+    """Where there are none. Implements `DeviceLogins`."""
+
+    def begin(self, issuer: str, address: str) -> Deferred[DeviceWait]:
+        """Refuse."""
+        return fail(AuthenticationError("device codes are not served here"))
+
+    def poll(self, id: str, address: str) -> Deferred[Principal | None]:  # noqa: A002  # as above
+        """Refuse."""
+        return fail(AuthenticationError("device codes are not served here"))
+
+    def drop(self, id: str) -> None:  # noqa: A002  # as above
+        """Do nothing."""
+
+
+def no_host() -> SshHost:
     """Refuse: where the gateway's SSH host key and certificate come from if there are none."""
     raise UnavailableError("there is no SSH host key")
 

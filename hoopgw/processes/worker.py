@@ -36,7 +36,7 @@ from hoopgw.control.elsewhere import ControlElsewhere
 from hoopgw.control.granted import WorkerGrants
 from hoopgw.control.leaves import ControlLeaves
 from hoopgw.control.live import SessionRegistry
-from hoopgw.control.logins import ControlLogins, ControlTokens
+from hoopgw.control.logins import ControlDevices, ControlLogins, ControlTokens
 from hoopgw.control.trust import WorkerTrust
 from hoopgw.errors import ConfigError, HoopgwError, PolicyError, UnavailableError
 from hoopgw.grants.view import GrantView
@@ -275,6 +275,7 @@ class Worker:
             grants=self.granted,
             elsewhere=self.elsewhere,
             tokens=ControlTokens(self.control),
+            devices=ControlDevices(self.control),
             leaves=self._leaves_of(listener),
             ssh_host=self.ssh_host,
             contents=self.contents,
