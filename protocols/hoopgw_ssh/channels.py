@@ -298,6 +298,14 @@ class Channel:
             self._closing = False
             self.close()
 
+    def interrupt(self, name: bytes, data: bytes) -> None:
+        """Ask something of the peer, and close: what waits is dropped, and who asked for it too."""
+        if not self._has_closed:
+            self._drop()
+            self._closing = False
+            self.request(name, data)
+            self.close()
+
     def credit(self, count: int) -> None:
         """Say that so many of the bytes that came have gone on."""
         self._credit += count

@@ -143,17 +143,20 @@ class Joined(SSHService):
         Args:
             why: what the client is told.
             reason: what is taken note of, if that is less.
-            at_once: nothing more goes to the target, not even what waits to be sent.
+            at_once: what waits in channels does not go to the target any more, and what was
+                started there is told that its terminal has gone: sshd itself tells that only what
+                has one. (It passes no signals on to commands of root.)
 
         """
         if self._over:
             return
+        if at_once:
+            for pair in self.relay.pairs:
+                if pair.started and pair.target is not None:
+                    pair.target.interrupt(b"signal", wire.string(b"HUP"))
         self._end(reason or why)
         self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, why)
-        if at_once:
-            self.link.abortConnection()
-        else:
-            self.link.loseConnection()
+        self.link.loseConnection()
 
     def _end(self, why: str) -> None:
         if not self._over:

@@ -40,6 +40,7 @@ from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
 from hoopgw_ssh.relay import Pair
 from hoopgw_ssh.rulings import Ruling
+from hoopgw_ssh.settings import FORWARDS, HELD_INPUT
 from hoopgw_ssh.visit import Visit
 from hoopgw_ssh.watching import watch
 from hoopgw_ssh.wire import Reader
@@ -55,8 +56,6 @@ LISTENS_LIMIT: Final = 32
 INTERRUPT: Final = b"\x03"
 """What a terminal sends for Ctrl-C."""
 GRANT_OVER: Final = "the access that was granted for a while is over"
-HELD_INPUT: Final = "held_input"
-FORWARDS: Final = "forwards"
 _ALLOWED: Final = Ruling(allowed=True)
 _PERMIT_PTY: Final = "permit-pty"
 _PERMIT_FORWARDS: Final = "permit-port-forwarding"

@@ -22,7 +22,11 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "strangers": (1, 20_000),
     "strangers_per_address": (1, 20_000),
 }
-TARGET_OPTIONS: Final[frozenset[str]] = frozenset({RECORD_INPUT})
+HELD_INPUT: Final = "held_input"
+"""What becomes of the input of what people have approved: ``closed``, or ``open``."""
+FORWARDS: Final = "forwards"
+"""Endpoints that forwards may lead to, if policy says so, though none do otherwise."""
+TARGET_OPTIONS: Final = frozenset({RECORD_INPUT, HELD_INPUT, FORWARDS})
 """Options of a target that the gateway knows, besides those of every protocol."""
 
 
@@ -77,4 +81,9 @@ def check_target(target: TargetSettings) -> None:
             f"{where}.{unknown[0]}: the gateway knows no such option of an SSH target; keys of the "
             "host and how to log in are for the agent's configuration"
         )
+    if target.options.get(HELD_INPUT, "closed") not in ("closed", "open"):
+        raise ConfigError(f'{where}.{HELD_INPUT}: expected "closed" or "open"')
+    forwards = target.options.get(FORWARDS, [])
+    if not isinstance(forwards, list) or not all(isinstance(each, str) for each in forwards):
+        raise ConfigError(f'{where}.{FORWARDS}: expected a list like ["db.internal:5432"]')
     input_kept(target)

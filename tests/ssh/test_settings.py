@@ -59,6 +59,13 @@ class TargetTests(SynchronousTestCase):
         self.assertIn("targets.web1.host_keys", str(caught.exception))
         self.assertIn("for the agent's configuration", str(caught.exception))
 
+    def test_of_the_gateway(self) -> None:
+        """What becomes of input, and where forwards may lead."""
+        check_target(evolve(WEB1, options={"held_input": "open", "forwards": ["127.0.0.1:80"]}))
+        for wrong in ({"held_input": "maybe"}, {"forwards": "db:5432"}, {"forwards": [5432]}):
+            with self.subTest(wrong), self.assertRaises(ConfigError):
+                check_target(evolve(WEB1, options=wrong))
+
     def test_labels(self) -> None:
         """There is nothing that they could name."""
         with self.assertRaises(ConfigError):

@@ -40,6 +40,7 @@ from tests.support.processes import (
     free_port,
     python_environment,
 )
+from tests.support.ssh_gateway import SshClient, SshTarget
 
 AGENT: Final = "local"
 READER: Final = "app_reader"
@@ -127,6 +128,8 @@ class GatewayRig:
     targets: Mapping[str, RigTarget]
     port: int
     """Where PostgreSQL clients connect."""
+    ssh_port: int
+    """Where SSH clients connect, if there is an SSH target."""
     settings: config.GatewayConfig
     processes: Processes
     gateway: Running
@@ -211,6 +214,11 @@ class GatewayRig:
         given = {names.get(k, f"PG{k.upper()}"): str(v) for k, v in options.items()}
         return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder), **given}
 
+    def ssh_client(self, *targets: str, **options: Any) -> SshClient:
+        """Return somebody with a certificate for SSH targets; for options see `SshClient.make`."""
+        folder = self.folder / f"ssh-{secrets.token_hex(4)}"
+        return SshClient.make(folder, self.settings, self.ssh_port, targets, **options)
+
     def api(
         self,
         method: str,
@@ -281,6 +289,8 @@ def start(
     agent: bool = True,
     link: Literal["tcp", "unix"] = "tcp",
     program: Sequence[str] = (),
+    ssh: Sequence[SshTarget] = (),
+    ssh_listener: str = "",
 ) -> GatewayRig:
     """Start a gateway with these targets.
 
@@ -293,15 +303,23 @@ def start(
         agent: whether its agent is enrolled and started too.
         link: how the agent reaches the gateway.
         program: what to run as the gateway with ``--config FILE`` instead of ``twistd hoopgw``.
+        ssh: SSH servers that it reaches.
+        ssh_listener: more lines for the listener's table.
 
     """
     folder = Path(tempfile.mkdtemp(prefix="hg-gw-"))
-    ports = {name: free_port() for name in ("control", "postgres", "link")}
+    ports = {name: free_port() for name in ("control", "postgres", "link", "ssh")}
     (folder / "policies").mkdir()
     (folder / "policies" / "test.cedar").write_text(policy)
     where = f"127.0.0.1:{ports['link']}" if link == "tcp" else f"unix:{folder / 'link.sock'}"
-    (folder / "hoopgw.toml").write_text(_gateway_toml(ports, where, targets, extra))
+    gateway_toml = _gateway_toml(ports, where, targets, extra)
     agent_toml = _agent_toml(folder, ports, where, targets, floor)
+    if ssh:
+        listen = f'[[listeners]]\nprotocol = "ssh"\nlisten = "127.0.0.1:{ports["ssh"]}"'
+        tables = "".join(target.in_gateway() for target in ssh)
+        gateway_toml += f"{listen}\n{ssh_listener}\n{tables}"
+        agent_toml += "".join(target.in_agent(folder / "credentials") for target in ssh)
+    (folder / "hoopgw.toml").write_text(gateway_toml)
     (folder / "agent.toml").write_text(agent_toml + agent_extra)
     settings = config.load(folder / "hoopgw.toml")
     others = settings.interception.names
@@ -313,6 +331,7 @@ def start(
         folder=folder,
         targets={target.name: target for target in targets},
         port=ports["postgres"],
+        ssh_port=ports["ssh"],
         settings=settings,
         processes=processes,
         gateway=gateway,

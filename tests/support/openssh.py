@@ -9,15 +9,16 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from attrs import define, field
 
-from tests.support.processes import Processes, Running, free_port
+from tests.support.processes import Processes, Running, children_of, free_port
 
 ACCOUNT: Final = getpass.getuser()
 _SFTP: Final = "/usr/lib/openssh/sftp-server"
@@ -63,6 +64,15 @@ class SshServer:
     def user_ca(self) -> bytes:
         """The private key of the CA that it trusts for users."""
         return (self.folder / "user_ca").read_bytes()
+
+    def crash(self) -> None:
+        """Kill it at once, with all that runs in its sessions."""
+        found = [self.running.pid]
+        for pid in found:
+            found += children_of(pid)
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def log(self) -> str:
