@@ -81,8 +81,9 @@ class Meter:
         elif self._asking is None:
             assert self._passage is not None
             self._passage.hold_output()
-            self._asking = Deferred.fromCoroutine(self._pay())
-            self._asking.addErrback(self._not_charged)
+            asking = Deferred.fromCoroutine(self._pay()).addErrback(self._not_charged)
+            if not asking.called:
+                self._asking = asking
         return b""
 
     def _pays(self, size: int) -> bool:

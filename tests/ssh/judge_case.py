@@ -42,6 +42,17 @@ ALL = '@id("all") permit (principal, action, resource);'
 """Allows everything."""
 
 
+def names(events: list[Any]) -> list[Any]:
+    """Return the names of requests, and events without data."""
+    return [event[0] if isinstance(event, tuple) else event for event in events]
+
+
+def direct(host: str, port: int) -> bytes:
+    """Return what an opening of ``direct-tcpip``, or of ``forwarded-tcpip``, adds."""
+    where = string(host.encode()) + port.to_bytes(4, "big")
+    return where + string(b"127.0.0.1") + (40_000).to_bytes(4, "big")
+
+
 @define(eq=False)
 class Pending:
     """A request for approval that a test settles."""
@@ -195,6 +206,42 @@ class JudgeCase(RelayCase):
     def env(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         """Return a request to set a variable."""
         return b"env", string(name) + string(value)
+
+    def opened(self, kind: bytes, extra: bytes) -> Taker:
+        """Open a channel of another kind."""
+        taker = Taker()
+        taker.channel = self.client.connection.open(kind, extra, taker)
+        self.run_all()
+        return taker
+
+    def asked(self, name: bytes, data: bytes) -> bool | None:
+        """Ask for something that is for no channel; return the answer, if there is one."""
+        answers: list[bytes | None] = []
+        self.client.connection.request(name, data, answers.append)
+        self.run_all()
+        if not answers and self.target.requests and (slot := self.target.requests[-1].slot):
+            slot.succeed(b"")
+            self.run_all()
+        return (answers[0] is not None) if answers else None
+
+    def asked_of_channel(self, name: bytes, data: bytes) -> bool | None:
+        """Ask for something on a new channel; return the answer, if there is one."""
+        answers: list[bool] = []
+        channel, _ = self.session()
+        channel.request(name, data, answers.append)
+        self.run_all()
+        requests = self.far[1].requests
+        if not answers and requests and (slot := requests[-1].slot):
+            slot.succeed()
+            self.run_all()
+        return answers[0] if answers else None
+
+    def from_target(self, kind: bytes, extra: bytes) -> Taker:
+        """Let the target open a channel."""
+        taker = Taker()
+        taker.channel = self.target.connection.open(kind, extra, taker)
+        self.run_all()
+        return taker
 
     # What came of it
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hoopgw.identity.ssh_certificates import Restrictions
+from hoopgw.policy.decision import Deny, Use, Verdict
+from hoopgw.sessions.journal import NOT_SENT
 from hoopgw_ssh.wire import string
-from tests.ssh.judge_case import JudgeCase
+from tests.ssh.judge_case import JudgeCase, direct, names
 
 HELD = """
 @id("runs") permit (principal, action, resource);
@@ -107,3 +110,117 @@ class ExecTests(JudgeCase):
         channel.write(b"abc\x03")
         self.run_all()
         self.assertEqual(len(self.settled()), 1)
+
+    def test_a_grant_for_one_call(self) -> None:
+        """It is used for exactly this, and what is granted so gets no input."""
+        self.rules('@id("none") permit (principal, action == Ssh::Action::"connect", resource);')
+        use = Use(grant="g-1", digest=b"x", because=("grant",))
+        self.policy.decide = lambda *_: Verdict(decision=Deny(reason="no", uses=(use,)))
+        self.exec(b"id")
+        self.assertEqual(self.reached, ["closed"])
+        self.usable = True
+        self.exec(b"id")
+        self.assertEqual(self.reached, [(b"exec", string(b"id")), "eof"])
+
+    def test_what_is_not_recorded_does_not_run(self) -> None:
+        for make_full in ("recorder", "contents"):
+            self.setUp()
+            getattr(self, make_full).full = True
+            _, taker = self.exec(b"id")
+            self.assertEqual(self.status(taker), 77, make_full)
+            self.assertIn("cannot be recorded", self.told(taker))
+            self.assertNotIn(b"exec", names(self.reached))
+        self.assertEqual([each.outcome for each in self.results()], [NOT_SENT])
+
+    def test_judged_again_when_it_was_approved(self) -> None:
+        """Who was allowed when the request was filed may not be any more."""
+        self.rules(HELD)
+        _, taker = self.exec(b"reboot")
+        self.rules('@id("ls") permit (principal, action, resource in Ssh::Program::"ls");')
+        self.reviews[0].settle("approved")
+        self.run_all()
+        self.assertEqual(self.status(taker), 77)
+        self.assertNotIn(b"exec", names(self.reached))
+
+    def test_an_approval_is_for_exactly_this(self) -> None:
+        """The digest holds the text, the terminal and the variables, in this order."""
+        digests = set()
+        befores: list[tuple[tuple[bytes, bytes], ...]] = [
+            (),
+            (self.pty(),),
+            (self.pty(81),),
+            (self.env(b"LANG", b"C"),),
+            (self.env(b"LANG", b"D"),),
+            (self.env(b"LANG", b"C"), self.env(b"TZ", b"")),
+            (self.env(b"TZ", b""), self.env(b"LANG", b"C")),
+        ]
+        for text in (b"id", b"id ", b"id;id"):
+            for before in befores:
+                self.exec(text, *before)
+                digests.add(self.intents()[-1].digest)
+        self.assertEqual(len(digests), 21)
+        self.exec(b"id")
+        self.assertEqual(self.intents()[-1].digest, self.intents()[0].digest)
+
+    def test_nobody_can_be_asked(self) -> None:
+        self.rules(HELD)
+        self.unanswered = True
+        _, taker = self.exec(b"reboot")
+        self.assertEqual(self.status(taker), 77)
+        self.assertIn("nobody can be asked", self.told(taker))
+
+    def test_what_would_cure_it_is_said(self) -> None:
+        self.rules(
+            '@id("to-run") @grant("run-anything") @grant_approval("ops")'
+            " permit (principal == ?principal, action, resource in ?resource);"
+        )
+        _, taker = self.exec(b"reboot")
+        self.assertIn("hoopgw request --target web1 --grant run-anything", self.told(taker))
+
+
+class CertificateTests(JudgeCase):
+    """What a certificate restricts, whatever policy says."""
+
+    def begin_with(self, *permissions: str, command: str = "") -> None:
+        """Begin again, with another certificate."""
+        self.restrictions = Restrictions(permissions=frozenset(permissions), command=command)
+        self.begin()
+
+    def test_one_command_only(self) -> None:
+        self.begin_with("permit-pty", command="backup --now")
+        self.exec(b"backup --now")
+        self.assertEqual(names(self.reached), [b"exec"])
+        for name, data in (
+            (b"exec", string(b"backup --now; id")),
+            (b"exec", string(b"backup --now ")),
+            (b"exec", string(b"")),
+            (b"shell", b""),
+            (b"subsystem", string(b"sftp")),
+        ):
+            _, taker = self.start(name, data)
+            self.assertEqual(self.status(taker), 77)
+            self.assertEqual(self.reached, ["closed"])
+            self.assertEqual((self.intents()[-1].decision, self.intents()[-1].input), ("deny", b""))
+
+    def test_a_terminal(self) -> None:
+        self.begin_with()
+        self.exec(b"id", self.pty())
+        self.assertEqual(names(self.reached), [b"exec"])
+
+    def test_connections(self) -> None:
+        """Neither through the host, nor from it."""
+        self.begin_with("permit-pty")
+        socket = string(b"/run/x") + string(b"") + bytes(4)
+        self.assertEqual(self.opened(b"direct-tcpip", direct("db1", 5432)).events[0][0], "refused")
+        taker = self.opened(b"direct-streamlocal@openssh.com", socket)
+        self.assertEqual(taker.events[0][0], "refused")
+        self.assertFalse(self.target.openings)
+        answers = [
+            self.asked_of_channel(b"auth-agent-req@openssh.com", b""),
+            self.asked_of_channel(b"x11-req", b"\0" + string(b"") * 2 + bytes(4)),
+            self.asked(b"tcpip-forward", string(b"") + bytes(4)),
+            self.asked(b"streamlocal-forward@openssh.com", string(b"/run/x")),
+        ]
+        self.assertEqual(answers, [False] * 4)
+        self.assertEqual({each.decision for each in self.intents()}, {"deny"})
+        self.assertFalse(self.target.requests)
