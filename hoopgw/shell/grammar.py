@@ -458,8 +458,8 @@ def _value(node: Node) -> str | None:
 
 def _plain(node: Node) -> str | None:
     text = _text(node)
-    bare = _ESCAPE.sub("", text)
-    if (_EXPANDS.search(bare) and text != "{}") or not text.isprintable():
+    bare = _ESCAPE.sub("", text).replace("{}", "")  # with nothing in them they are no pattern
+    if _EXPANDS.search(bare) or not text.isprintable():
         return None
     return _ESCAPE.sub(r"\1", text)
 
@@ -479,6 +479,8 @@ def _quoted(node: Node) -> str | None:
 
 
 def _joined(node: Node) -> str | None:
+    if all(child.type == "word" for child in node.children):
+        return _plain(node)
     values = [_value(child) for child in node.children]
     if any(value is None for value in values):
         return None
