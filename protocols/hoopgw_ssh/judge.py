@@ -164,9 +164,10 @@ class SessionJudge:
     # The session's end
 
     def reconsider(self) -> str | None:
-        """End what is not allowed any more; say why all must end, or None."""
-        if self._is_over(self._place.connect()):
-            return GRANT_OVER
+        """End what is not allowed any more; say why all must end, or None.
+
+        Whether the connection itself may go on is for the client leg to ask.
+        """
         for going in list(self._going.values()):
             lives = going.permission.once or not self._is_over(going.asked.operation)
             if going.end is not None and not lives:
