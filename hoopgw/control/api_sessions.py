@@ -120,12 +120,12 @@ class SessionRoutes:
             except ReadError:
                 return head_view(head)  # the recorder has not indexed it yet
             return summary_view(summary, live=True)
-        return summary_view(await self._readable(name, caller), live=head is not None)
+        return summary_view(await self.readable(name, caller), live=head is not None)
 
     async def _records(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)
         only(call.query, "after", "limit")
-        await self._readable(call.path[0], caller)
+        await self.readable(call.path[0], caller)
         after = number(call, "after", 0, 0, 2**62)
         wanted = limit(call, LIST_LIMIT)
         page, rest = await self._in_thread(self._page, call.path[0], after, wanted)
@@ -149,7 +149,7 @@ class SessionRoutes:
 
     async def _replay(self, call: Call) -> dict[str, Any]:
         caller = self._callers.identify(call)
-        summary = await self._readable(call.path[0], caller)
+        summary = await self.readable(call.path[0], caller)
         protocol = self._protocols.get(summary.protocol)
         own = summary.protocol == journal.PROTOCOL
         told: Replay | None = journal.replay if own else None
@@ -188,8 +188,13 @@ class SessionRoutes:
     def _is_shown(self, head: SessionHead, caller: Caller) -> bool:
         return caller.oversees or owns(caller.principal, head.principal)
 
-    async def _readable(self, name: str, caller: Caller) -> SessionSummary:
-        """Return a session of the log that the caller may see."""
+    async def readable(self, name: str, caller: Caller) -> SessionSummary:
+        """Return a session of the log whose records the caller may see.
+
+        Raises:
+            ApiError: there is none.
+
+        """
         missing = ApiError(404, "not_found", f"no session {name[:100]!r}")
         if not caller.oversees and not is_person(caller.principal):
             raise missing

@@ -13,6 +13,7 @@ from twisted.web.server import Request
 from hoopgw import __version__
 from hoopgw.config import GatewayConfig
 from hoopgw.control.api_certificates import CertificateRoutes, PublicKeys
+from hoopgw.control.api_contents import ContentRoutes
 from hoopgw.control.api_decisions import DecisionRoutes
 from hoopgw.control.api_gateway import GatewayRoutes
 from hoopgw.control.api_grants import GrantRoutes, explain_grant
@@ -50,6 +51,7 @@ from hoopgw.identity.token_parts import Lifetimes, TokenParts
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.identity.wiring import make_issuers
 from hoopgw.link.assertion import ON_BEHALF_PATH
+from hoopgw.recording.content_files import ContentFolder
 from hoopgw.recording.reader import LogReader
 from hoopgw.reviews.docket import Docket
 from hoopgw.spi import (
@@ -192,6 +194,8 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
         parts.granting.held,
     )
     reach = Reach(targets, parts.protocols, parts.files, parts.granting.held, parts.now)
+    log = LogReader(config.paths.log)
+    sessions = SessionRoutes(callers, parts.store, parts.fleet, log, parts.protocols, parts.reading)
     return JsonRoutes(
         [
             *RequestRoutes(callers, parts.docket, parts.store).routes(),
@@ -204,12 +208,12 @@ def _api(parts: SiteParts, callers: Callers) -> JsonRoutes:
                 frozenset(targets),
                 parts.reactor,
             ).routes(),
-            *SessionRoutes(
+            *sessions.routes(),
+            *ContentRoutes(
                 callers,
-                parts.store,
-                parts.fleet,
-                LogReader(config.paths.log),
-                parts.protocols,
+                sessions.readable,
+                log,
+                ContentFolder(config.paths.contents),
                 parts.reading,
             ).routes(),
             *DecisionRoutes(
