@@ -124,6 +124,7 @@ install_servers() {
     command -v psql >/dev/null || missing="$missing postgresql-client-15"
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
     command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
+    [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
     # Names of hosts for az, without root.
     ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || missing="$missing libnss-wrapper"
     [ -n "$missing" ] || return 0
@@ -167,9 +168,16 @@ install_sdks() {
         say "the SDKs of Azure for JavaScript cannot be installed: they will not be tested"
 }
 
+# A real API server with etcd and kubectl, from Debian's source: the first time it takes 8 minutes.
+install_kubernetes() {
+    .venv/bin/python -m tests.support.kubernetes_programs >/dev/null ||
+        say "NO API SERVER CAN BE BUILT: Kubernetes will not be tested with a real one"
+}
+
 make_venv
 [ "$kind" != dev ] || install_compiler
 install_python
 [ "$kind" != dev ] ||
-    { install_servers; install_provider; install_azure; install_azurite; install_sdks; }
+    { install_servers; install_provider; install_azure; install_azurite; install_sdks
+      install_kubernetes; }
 say "ready"

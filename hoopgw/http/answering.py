@@ -142,6 +142,8 @@ class Answering:
         """Send the head, and the body if all of it is here; say if on a new connection."""
         upstream = await self._session.connect()
         call = upstream.begin(self._session.with_host(self._plan.send), self._whole())
+        if self._plan.follows:
+            call.quiet = None
         return call, upstream.calls == 1
 
     def _may_repeat(self) -> bool:

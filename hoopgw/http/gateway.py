@@ -325,7 +325,8 @@ class Serving:
             model = session.site.model
             exchange.respond(model.begun(plan, standing, self._lasting.worker, caller))
             return
-        if not self._body and exchange.body.ended and not exchange.body.size:
+        # What goes straight is over soon.
+        if not (self._body or exchange.body.size or plan.follows) and exchange.body.ended:
             self._ways.learn(session, exchange.head, plan, permission, epoch)
         await self.pass_on(plan, permission, caller)
 

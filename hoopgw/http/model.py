@@ -136,6 +136,8 @@ class Plan:
     """What of the answer policy is asked about: see `Model.show`."""
     model: Any = None
     """The model's own, for `Model.show`."""
+    follows: bool = False
+    """Whether the answer goes on for as long as the client wants, with any pause: a watch."""
 
     @property
     def shown(self) -> Operation:
