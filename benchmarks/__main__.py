@@ -26,6 +26,7 @@ from benchmarks import (
     memory,
     recording,
     small_statements,
+    streams,
 )
 from benchmarks.figures import Section, show
 from benchmarks.upstream import NotInstalledError
@@ -44,6 +45,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "http": http.run,
     "https": https.run,
     "documents": documents.run,
+    "streams": streams.run,
 }
 
 
@@ -57,8 +59,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
     """Measure NAMES, or everything.
 
-    They are small, bulk, memory, recording, lateness, rows, grants, chains, http, https
-    and documents.
+    They are small, bulk, memory, recording, lateness, rows, grants, chains, http, https,
+    documents and streams.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}

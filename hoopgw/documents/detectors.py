@@ -13,7 +13,15 @@ it is read once: by a look-behind, or by possessive repetition), which the tests
 ``sas``                signatures of shared access: ``sig=`` in a query, ``SharedAccessSignature``
 ``email``              e-mail addresses
 ``card``               payment cards: 13 to 19 digits with the right check digit
+``aws_key``            AWS access key ids
+``github_token``       GitHub's tokens
+``slack_token``        Slack's tokens, and addresses of its webhooks
+``ssn``                social security numbers of the USA, with hyphens
 =====================  ===========================================================================
+
+Each has two forms: for texts that are there in whole, and for streams (`hoopgw.streams`), bounded,
+of bytes. The second takes what terminals show in place of what documents hold: ``password: x``, a
+private key that breaks off.
 """
 
 from __future__ import annotations
@@ -46,6 +54,8 @@ class Detector:
     quote, and each begins with a fixed text where it can, because such are found fastest."""
     pattern: re.Pattern[str] = field(repr=False)
     """The secret; only its named group, where it has one."""
+    stream: str = field(repr=False)
+    """The same in a stream; see `hoopgw.streams.mask_patterns`."""
     accept: Callable[[str], bool] = field(default=lambda found: True, repr=False)
     """Looks at what was found a second time."""
     _hinted: re.Pattern[str] = field(init=False, repr=False)
@@ -105,12 +115,31 @@ _KEYS: Final = (
 )
 _USERINFO: Final = r"://[^/\s:@\"]*+:(?P<password>[^@/\s\"]++)@"
 """In a URL."""
+_NAMES: Final = (
+    "account_?key|access_?key|api[_-]?key|client_?secret|secret_?value|passw(?:or)?d|passphrase"
+)
+_WORD: Final = r"[\w\x80-\xff.%+'-]"
+_LABEL: Final = r"[\w\x80-\xff-]{1,63}+"
+_BODY: Final = (
+    r"(?:\s{1,4}+[A-Za-z-]{1,20}+: [^\r\n]{0,100}+){0,6}+"
+    r"(?:[A-Za-z0-9+/=\s\x22',:|>#*;$\x5c]|-(?!----)){0,14000}+(?:-----END [^-]{0,60}+-----)?"
+)
+"""Of PEM, in streams: headers; lines, also with what programs put around each; the end."""
+_AWS: Final = r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
+_GITHUB: Final = (
+    r"(?<![A-Za-z0-9_])(?:gh[pousr]_[A-Za-z0-9]{36,251}+|github_pat_[A-Za-z0-9_]{22,244}+)"
+)
+_SLACK: Final = (
+    r"(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,250}+|hooks\.slack\.com/services/[A-Za-z0-9/]{20,80}+"
+)
+_SSN: Final = r"(?<![0-9-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9-])"
 _SEALED: Final = r"PuTTY-User-Key-File-[\s\S]*|AGE-SECRET-KEY-[A-Z0-9]+"
 _ALL: Final = (
     Detector(
         "jwt",
         ("eyj",),
         re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++", re.ASCII),
+        r"eyJ[A-Za-z0-9_-]{7,2045}+\.[A-Za-z0-9_-]{10,6144}+(?:\.[A-Za-z0-9_-]{0,2048}+){0,3}+",
         _is_jwt,
     ),
     Detector(
@@ -120,6 +149,9 @@ _ALL: Final = (
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[\s\S]*?"
             rf"(?:-----END [^-]{{0,60}}-----|\Z)|{_SEALED}"
         ),
+        rf"-----BEGIN [A-Z0-9 ]{{0,40}}PRIVATE KEY[A-Z ]{{0,10}}-----{_BODY}"
+        r"|Private-Lines: [0-9]{1,4}\s{1,4}+[A-Za-z0-9+/=\s]{0,12000}+"
+        r"|AGE-SECRET-KEY-[A-Z0-9]{1,100}+",
     ),
     Detector(
         "pem",
@@ -128,11 +160,17 @@ _ALL: Final = (
             r"-----BEGIN [^-]{0,60}-----[\s\S]*?(?:-----END [^-]{0,60}-----|\Z)"
             r"|LS0tLS1CRUdJTi[A-Za-z0-9+/=\r\n]*+"
         ),
+        rf"-----BEGIN [^-]{{0,60}}+-----{_BODY}|LS0tLS1CRUdJTi[A-Za-z0-9+/=]{{0,14000}}+"
+        r"(?:\r?\n[A-Za-z0-9+/=]{60,76}+){0,20}+",
     ),
     Detector(
         "connection_string",
         (*_KEYS.lower().split("|"), _USERINFO),
         re.compile(rf"(?ai:{_KEYS}) ?= ?(?P<secret>[^;\"'\s]++)|{_USERINFO}"),
+        rf"(?i:(?:{_NAMES})[\x22']?[ \t]?[=:][ \t]?(?:\x22(?P<text>[^\x22\r\n]{{1,256}}+)"
+        r"|'(?P<quoted>[^'\r\n]{1,256}+)|(?P<secret>[^\s;\x22'&]{1,256}+))"
+        r"|;pwd=(?P<pwd>[^\s;\x22'&]{1,256}+))"
+        r"|://[^/\s:@\x22]{0,128}+:(?P<password>[^@/\s\x22]{1,256}+)@",
     ),
     Detector(
         "sas",
@@ -141,11 +179,14 @@ _ALL: Final = (
             r"(?ai:(?:(?:(?<![A-Za-z0-9])|(?<=%3f)|(?<=%26))sig(?:=|%3d))(?P<secret>[^&\s\"';]++)"
             r"|SharedAccessSignature[ =]++[^\"'\s;]++)"
         ),
+        r"(?i:(?:(?<![A-Za-z0-9])|(?<=%3f)|(?<=%26))sig(?:=|%3d)(?P<secret>[^&\s\x22';]{1,256}+)"
+        r"|SharedAccessSignature[ =]{1,3}+(?P<all>[^\x22'\s;]{1,1024}+))",
     ),
     Detector(
         "email",
         ("@",),
         re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@[\w-]++(?:\.[\w-]++)++"),
+        rf"(?<!{_WORD}){_WORD}{{1,64}}+@{_LABEL}(?:\.{_LABEL}){{1,4}}+",
     ),
     Detector(
         "card",
@@ -154,7 +195,14 @@ _ALL: Final = (
             r"(?<![0-9])(?:[0-9]{13,19}+|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}+"
             r"|[0-9]{4}([ -])[0-9]{6}\2[0-9]{5})(?![0-9])"
         ),
+        r"(?<![0-9])(?:[0-9]{13,19}+|[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{1,7}+"
+        r"|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{1,7}+|[0-9]{4} [0-9]{6} [0-9]{5}"
+        r"|[0-9]{4}-[0-9]{6}-[0-9]{5})(?![0-9])",
         is_card,
     ),
+    Detector("aws_key", ("akia", "asia"), re.compile(_AWS), _AWS),
+    Detector("github_token", ("gh[pousr]_", "github_pat_"), re.compile(_GITHUB), _GITHUB),
+    Detector("slack_token", ("xox[abeoprs]-", "xapp-", "hooks.slack"), re.compile(_SLACK), _SLACK),
+    Detector("ssn", ("[0-9]{3}-[0-9]{2}-[0-9]{4}",), re.compile(_SSN), _SSN),
 )
 DETECTORS: Final[Mapping[str, Detector]] = {detector.name: detector for detector in _ALL}
