@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hoopgw.transport.stream import DataTransport, _address
+from hoopgw.transport.addresses import address_of
+from hoopgw.transport.stream import BUFFER_SIZE, DataTransport
 
 log = Logger()
 
@@ -67,6 +68,9 @@ def adopt(reactor: Any, sock: socket.socket, protocol: Any = None) -> DataTransp
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    else:
+        # The usual 208 KB are less than one read; as much as we may have is twice that.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_SIZE)
     transport = DataTransport(reactor, sock)
     transport.protocol = protocol
     return transport
@@ -164,7 +168,7 @@ class DataPort:
 
     def getHost(self) -> Any:
         """Return the address that is listened on."""
-        return _address(self._sock, self._sock.getsockname)
+        return address_of(self._sock, self._sock.getsockname)
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 after the end."""

@@ -9,7 +9,6 @@ import ssl
 from collections import deque
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -22,11 +21,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from hoopgw.transport.addresses import address_of
 from hoopgw.transport.tls import NestedTls, TlsStream
 
 log = Logger()
 
 BUFFER_SIZE: Final = 262_144
+PIECES: Final = 64
+"""Pieces that are given to the kernel at once; more are copied together."""
 HIGH_WATER: Final = 131_072
 """Queued bytes above which the registered producer is paused."""
 LOW_WATER: Final = 16_384
@@ -118,8 +120,12 @@ class DataTransport:
         self._send(data)
 
     def writeSequence(self, data: Any) -> None:
-        """Send several pieces as one."""
-        self.write(b"".join(data))
+        """Send several pieces as one, without copying them together where that is possible."""
+        pieces = list(data)
+        if len(pieces) > PIECES or self._tls is not None or self._queue or self._closing:
+            self.write(b"".join(pieces))
+        elif pieces and self.connected:
+            self._send_pieces(pieces)
 
     def loseConnection(self) -> None:
         """Close after what was written has been sent, or after `LINGER` seconds."""
@@ -241,11 +247,11 @@ class DataTransport:
 
     def getPeer(self) -> Any:
         """Return the peer's address."""
-        return _address(self._sock, self._sock.getpeername)
+        return address_of(self._sock, self._sock.getpeername)
 
     def getHost(self) -> Any:
         """Return our address."""
-        return _address(self._sock, self._sock.getsockname)
+        return address_of(self._sock, self._sock.getsockname)
 
     def peer_credentials(self) -> tuple[int, int, int]:
         """Return pid, uid and gid of the process behind a unix socket."""
@@ -338,13 +344,32 @@ class DataTransport:
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
-                # While we read, the end is reported by reading: after what the peer sent last.
-                if not self._reading or error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                    self._lost_soon(error)
+                self._unsent(error)
                 return
             if sent == len(data):
                 return
-        rest = memoryview(bytes(data)) if sent == 0 else memoryview(bytes(memoryview(data)[sent:]))
+        self._keep(memoryview(bytes(data if sent == 0 else memoryview(data)[sent:])))
+
+    def _send_pieces(self, pieces: list[Any]) -> None:
+        """Send several pieces while nothing is queued."""
+        sent = 0
+        try:
+            sent = self._sock.sendmsg(pieces)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._unsent(error)
+            return
+        if sent < sum(map(len, pieces)):
+            self._keep(memoryview(b"".join(pieces))[sent:])
+
+    def _unsent(self, error: OSError) -> None:
+        # While we read, the end is reported by reading: after what the peer sent last.
+        if not self._reading or error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            self._lost_soon(error)
+
+    def _keep(self, rest: memoryview) -> None:
+        """Queue what the kernel does not take yet."""
         self._queue.append(rest)
         if not self._writing:
             self._writing = True
@@ -473,15 +498,3 @@ class DataTransport:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
-
-
-def _address(sock: socket.socket, name: Any) -> Any:
-    try:
-        address = name()
-    except OSError:
-        return UNIXAddress(None)  # it is gone, so nobody can be named
-    if sock.family == socket.AF_INET:
-        return IPv4Address("TCP", *address[:2])
-    if sock.family == socket.AF_INET6:
-        return IPv6Address("TCP", *address[:2])
-    return UNIXAddress(address or None)

@@ -18,7 +18,7 @@ A target's options, in the agent's own configuration:
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -44,7 +44,7 @@ from hoopgw.spi import AgentContext, AgentTarget, Divert, Opened
 from hoopgw.transport import Address, DataTransport, connect
 from hoopgw_ssh.ciphers import PACKET_LIMIT
 from hoopgw_ssh.client import ClientTransport
-from hoopgw_ssh.framing import FrameReader, encode_frame
+from hoopgw_ssh.framing import FrameReader, encode_frame, frame_head
 from hoopgw_ssh.host_keys import KnownHost, make_known_host
 from hoopgw_ssh.target_login import KeyLogin, Login, PasswordLogin, TargetLogin, read_key
 from hoopgw_ssh.wire import GLOBAL_REQUEST, Bytes
@@ -111,7 +111,8 @@ class _Target(ClientTransport):
         self._is_settled = False
         self.early: list[bytes] = []
         """Messages that came before anybody took them, as frames."""
-        self.take: Any = self._keep
+        self.take: Callable[[int, Bytes], None] = self._keep
+        """Takes messages; a payload is valid until the batch ends."""
         self.gate: ReadGate | None = None
         self._login = TargetLogin(user, login, self._logged_in)
 
@@ -135,12 +136,12 @@ class _Target(ClientTransport):
         """Take a message of the connection protocol, in place of a service."""
         if messageNum < GLOBAL_REQUEST:
             raise ProtocolViolationError(f"message {messageNum} may not come now")
-        self.take(encode_frame(messageNum, payload))
+        self.take(messageNum, payload)
 
-    def _keep(self, frame: bytes) -> None:
+    def _keep(self, number: int, payload: Bytes) -> None:
         if len(self.early) >= _EARLY_LIMIT:
             raise ProtocolViolationError("too much came before anybody asked")
-        self.early.append(frame)
+        self.early.append(encode_frame(number, payload))
 
     def serviceStopped(self) -> None:
         """Do nothing: this is its own service."""
@@ -196,6 +197,8 @@ class _Carrier:
     target: _Target
     gate: ReadGate = field(init=False)
     _frames: FrameReader = field(init=False, repr=False)
+    _outgoing: list[Bytes] = field(factory=list, init=False, repr=False)
+    """Pieces of frames that leave when all that was read from the target has been looked at."""
 
     def __attrs_post_init__(self) -> None:
         self.gate = self.target.gate = _Gate(self.near, self.target)
@@ -203,8 +206,17 @@ class _Carrier:
 
     def begin(self, divert: Divert) -> None:
         """Read what comes from the target here."""
-        self.target.take = self.near.write
+        self.target.take = self._gather
+        self.target.afterwards = self._flush
         divert(self.target.dataReceived)
+
+    def _gather(self, number: int, payload: Bytes) -> None:
+        self._outgoing += (frame_head(number, len(payload)), payload)
+
+    def _flush(self) -> None:
+        if self._outgoing:
+            pieces, self._outgoing = self._outgoing, []
+            self.near.writeSequence(pieces)
 
     def received(self, data: Bytes) -> None:
         """Take frames from the gateway."""

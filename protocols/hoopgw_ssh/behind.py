@@ -14,6 +14,7 @@ from attrs import define, field
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh.answers import REQUESTS_LIMIT
+from hoopgw_ssh.wire import Bytes
 
 ASKING_LIMIT: Final = 512 * 1024
 """Bytes of requests that wait on one channel, or behind a hold: no window bounds them."""
@@ -34,7 +35,7 @@ class _Data:
 class Behind:
     """Keeps what comes behind a hold, in order."""
 
-    _take: Callable[[bytes, int | None], None] = field(repr=False)
+    _take: Callable[[Bytes, int | None], None] = field(repr=False)
     """Takes data; ``code`` is of extended data."""
     _holds: int = field(default=0, init=False)
     _events: deque[tuple[int, Callable[[], None]]] = field(factory=deque, init=False, repr=False)
@@ -84,7 +85,7 @@ class Behind:
         self._size += size
         self._last = None
 
-    def data(self, data: bytes, code: int | None) -> None:
+    def data(self, data: Bytes, code: int | None) -> None:
         """Hand data on, or keep it.
 
         Raises:

@@ -97,8 +97,11 @@ class ChannelTaker(Protocol):
         """Take note that the peer has not: the channel is gone."""
         ...
 
-    def data(self, data: bytes, code: int | None) -> None:
-        """Take bytes; ``code`` is of extended data. Say `Channel.credit` when they have gone on."""
+    def data(self, data: Bytes, code: int | None) -> None:
+        """Take bytes; ``code`` is of extended data. Say `Channel.credit` when they have gone on.
+
+        They are valid during the call: copy what is kept.
+        """
         ...
 
     def request(self, request: Request) -> None:
@@ -118,6 +121,14 @@ class ChannelTaker(Protocol):
         ...
 
 
+class Send(Protocol):
+    """Sends a message."""
+
+    def __call__(self, number: int, payload: bytes, more: Bytes = b"", /) -> None:
+        """Send it; ``more`` is the rest of the payload, and valid during the call."""
+        ...
+
+
 class Carrier(Protocol):
     """The connection of a channel, as the channel sees it."""
 
@@ -126,8 +137,9 @@ class Carrier(Protocol):
         """Whether the transport takes data now."""
         ...
 
-    def send(self, number: int, payload: bytes, /) -> None:
-        """Send a message."""
+    @property
+    def send(self) -> Send:
+        """Sends a message."""
         ...
 
     def forget(self, channel: Channel) -> None:
@@ -222,7 +234,7 @@ class Channel:
         """Send data when the peer takes it.
 
         Args:
-            data: copied by nobody: do not change it.
+            data: valid during the call; what cannot leave yet is copied.
             credit: told of bytes that have left, in all ``owed``.
             owed: as many as ``data`` has, if not given: what was masked has another length.
 
@@ -247,15 +259,36 @@ class Channel:
         credit: Callable[[int], None] | None,
         owed: int | None,
     ) -> None:
-        owed = len(data) if owed is None else owed
-        if self._ended or self._closing or self.peer_has_closed or not len(data):
+        size = len(data)
+        owed = size if owed is None else owed
+        if self._ended or self._closing or self.peer_has_closed or not size:
             if credit is not None and owed:
                 credit(owed)  # it goes nowhere, and holds nobody up
             return
-        piece = _Piece(number, memoryview(data), code, credit, owed)
+        if not self._queue and self.is_open:
+            sent = self._send_at_once(number, code, data)
+            paid = owed if sent == size else min(sent, owed)
+            if credit is not None and paid:
+                credit(paid)
+            if sent == size:
+                return
+            data, owed = memoryview(data)[sent:], owed - paid
+        piece = _Piece(number, memoryview(bytes(data)), code, credit, owed)
         if not self._queue or not self._queue[-1].take(piece):
             self._queue.append(piece)
         self._pump()
+
+    def _send_at_once(self, number: int, code: int, data: Bytes) -> int:
+        """Send what goes now of data that nothing waits before; return how much."""
+        size, sent = len(data), 0
+        while sent < size and self._connection.is_writable:
+            count = min(size - sent, self._window, self._packet)
+            if not count:
+                break
+            piece = data if count == size else memoryview(data)[sent : sent + count]
+            self._send_data(number, code, piece)
+            sent += count
+        return sent
 
     def request(
         self, name: bytes, data: bytes, answered: Callable[[bool], None] | None = None
@@ -338,32 +371,34 @@ class Channel:
         while self._queue and self._connection.is_writable:
             piece = self._queue[0]
             if piece.number in (CHANNEL_DATA, EXTENDED_DATA):
-                if not self._send_data(piece):
+                if not self._send_from(piece):
                     return
                 continue
             self._queue.popleft()
             if piece.number == CHANNEL_REQUEST:
                 self._asking -= len(piece.data) + _COST
-            send(piece.number, _U32.pack(self._peer) + piece.data)
+            send(piece.number, _U32.pack(self._peer) + bytes(piece.data))
             if piece.number == CHANNEL_CLOSE:
                 self._has_closed = True
                 if self.peer_has_closed:
                     self._connection.forget(self)
                 return
 
-    def _send_data(self, piece: _Piece) -> bool:
+    def _send_data(self, number: int, code: int, data: Bytes) -> None:
+        """Send data that the window has room for."""
+        count = len(data)
+        peer = self._peer
+        head = _HEAD.pack(peer, count) if number == CHANNEL_DATA else _TWO.pack(peer, code, count)
+        self._window -= count
+        self.sent += count
+        self._connection.send(number, head, data)
+
+    def _send_from(self, piece: _Piece) -> bool:
         """Send as much of a piece as goes; say whether any did."""
         count = min(len(piece.data), self._window, self._packet)
         if not count:
             return False
-        head = (
-            _HEAD.pack(self._peer, count)
-            if piece.number == CHANNEL_DATA
-            else _TWO.pack(self._peer, piece.code, count)
-        )
-        self._connection.send(piece.number, b"".join((head, piece.data[:count])))
-        self._window -= count
-        self.sent += count
+        self._send_data(piece.number, piece.code, piece.data[:count])
         piece.data = piece.data[count:]
         paid = piece.owed
         if len(piece.data):
@@ -404,8 +439,8 @@ class Channel:
             raise ProtocolViolationError(f"a channel for packets of {packet} bytes")
         self._peer, self._window, self._packet = peer, window, packet
 
-    def took(self, data: bytes, code: int | None) -> None:
-        """Note bytes that came."""
+    def took(self, data: Bytes, code: int | None) -> None:
+        """Note bytes that came; they are valid during the call."""
         if len(data) > self._room or len(data) > PACKET:
             raise ProtocolViolationError("more data than the window has room for")
         self._room -= len(data)
@@ -414,7 +449,7 @@ class Channel:
                 self.early(data)
             self.behind.data(data, code)
 
-    def _hand_on(self, data: bytes, code: int | None) -> None:
+    def _hand_on(self, data: Bytes, code: int | None) -> None:
         self.taker.data(data, code)
 
     def asked(self, name: bytes, *, wants_answer: bool, data: bytes) -> None:

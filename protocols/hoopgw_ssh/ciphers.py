@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh.negotiation import AES_128_GCM, AES_256_GCM
+from hoopgw_ssh.wire import Bytes
 
 PACKET_LIMIT: Final = 262_144
 """Bytes of a packet, once somebody has logged in (OpenSSH's own limit)."""
@@ -32,6 +33,7 @@ EARLY_PACKET_LIMIT: Final = 35_000
 """Before; the least that RFC 4253 section 6.1 asks for."""
 
 _U32: Final = Struct(">I")
+_NUMBERS: Final = tuple(bytes([number]) for number in range(256))
 _BLOCK: Final = 16
 _TAG: Final = 16
 _KEY_SIZES: Final = {
@@ -63,16 +65,24 @@ class Keys:
 class Sealer(Protocol):
     """Makes packets of one direction, in order."""
 
-    def seal(self, payload: bytes, sequence: int) -> bytes:
-        """Return the packet for a payload, which begins with its message number."""
+    def seal(self, payload: Bytes, sequence: int, more: Bytes = b"") -> Bytes:
+        """Return the packet for a payload, which begins with its message number.
+
+        ``more`` is the rest of the payload: what is long need not be copied to come behind.
+        """
         ...
 
 
 class Opener(Protocol):
     """Opens packets of one direction, in order."""
 
+    @property
+    def behind(self) -> int:
+        """Bytes behind those that the length counts: a tag, or a MAC."""
+        ...
+
     def open(
-        self, data: bytes, at: int, sequence: int, limit: int
+        self, data: Bytes, at: int, sequence: int, limit: int
     ) -> tuple[memoryview, int] | None:
         """Open the packet that begins at ``at``; None if it is not whole yet.
 
@@ -83,7 +93,8 @@ class Opener(Protocol):
             limit: bytes that a packet may have.
 
         Returns:
-            the payload, with its message number, and where the next packet begins.
+            the payload, with its message number, and where the next packet begins. Of a packet in
+            clear the payload is a part of ``data``, of others it is their own.
 
         Raises:
             ProtocolViolationError: it is malformed, too long, or was tampered with.
@@ -111,20 +122,22 @@ def make_opener(cipher: bytes, mac: bytes, keys: Keys) -> Opener:
 class ClearSealer:
     """Before the first key exchange is over. Implements `Sealer`."""
 
-    def seal(self, payload: bytes, sequence: int) -> bytes:
+    def seal(self, payload: Bytes, sequence: int, more: Bytes = b"") -> bytes:
         """Return the packet, in clear."""
         del sequence
-        padding = _padding(len(payload) + 5, 8)
-        return b"".join(
-            (_U32.pack(len(payload) + padding + 1), bytes([padding]), payload, os.urandom(padding))
-        )
+        size = len(payload) + len(more)
+        padding = _padding(size + 5, 8)
+        head = _U32.pack(size + padding + 1)
+        return b"".join((head, bytes([padding]), payload, more, os.urandom(padding)))
 
 
 class ClearOpener:
     """Before the first key exchange is over. Implements `Opener`."""
 
+    behind: Final = 0
+
     def open(
-        self, data: bytes, at: int, sequence: int, limit: int
+        self, data: Bytes, at: int, sequence: int, limit: int
     ) -> tuple[memoryview, int] | None:
         """Open a packet that is in clear."""
         del sequence
@@ -142,24 +155,30 @@ class GcmSealer:
     __slots__ = ("_count", "_encrypt", "_fixed")
 
     def __init__(self, key: bytes, iv: bytes) -> None:
-        self._encrypt = AESGCM(key).encrypt
+        self._encrypt = AESGCM(key).encrypt_into
         self._fixed = iv[:4]
         self._count = int.from_bytes(iv[4:], "big")
 
-    def seal(self, payload: bytes, sequence: int) -> bytes:
+    def seal(self, payload: Bytes, sequence: int, more: Bytes = b"") -> bytearray:
         """Return the packet: the length is authenticated, the rest encrypted too."""
         del sequence
-        padding = _padding(len(payload) + 1, _BLOCK)
-        head = _U32.pack(len(payload) + padding + 1)
-        clear = b"".join((bytes([padding]), payload, os.urandom(padding)))
+        size = len(payload) + len(more) + 1
+        padding = _padding(size, _BLOCK)
+        head = _U32.pack(size + padding)
+        clear = b"".join((_NUMBERS[padding], payload, more, os.urandom(padding)))
         nonce = self._fixed + self._count.to_bytes(8, "big")
         self._count = (self._count + 1) & 0xFFFFFFFFFFFFFFFF
-        return head + self._encrypt(nonce, clear, head)
+        packet = bytearray(4 + size + padding + _TAG)
+        packet[:4] = head
+        with memoryview(packet) as view, view[4:] as sealed:
+            self._encrypt(nonce, clear, head, sealed)
+        return packet
 
 
 class GcmOpener:
     """AES-GCM. Implements `Opener`."""
 
+    behind: Final = _TAG
     __slots__ = ("_count", "_decrypt", "_fixed")
 
     def __init__(self, key: bytes, iv: bytes) -> None:
@@ -168,7 +187,7 @@ class GcmOpener:
         self._count = int.from_bytes(iv[4:], "big")
 
     def open(
-        self, data: bytes, at: int, sequence: int, limit: int
+        self, data: Bytes, at: int, sequence: int, limit: int
     ) -> tuple[memoryview, int] | None:
         """Open a packet."""
         del sequence
@@ -196,11 +215,13 @@ class CtrSealer:
         self._encrypt = Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update
         self._mac = hmac.new(integrity[: hashlib.new(digest).digest_size], digestmod=digest)
 
-    def seal(self, payload: bytes, sequence: int) -> bytes:
+    def seal(self, payload: Bytes, sequence: int, more: Bytes = b"") -> bytes:
         """Return the packet with its MAC."""
-        padding = _padding(len(payload) + 1, _BLOCK)
-        head = _U32.pack(len(payload) + padding + 1)
-        sealed = self._encrypt(b"".join((bytes([padding]), payload, os.urandom(padding))))
+        size = len(payload) + len(more) + 1
+        padding = _padding(size, _BLOCK)
+        head = _U32.pack(size + padding)
+        clear = b"".join((_NUMBERS[padding], payload, more, os.urandom(padding)))
+        sealed = self._encrypt(clear)
         mac = self._mac.copy()
         mac.update(_U32.pack(sequence) + head)
         mac.update(sealed)
@@ -210,29 +231,29 @@ class CtrSealer:
 class CtrOpener:
     """AES-CTR under a MAC. Implements `Opener`."""
 
-    __slots__ = ("_decrypt", "_mac", "_size")
+    __slots__ = ("_decrypt", "_mac", "behind")
 
     def __init__(self, key: bytes, iv: bytes, digest: str, integrity: bytes) -> None:
         self._decrypt = Cipher(algorithms.AES(key), modes.CTR(iv)).decryptor().update
-        self._size = hashlib.new(digest).digest_size
-        self._mac = hmac.new(integrity[: self._size], digestmod=digest)
+        self.behind = hashlib.new(digest).digest_size
+        self._mac = hmac.new(integrity[: self.behind], digestmod=digest)
 
     def open(
-        self, data: bytes, at: int, sequence: int, limit: int
+        self, data: Bytes, at: int, sequence: int, limit: int
     ) -> tuple[memoryview, int] | None:
         """Open a packet: the MAC first."""
         if (length := _length(data, at, limit, head=0, block=_BLOCK)) is None:
             return None
         end = at + 4 + length
-        if len(data) < end + self._size:
+        if len(data) < end + self.behind:
             return None
         view = memoryview(data)
         mac = self._mac.copy()
         mac.update(_U32.pack(sequence))
         mac.update(view[at:end])
-        if not hmac.compare_digest(mac.digest(), view[end : end + self._size]):
+        if not hmac.compare_digest(mac.digest(), view[end : end + self.behind]):
             raise IntegrityError("a packet was tampered with")
-        return _payload(memoryview(self._decrypt(view[at + 4 : end]))), end + self._size
+        return _payload(memoryview(self._decrypt(view[at + 4 : end]))), end + self.behind
 
 
 def _padding(length: int, block: int) -> int:
@@ -241,7 +262,7 @@ def _padding(length: int, block: int) -> int:
     return padding + block if padding < 4 else padding
 
 
-def _length(data: bytes, at: int, limit: int, *, head: int, block: int) -> int | None:
+def _length(data: Bytes, at: int, limit: int, *, head: int, block: int) -> int | None:
     """Read a packet's length and check it, before its bytes are waited for.
 
     ``head`` bytes of the length itself count for the blocks.

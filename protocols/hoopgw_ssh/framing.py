@@ -16,14 +16,20 @@ from typing import Final
 
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh.ciphers import PACKET_LIMIT
+from hoopgw_ssh.units import Units
 from hoopgw_ssh.wire import CHANNEL_FAILURE, GLOBAL_REQUEST, Bytes
 
 _HEAD: Final = Struct(">IB")
 
 
+def frame_head(number: int, size: int) -> bytes:
+    """Return what comes before a message's ``size`` bytes."""
+    return _HEAD.pack(size + 1, number)
+
+
 def encode_frame(number: int, payload: Bytes) -> bytes:
     """Return the frame of a message."""
-    return b"".join((_HEAD.pack(len(payload) + 1, number), payload))
+    return b"".join((frame_head(number, len(payload)), payload))
 
 
 class FrameReader:
@@ -34,37 +40,29 @@ class FrameReader:
 
     """
 
-    __slots__ = ("_needed", "_tail", "_take")
+    __slots__ = ("_take", "receive")
 
     def __init__(self, take: Callable[[int, memoryview], None]) -> None:
         self._take = take
-        self._tail = bytearray()
-        self._needed = _HEAD.size
+        self.receive = Units(_HEAD.size, self._one, _size).receive
+        """Takes bytes. Raises `ProtocolViolationError`: a frame is too long, or no message of the
+        connection protocol."""
 
-    def receive(self, data: Bytes) -> None:
-        """Take bytes.
+    def _one(self, data: memoryview, at: int) -> int:
+        """Hand the frame on that begins at ``at``."""
+        if len(data) - at < _HEAD.size:
+            return at
+        length, number = _HEAD.unpack_from(data, at)
+        if not 1 <= length <= PACKET_LIMIT:
+            raise ProtocolViolationError(f"a frame of {length} bytes")
+        if not GLOBAL_REQUEST <= number <= CHANNEL_FAILURE:
+            raise ProtocolViolationError(f"message {number} is not of the connection protocol")
+        end: int = at + 4 + length
+        if end > len(data):
+            return at
+        self._take(number, data[at + _HEAD.size : end])
+        return end
 
-        Raises:
-            ProtocolViolationError: a frame is too long, or no message of the connection protocol.
 
-        """
-        self._tail += data
-        if len(self._tail) < self._needed:
-            return
-        whole = bytes(self._tail)
-        at, view = 0, memoryview(whole)
-        while len(whole) - at >= _HEAD.size:
-            length, number = _HEAD.unpack_from(whole, at)
-            if not 1 <= length <= PACKET_LIMIT:
-                raise ProtocolViolationError(f"a frame of {length} bytes")
-            if not GLOBAL_REQUEST <= number <= CHANNEL_FAILURE:
-                raise ProtocolViolationError(f"message {number} is not of the connection protocol")
-            end = at + 4 + length
-            if end > len(whole):
-                self._needed = end - at
-                break
-            at, start = end, at + _HEAD.size
-            self._take(number, view[start:end])
-        else:
-            self._needed = _HEAD.size
-        self._tail = bytearray(view[at:])
+def _size(head: memoryview) -> int:
+    return 4 + int.from_bytes(head[:4], "big")

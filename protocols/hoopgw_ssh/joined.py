@@ -21,7 +21,7 @@ from hoopgw.errors import ProtocolViolationError
 from hoopgw.transport import DataTransport
 from hoopgw_ssh import wire
 from hoopgw_ssh.connection import Connection
-from hoopgw_ssh.framing import FrameReader, encode_frame
+from hoopgw_ssh.framing import FrameReader, frame_head
 from hoopgw_ssh.relay import Relay
 from hoopgw_ssh.rulings import Judge
 from hoopgw_ssh.transport import UNREAD_LIMIT
@@ -41,6 +41,8 @@ class _Valve:
     """Stops what is sent to one side while anything says that it takes no more."""
 
     connection: Connection
+    transport: Any = field(repr=False)
+    """The client's; its batches take what is sent on in one piece."""
     reasons: set[str] = field(factory=set)
 
     def close(self, why: str) -> None:
@@ -52,7 +54,8 @@ class _Valve:
         """Go on, if nothing else stops it."""
         self.reasons.discard(why)
         if not self.reasons:
-            self.connection.resume()
+            with self.transport.batch():
+                self.connection.resume()
 
     def pauseProducing(self) -> None:
         """Stop: the transport's queue is full."""
@@ -86,22 +89,25 @@ class Joined(SSHService):
     relay: Relay = field(init=False, repr=False)
     _to_client: _Valve = field(init=False, repr=False)
     _frames: FrameReader = field(init=False, repr=False)
+    _outgoing: list[Bytes] = field(factory=list, init=False, repr=False)
+    """Pieces of frames for the agent that leave at the end of the transport's batch."""
     _over: bool = field(default=False, init=False)
 
     name = b"ssh-connection"
 
     def __attrs_post_init__(self) -> None:
         self.relay = Relay(self._send_to_client, self._send_to_target, self.judge)
-        self._to_client = _Valve(self.relay.client)
         self._frames = FrameReader(self.relay.target.received)
 
     # What the client's transport calls
 
     def serviceStarted(self) -> None:
         """Begin: both legs are read from now on."""
+        self._to_client = _Valve(self.relay.client, self.transport)
+        self.transport.afterwards = self._flush
         self.transport.transport.registerProducer(self._to_client, True)
         self.link.protocol = self
-        self.link.registerProducer(_Valve(self.relay.target), True)
+        self.link.registerProducer(_Valve(self.relay.target, self.transport), True)
         self.link.resumeProducing()
 
     def serviceStopped(self) -> None:
@@ -164,14 +170,25 @@ class Joined(SSHService):
             self.relay.lost()
             self.on_over(why)
 
-    def _send_to_client(self, number: int, payload: bytes) -> None:
+    def _send_to_client(self, number: int, payload: bytes, more: Bytes = b"") -> None:
         if not self._over:
-            self.transport.sendPacket(number, payload)
+            self.transport.sendPacket(number, payload, more)
 
-    def _send_to_target(self, number: int, payload: bytes) -> None:
+    def _send_to_target(self, number: int, payload: bytes, more: Bytes = b"") -> None:
         if self._over:
             return
-        self.link.write(encode_frame(number, payload))
+        self._outgoing.append(frame_head(number, len(payload) + len(more)) + payload)
+        if more:
+            self._outgoing.append(more)
+        if not self.transport.is_batching:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what was gathered, while the bytes that it was made of are still valid."""
+        if not self._outgoing:
+            return
+        pieces, self._outgoing = self._outgoing, []
+        self.link.writeSequence(pieces)
         if self.link.queued > UNREAD_LIMIT:
             # Data stops long before: these are answers to a target that asks on.
             self.end("the target takes nothing any more")

@@ -31,10 +31,12 @@ from hoopgw_ssh.channels import (
     Channel,
     Opening,
     Request,
+    Send,
 )
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector
 from hoopgw_ssh.rulings import Judge, Ruling
+from hoopgw_ssh.wire import Bytes
 
 log = Logger()
 
@@ -117,8 +119,8 @@ class Pair:
             self.inspector = ruling.inspector
             ruling.inspector.attach(self)
 
-    def data(self, source: Channel, data: bytes, code: int | None) -> None:
-        """Pass data on, through the inspector."""
+    def data(self, source: Channel, data: Bytes, code: int | None) -> None:
+        """Pass data on, through the inspector; it is valid during the call."""
         is_output = source is self.target
         sink = self.client if is_output else self.target
         if sink is None:
@@ -127,10 +129,11 @@ class Pair:
         passed, credit = data, source.credit
         if self.inspector is not None:
             credit = self._credit_output if is_output else credit
+            whole = bytes(data)  # inspectors may keep it
             if is_output:
-                passed = self.inspector.to_client(data, code)
+                passed = self.inspector.to_client(whole, code)
             elif code is None:
-                passed = self.inspector.to_target(data)
+                passed = self.inspector.to_target(whole)
             else:
                 passed = b""  # no client has a second input: nothing of it would be looked at
         if not passed:
@@ -351,7 +354,7 @@ class _Taker:
         """Take note."""
         self.pair.refused(code, text)
 
-    def data(self, data: bytes, code: int | None) -> None:
+    def data(self, data: Bytes, code: int | None) -> None:
         """Take bytes."""
         self.pair.data(self._end, data, code)
 
@@ -404,8 +407,8 @@ class Relay:
 
     """
 
-    to_client: Callable[[int, bytes], None] = field(repr=False)
-    to_target: Callable[[int, bytes], None] = field(repr=False)
+    to_client: Send = field(repr=False)
+    to_target: Send = field(repr=False)
     judge: Judge = field(repr=False)
     client: Connection = field(init=False, repr=False)
     target: Connection = field(init=False, repr=False)

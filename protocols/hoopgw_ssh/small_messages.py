@@ -39,7 +39,7 @@ class SmallMessages(SSHTransportBase):
         """Take note that the peer has said its last word."""
         raise NotImplementedError
 
-    def sendPacket(self, messageType: int, payload: wire.Bytes) -> None:
+    def sendPacket(self, messageType: int, payload: wire.Bytes, more: wire.Bytes = b"") -> None:
         """Send a message."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ References: RFC 4253; RFC 8308; OpenSSH's PROTOCOL sections 1.5, 1.6 and 1.10.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ from hoopgw_ssh.ciphers import (
     make_opener,
     make_sealer,
 )
+from hoopgw_ssh.greeting import Greeting
 from hoopgw_ssh.negotiation import (
     AEAD,
     CTR,
@@ -55,14 +56,11 @@ from hoopgw_ssh.negotiation import (
     parse_offer,
 )
 from hoopgw_ssh.small_messages import SmallMessages
+from hoopgw_ssh.units import Units
 
 log = Logger()
 
 VERSION: Final = b"SSH-2.0-hoopgw"
-VERSION_LIMIT: Final = 255
-"""Bytes of a version line, its end included (RFC 4253 section 4.2)."""
-GREETING_LIMIT: Final = 8_192
-"""Bytes of other lines that a server may send before its version."""
 STEERING_PATIENCE: Final = 1.0
 """Seconds for which a server waits for the client's offer before it makes its own."""
 EXCHANGE_TIMEOUT: Final = 60.0
@@ -108,15 +106,16 @@ class HardenedTransport(SmallMessages):
     """Bytes of a packet that is taken; `hoopgw_ssh.ciphers.PACKET_LIMIT` once the peer is known."""
     strict: bool = False
     """Whether both sides agreed on strict key exchange."""
+    afterwards: Callable[[], None] | None = None
+    """Called at the end of each batch: what others have gathered meanwhile leaves."""
 
     def connectionMade(self) -> None:
         """Say the version; a client makes its offer at once."""
-        self._tail = bytearray()
-        self._needed = 0
-        """Bytes without which the packet that has begun is not whole: no look before."""
+        self._greeting = Greeting(from_server=self.isClient)
+        self._units = Units(4, self._open, self._size)
         self._opener: Opener = ClearOpener()
         self._sealer: Sealer = ClearSealer()
-        self._pending: list[bytes] = []
+        self._pending: list[wire.Bytes] = []
         self._answers = 0
         self._depth = 0
         self._expected = wire.KEXINIT
@@ -126,7 +125,6 @@ class HardenedTransport(SmallMessages):
         self.extensions_told = 0
         self._waiting_bytes = 0
         self._moved_bytes = self._moved_packets = 0
-        self._greeting = 0
         self._deadline: IDelayedCall | None = None
         self._rekey: IDelayedCall | None = None
         self._ended = False
@@ -148,17 +146,20 @@ class HardenedTransport(SmallMessages):
 
     # Receiving
 
-    def dataReceived(self, data: bytes | memoryview) -> None:
+    def dataReceived(self, data: wire.Bytes) -> None:
         """Take bytes: the version line, then packets."""
-        with self.batch():
-            try:
-                self._tail += data
-                if len(self._tail) >= self._needed:
-                    self._read(bytes(self._tail))
-            except IntegrityError as error:
-                self._refuse(wire.DISCONNECT_MAC_ERROR, error)
-            except ProtocolViolationError as error:
-                self._refuse(wire.DISCONNECT_PROTOCOL_ERROR, error)
+        self._depth += 1
+        try:
+            if self.gotVersion:
+                self._units.receive(data)
+            else:
+                self._greet(data)
+        except IntegrityError as error:
+            self._refuse(wire.DISCONNECT_MAC_ERROR, error)
+        except ProtocolViolationError as error:
+            self._refuse(wire.DISCONNECT_PROTOCOL_ERROR, error)
+        finally:
+            self._leave()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -167,52 +168,43 @@ class HardenedTransport(SmallMessages):
         try:
             yield
         finally:
-            self._depth -= 1
-            if not self._depth:
-                self._flush()
+            self._leave()
 
-    def _read(self, data: bytes) -> None:
-        at = 0 if self.gotVersion else self._read_version(data)
-        if self.gotVersion:
-            at = self._read_packets(data, at)
-        self._tail = bytearray(memoryview(data)[at:])
-        has_length = self.gotVersion and len(self._tail) >= 4
-        self._needed = 4 + int.from_bytes(self._tail[:4], "big") if has_length else 0
+    @property
+    def is_batching(self) -> bool:
+        """Whether `afterwards` is going to be called."""
+        return self._depth > 0
 
-    def _read_version(self, data: bytes) -> int:
-        """Look for the peer's version line; return where to go on reading."""
-        at = 0
-        while (end := data.find(b"\n", at)) >= 0:
-            line = data[at:end].removesuffix(b"\r")
-            if end - at >= VERSION_LIMIT or not line.isascii() or b"\0" in line:
-                raise ProtocolViolationError("the version is malformed")
-            at = end + 1
-            if line.startswith(b"SSH-"):
-                if not line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
-                    raise ProtocolViolationError("no version of SSH but 2.0 is spoken here")
-                self.otherVersionString = line
-                self.gotVersion = True
-                return at
-            self._greeting += len(line) + 2
-            if not self.isClient or self._greeting > GREETING_LIMIT:
-                raise ProtocolViolationError("the peer does not speak SSH")
-        if len(data) - at > VERSION_LIMIT:
-            raise ProtocolViolationError("the version is malformed")
-        return at
+    def _leave(self) -> None:
+        self._depth -= 1
+        if not self._depth:
+            if self.afterwards is not None:
+                self.afterwards()
+            self._flush()
 
-    def _read_packets(self, data: bytes, at: int) -> int:
-        """Open the whole packets of ``data``; return where the first that is not whole begins."""
-        while not self._ended:
-            # The opener is looked up for each packet: NEWKEYS can lie in the middle.
-            found = self._opener.open(data, at, self.incomingPacketSequence, self.packet_limit)
-            if found is None:
-                return at
-            payload, end = found
-            self.incomingPacketSequence = (self.incomingPacketSequence + 1) & 0xFFFFFFFF
-            self._count(end - at)
-            at = end
-            self._take(payload)
-        return len(data)
+    def _greet(self, data: wire.Bytes) -> None:
+        version = self._greeting.receive(data)
+        if version is not None:
+            self.otherVersionString = version
+            self.gotVersion = True
+            self._units.receive(self._greeting.rest)
+
+    def _open(self, data: memoryview, at: int) -> int:
+        """Open the packet that begins at ``at``; return where the next one does: see `Units`."""
+        if self._ended:
+            return len(data)
+        # The opener is looked up for each packet: NEWKEYS can lie in the middle.
+        found = self._opener.open(data, at, self.incomingPacketSequence, self.packet_limit)
+        if found is None:
+            return at
+        payload, end = found
+        self.incomingPacketSequence = (self.incomingPacketSequence + 1) & 0xFFFFFFFF
+        self._count(end - at)
+        self._take(payload)
+        return end
+
+    def _size(self, head: memoryview) -> int:
+        return 4 + int.from_bytes(head[:4], "big") + self._opener.behind
 
     def _take(self, payload: memoryview) -> None:
         """Let a message in, if it may come now."""
@@ -246,20 +238,25 @@ class HardenedTransport(SmallMessages):
 
     # Sending
 
-    def sendPacket(self, messageType: int, payload: wire.Bytes) -> None:
+    def sendPacket(self, messageType: int, payload: wire.Bytes, more: wire.Bytes = b"") -> None:
         """Send a message, or keep it back until the key exchange is over.
 
-        Messages that are sent while bytes are received leave in one piece afterwards.
+        Messages that are sent while bytes are received leave in one piece afterwards. ``more`` is
+        the rest of the payload, where that is long: it is copied once less.
         """
         if self._ended:
             return
         if self._keyExchangeState != _NONE and not wire.is_of_exchange(messageType):
-            self._blockedByKeyExchange.append((messageType, payload))
-            self._waiting_bytes += len(payload) + _COST
+            whole = b"".join((payload, more))  # what is given is valid now, and may not be later
+            self._blockedByKeyExchange.append((messageType, whole))
+            self._waiting_bytes += len(whole) + _COST
             if self._waiting_bytes > WAITING_LIMIT:
                 self._refuse(wire.DISCONNECT_BY_APPLICATION, "a key exchange takes too long")
             return
-        packet = self._sealer.seal(bytes([messageType]) + payload, self.outgoingPacketSequence)
+        head = bytes((messageType,))
+        if more:
+            head, payload = b"".join((head, payload)), more
+        packet = self._sealer.seal(head, self.outgoingPacketSequence, payload)
         self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) & 0xFFFFFFFF
         self._pending.append(packet)
         if messageType not in wire.BOUNDED:
@@ -272,7 +269,7 @@ class HardenedTransport(SmallMessages):
         if self._pending:
             pending, self._pending = self._pending, []
             if self.transport is not None:
-                self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+                self.transport.writeSequence(pending)
                 queued: int = self.transport.queued
                 if not queued:
                     self._answers = 0

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from hoopgw.errors import ProtocolViolationError
 
-Bytes: TypeAlias = bytes | memoryview
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 DISCONNECT: Final = 1
 IGNORE: Final = 2

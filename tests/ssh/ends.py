@@ -9,6 +9,7 @@ from attrs import define, field
 
 from hoopgw_ssh.channels import Channel, Opening, Request
 from hoopgw_ssh.connection import Connection
+from hoopgw_ssh.wire import Bytes
 
 
 @define(eq=False)
@@ -32,9 +33,9 @@ class Taker:
         """Keep it."""
         self.events.append(("refused", code, text))
 
-    def data(self, data: bytes, code: int | None) -> None:
+    def data(self, data: Bytes, code: int | None) -> None:
         """Keep it."""
-        self.events.append((code, data))
+        self.events.append((code, bytes(data)))
         if self.credits and self.channel is not None:
             self.channel.credit(len(data))
 
@@ -77,8 +78,8 @@ class End:
     def __attrs_post_init__(self) -> None:
         self.connection = Connection(self._send, self)
 
-    def _send(self, number: int, payload: bytes) -> None:
-        self.sent.append((number, payload))
+    def _send(self, number: int, payload: bytes, more: Bytes = b"") -> None:
+        self.sent.append((number, payload + bytes(more)))
 
     def opening(self, opening: Opening, channel: Channel) -> Taker:
         """Open it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import define, field
@@ -34,6 +35,10 @@ class Pipe:
         """Take bytes."""
         self.written += data
         self.writes += 1
+
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        """Take pieces, as one write."""
+        self.write(b"".join(pieces))
 
     def loseConnection(self) -> None:
         """End."""

@@ -98,8 +98,8 @@ class RelayCase(SynchronousTestCase):
         self.up: deque[tuple[int, bytes]] = deque()
         self.down: deque[tuple[int, bytes]] = deque()
         self.relay = Relay(
-            lambda number, payload: self.down.append((number, payload)),
-            lambda number, payload: self.up.append((number, payload)),
+            lambda number, payload, more=b"": self.down.append((number, payload + bytes(more))),
+            lambda number, payload, more=b"": self.up.append((number, payload + bytes(more))),
             self.judging,
         )
 
