@@ -446,7 +446,7 @@ class Channel:
         self._room -= len(data)
         if data:
             if self.early is not None:
-                self.early(data)
+                self.early(bytes(data))
             self.behind.data(data, code)
 
     def _hand_on(self, data: Bytes, code: int | None) -> None:

@@ -113,6 +113,7 @@ class Joined(SSHService):
     def serviceStopped(self) -> None:
         """End the link's side: the client has gone."""
         self._end(LEFT)
+        self._flush()
         self.link.loseConnection()
 
     def packetReceived(self, messageNum: int, payload: Bytes) -> None:
@@ -157,11 +158,13 @@ class Joined(SSHService):
         if self._over:
             return
         if at_once:
+            self._outgoing.clear()
             for pair in self.relay.pairs:
                 if pair.started and pair.target is not None:
                     pair.target.interrupt(b"signal", wire.string(b"HUP"))
         self._end(reason or why)
         self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, why)
+        self._flush()
         self.link.loseConnection()
 
     def _end(self, why: str) -> None:

@@ -40,6 +40,9 @@ class Pipe:
         """Take pieces, as one write."""
         self.write(b"".join(pieces))
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Do nothing: it is never full."""
+
     def loseConnection(self) -> None:
         """End."""
         self.closed = True

@@ -122,6 +122,32 @@ class PlainTests(Pair):
         self.assertEqual(await client.until(5), b"fatal")
         await client.until_lost()
 
+    async def test_pieces_are_one_write(self) -> None:
+        """In order: few, many, more than the kernel takes, and none."""
+        client, server = await self.make()
+        big = os.urandom(3_000_000)
+        lots = [bytes([number % 251]) * 7 for number in range(3_000)]
+        sent: list[list[Any]] = [
+            [b"a", memoryview(b"bc"), bytearray(b"d")],
+            [],
+            [b"x", big, b"y"],
+            [b"z"],
+            lots,
+        ]
+        for pieces in sent:
+            transport(client).writeSequence(pieces)
+        whole = b"".join(bytes(piece) for pieces in sent for piece in pieces)
+        self.assertEqual(await server.until(len(whole)), whole)
+
+    async def test_pieces_may_change_behind_a_write(self) -> None:
+        """What the kernel does not take at once was copied."""
+        client, server = await self.make()
+        piece = bytearray(b"x" * 9_000_000)
+        pieces: list[Any] = [b"1", memoryview(piece)]
+        transport(client).writeSequence(pieces)
+        piece[:] = bytes(len(piece))
+        self.assertEqual(await server.until(len(piece) + 1), b"1" + b"x" * len(piece))
+
     async def test_slow_reader_pauses_the_producer(self) -> None:
         """A full queue pauses; draining resumes; nothing is lost; the queue stays bounded."""
         client, server = await self.make()
