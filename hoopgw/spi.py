@@ -412,6 +412,8 @@ class AgentTarget:
     personal: Mapping[str, Callable[[Principal, str], Awaitable[bytes]]] = field(factory=dict)
     """Accounts whose credential is of the person behind each session: what fetches it for a
     principal and the session's ticket. In a target that is being opened ``accounts`` has it."""
+    caller: Principal | None = None
+    """Whom it is being opened for, as the ticket says; None in the configuration."""
 
 
 @frozen(kw_only=True)

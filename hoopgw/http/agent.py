@@ -164,6 +164,7 @@ class HttpsTargetLeg:
         stamp = Stamp(
             host=options.host,
             strips=self.strips,
+            fields=self.said_of(target, account),
             credential=AccountFields(
                 target=target,
                 account=account,
@@ -182,6 +183,15 @@ class HttpsTargetLeg:
             cancel=_nothing_to_cancel,
             outbound=lambda near, far: Outbound(near, far, stamp),
         )
+
+    def said_of(self, target: AgentTarget, account: str) -> tuple[Pair, ...]:
+        """Return the fields by which a target is told whom each request is for; usually none.
+
+        Raises:
+            LinkError: it may not be told so; the text is for the caller.
+
+        """
+        return ()
 
     async def _connect(
         self, target: AgentTarget, options: Options, client: bytes | None

@@ -102,6 +102,8 @@ class Stamp:
     credential: Credential = field(repr=False)
     strips: frozenset[bytes] = frozenset()
     """Fields besides the usual that are taken out, in lower case."""
+    fields: tuple[Pair, ...] = ()
+    """What every request says of whom it is for; what it said of that itself is taken out."""
     read_only: bool = False
     upgrades: bool = False
 
@@ -148,7 +150,12 @@ class Outbound:
         # waited for and a queue that is full do not undo each other's pause.
         self._gate = _Gate(self.near)
         self._host = (b"Host", self.stamp.host.encode())
-        self._strips = _STRIPPED | self.stamp.strips
+        self._strips = self._always
+
+    @property
+    def _always(self) -> frozenset[bytes]:
+        said = {name.lower() for name, _value in self.stamp.fields}
+        return _STRIPPED | self.stamp.strips | said
 
     @property
     def gate(self) -> ReadGate:
@@ -265,10 +272,10 @@ class Outbound:
         if credential is not self._credential:
             self._credential = credential
             names = {name.lower() for name, _value in credential}
-            self._strips = _STRIPPED | self.stamp.strips | names
+            self._strips = self._always | names
         kept = head.headers.changed(self._strips).pairs
         upgrade = _UPGRADE if self._asking else ()
-        fields = (self._host, *kept, *upgrade, *credential)
+        fields = (self._host, *kept, *upgrade, *self.stamp.fields, *credential)
         return encode_request(head.method, head.target, fields)
 
     def _sent(self, result: object) -> None:

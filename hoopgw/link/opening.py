@@ -84,6 +84,7 @@ class TargetOpener:
             raise LinkError(f"the agent knows no target {ticket.target}")
         if ticket.account not in target.accounts:
             raise LinkError(f"the agent has no account {ticket.account} on {ticket.target}")
+        target = evolve(target, caller=ticket.principal)
         personal = target.personal.get(ticket.account)
         if personal is not None:
             own = partial(personal, ticket.principal, ticket.text)

@@ -25,7 +25,7 @@ import requests
 
 from tests.support import kubernetes_programs
 from tests.support.delegating import Person
-from tests.support.kubernetes import ACCOUNT, TARGET, TOKEN, KubernetesRig, rigged
+from tests.support.kubernetes import ACCOUNT, CALLER, TARGET, TOKEN, KubernetesRig, rigged
 from tests.support.kubernetes_programs import program
 
 pytestmark = pytest.mark.skipif(
@@ -285,28 +285,56 @@ def test_nobody_else(rig: KubernetesRig, alice: Path) -> None:
     assert "Forbidden" in rig.kubectl(stranger, "get", "pods").error
 
 
+def run_as(
+    person: Person, account: str, folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run kubectl with what `hoopgw kubeconfig` writes."""
+    config = folder / account
+    written = person.run("kubeconfig", TARGET, "--account", account, "--out", config)
+    assert written.returncode == 0, written.stderr
+    wrapper = folder / "hoopgw"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hoopgw.cli "$@"\n')
+    wrapper.chmod(0o700)
+    return subprocess.run(
+        [str(program("kubectl-1.35")), "--kubeconfig", str(config), *arguments],
+        env=person.environment(PATH=f"{folder}:{os.environ['PATH']}"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
 def test_a_person_with_the_command(rig: KubernetesRig, tmp_path: Path) -> None:
     """`hoopgw kubeconfig` writes no secret; kubectl calls hoopgw for a token."""
     with Person.logged_in(rig.rig, name="dora") as dora:
-        config = tmp_path / "blue"
-        written = dora.run("kubeconfig", TARGET, "--account", ACCOUNT, "--out", config)
-        assert written.returncode == 0, written.stderr
-        assert "token" not in config.read_text().replace("hoopgw", "")
-        wrapper = tmp_path / "hoopgw"
-        wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m hoopgw.cli "$@"\n')
-        wrapper.chmod(0o700)
-        done = subprocess.run(
-            [str(program("kubectl-1.35")), "--kubeconfig", str(config), "get", "secrets"],
-            env=dora.environment(PATH=f"{tmp_path}:{os.environ['PATH']}"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        done = run_as(dora, ACCOUNT, tmp_path, "get", "secrets")
         assert done.returncode == 0, done.stderr
         assert "db" in done.stdout
+        assert "eyJ" not in (tmp_path / ACCOUNT).read_text()  # a token in JSON begins so
         refused = dora.run("kubeconfig", "green")
         assert refused.returncode != 0
         assert "no target 'green'" in refused.stderr
     sessions = rig.rig.api("GET", "/v1/sessions")["sessions"]
     assert "dora" in {each["path"] for each in sessions}
+
+
+def test_the_cluster_knows_who_asks(rig: KubernetesRig, tmp_path: Path) -> None:
+    """An account that impersonates may do what the cluster's own RBAC lets the person do."""
+    for made in (
+        ("clusterrole", "pods", "--verb=get,list", "--resource=pods"),
+        ("clusterrolebinding", "dora", "--clusterrole=pods", "--user=hoopgw:corp|dora"),
+    ):
+        done = rig.kubectl(rig.server.config(), "create", *made)
+        assert done.status == 0, done.error
+    with Person.logged_in(rig.rig, name="dora") as dora:
+        # A server takes a moment to know of a role.
+        until(lambda: run_as(dora, CALLER, tmp_path, "get", "pods").returncode == 0)
+        refused = run_as(dora, CALLER, tmp_path, "get", "secrets")
+        assert 'User "hoopgw:corp|dora" cannot list resource "secrets"' in refused.stderr
+        # What a client says of that itself does not count.
+        again = run_as(dora, CALLER, tmp_path, "get", "secrets", "--as=admin", "--as-group=x")
+        assert 'User "hoopgw:corp|dora" cannot list resource "secrets"' in again.stderr
+    with Person.logged_in(rig.rig, name="erin") as erin:
+        stranger = run_as(erin, CALLER, tmp_path, "get", "pods")
+        assert 'User "hoopgw:corp|erin" cannot list resource "pods"' in stranger.stderr

@@ -22,6 +22,8 @@ from tests.support.processes import Processes, free_port
 
 TARGET: Final = "blue"
 ACCOUNT: Final = "deployer"
+CALLER: Final = "caller"
+"""An account that impersonates who asks."""
 TOKEN: Final = "upstream-token-that-only-the-agent-has"  # of the server, below
 _READY: Final = 90.0
 
@@ -224,11 +226,15 @@ name = "{TARGET}"
 protocol = "kubernetes"
 address = "127.0.0.1:{server.port}"
 ca = "{server.ca}"
+impersonate = ["{CALLER}"]
 [targets.accounts.{ACCOUNT}]
+source = "file:{token}"
+auth = "bearer"
+[targets.accounts.{CALLER}]
 source = "file:{token}"
 auth = "bearer"
 [[floor]]
 targets = ["{TARGET}"]
-accounts = ["{ACCOUNT}"]
+accounts = ["{ACCOUNT}", "{CALLER}"]
 mode = "any"
 """
