@@ -50,7 +50,7 @@ class GoodFileTests(FileCase):
 
     def test_the_example(self) -> None:
         """The example loads, and says what it says."""
-        config = load(EXAMPLE, {"postgres"})
+        config = load(EXAMPLE, {"postgres", "ssh"})
         self.assertEqual(config.name, "gw1")
         self.assertEqual(config.listeners[0].listen, Address("127.0.0.1", 6432))
         self.assertEqual(config.link.listen, Address(path="/run/hoopgw/link.sock"))

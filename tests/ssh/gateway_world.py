@@ -27,14 +27,15 @@ from hoopgw.identity.ssh_certificates import (
     verify_user,
 )
 from hoopgw.policy.decision import Allow, Verdict
-from hoopgw.recording.contents import NoContents
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_ssh.client import ClientTransport
+from hoopgw_ssh.framing import FrameReader, encode_frame
 from hoopgw_ssh.gateway import ClientConnection, SshFactory, make_factory
 from hoopgw_ssh.user_login import CERTIFICATE, USERAUTH_BANNER, USERAUTH_REQUEST
 from hoopgw_ssh.wire import Reader, string
-from tests.fakes import FakeRecorder
+from tests.fakes import FakeContents, FakeRecorder
 from tests.http.fakes import FakeTransport
+from tests.ssh.ends import End, Taker
 from tests.ssh.pairs import Pipe
 from tests.ssh.test_user_login import CERTIFIED, NOW, URL
 
@@ -123,6 +124,16 @@ class Visitor:
             self.leave()
         return self
 
+    def start(self, command: bytes) -> Talk:
+        """Open a channel, and start a command; the target takes both."""
+        talk = Talk(self)
+        self.client.service = talk
+        taker = Taker()
+        taker.channel = channel = talk.near.connection.open(b"session", b"", taker)
+        talk.run()
+        channel.request(b"exec", string(command))
+        return talk.run()
+
     def leave(self) -> None:
         """Lose the connection."""
         self.lost = True
@@ -152,6 +163,35 @@ class Visitor:
         signature = string(b"ssh-ed25519") + string(self.key.sign(signed))
         self.client.sendPacket(USERAUTH_REQUEST, body + string(signature))
         return self.run()
+
+
+class Talk:
+    """What the client and the target say once they are joined."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.near, self.far = End(), End()
+        self._frames = FrameReader(self.far.connection.received)
+
+    def packetReceived(self, number: int, payload: bytes) -> None:
+        """Take a message for the client."""
+        self.near.connection.received(number, payload)
+
+    def serviceStopped(self) -> None:
+        """Do nothing."""
+
+    def run(self) -> Talk:
+        """Carry all there is."""
+        link = self.visitor.world.links[-1]
+        while self.near.sent or self.far.sent or link.written:
+            while self.near.sent:
+                self.visitor.client.sendPacket(*self.near.sent.popleft())
+            self.visitor.run()
+            self._frames.receive(link.take())
+            while self.far.sent:
+                link.protocol.dataReceived(encode_frame(*self.far.sent.popleft()))
+            self.visitor.run()
+        return self
 
 
 class Pipes(Pipe):
@@ -205,7 +245,7 @@ class World:
             logins=SimpleNamespace(ssh_certificate=self._verify),
             sessions=SimpleNamespace(opened=self._opened, closed=self._closed),
             grants=SimpleNamespace(url="https://gw.example", used=lambda *_more: None),
-            contents=NoContents(),
+            contents=FakeContents(),
             ssh_host=lambda: self.host,
             new_session=self._new_session,
         )
@@ -260,7 +300,8 @@ class World:
             self.closed.append((session, reason))
 
     def _purse(self, _principal: object) -> Any:
-        self.purses.append(SimpleNamespace(closed=0))
+        plenty = {"spend": lambda _names: True, "room": lambda _name: None}
+        self.purses.append(SimpleNamespace(closed=0, used=lambda _amounts: None, **plenty))
         purse = self.purses[-1]
 
         def close() -> None:

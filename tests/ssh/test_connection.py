@@ -75,6 +75,20 @@ class OrderTests(SynchronousTestCase):
         ends.run()
         self.assertEqual((taker.events, credited), (["eof"], [4]))
 
+    def test_interrupted(self) -> None:
+        """What waits, as for a window, is dropped: the last word comes at once, then the end."""
+        ends = Ends()
+        channel, _, _, taker = ends.channel()
+        credited: list[int] = []
+        channel._window = 3
+        channel.write(b"whatever", credited.append)
+        channel.eof()
+        channel.interrupt(b"signal", b"now")
+        channel.interrupt(b"signal", b"again")
+        ends.run()
+        self.assertEqual(taker.events, [(None, b"wha"), (b"signal", b"now"), "closed"])
+        self.assertEqual(sum(credited), 8)
+
 
 def joined(events: Sequence[object]) -> list[tuple[object, bytes]]:
     """Join pieces of one kind."""

@@ -13,6 +13,7 @@ from hoopgw.recording.records import SessionEnded, SessionRefused, SessionStarte
 from hoopgw.sessions.ends import REVOKED
 from hoopgw_ssh.joined import Joined
 from hoopgw_ssh.user_login import CERTIFICATE, USERAUTH_FAILURE, USERAUTH_SUCCESS
+from hoopgw_ssh.wire import string
 from tests.ssh.gateway_world import World
 
 NO = Verdict(decision=Deny(reason="not today"), because=("p",), policy="v1")
@@ -203,6 +204,23 @@ class EndTests(SynchronousTestCase):
         self.world.cut(REVOKED)
         self.visitor.leave()
         self.assert_ended(REVOKED)
+
+    def test_what_runs_is_hung_up(self) -> None:
+        """A cut tells the target what its terminal's end would: sshd lets other commands live."""
+        talk = self.visitor.start(b"sleep 300")
+        taker = talk.far.takers[0]
+        self.assertEqual(taker.requests[-1].name, b"exec")
+        self.world.cut(REVOKED)
+        talk.run()
+        self.assertEqual(taker.events[-2:], [(b"signal", string(b"HUP")), "closed"])
+        self.assertIn("session", [each.kind.decode() for each, _ in talk.far.openings])
+
+    def test_nothing_is_hung_up_when_the_client_leaves(self) -> None:
+        """Then it is as with any sshd."""
+        talk = self.visitor.start(b"sleep 300")
+        self.visitor.leave()
+        talk._frames.receive(self.world.links[0].take())
+        self.assertNotIn(b"signal", [each.name for each in talk.far.takers[0].requests])
 
     def test_a_grant_is_over(self) -> None:
         """It is looked at when grants change."""
