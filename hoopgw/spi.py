@@ -328,6 +328,8 @@ class GatewayContext:
     """The targets of this protocol, by name."""
     listener: Mapping[str, Any]
     """The listener's table of the configuration, for protocol-specific options."""
+    names: Collection[str] = ()
+    """Names and addresses that clients may know the gateway by."""
     tls: Any
     """An ``ssl.SSLContext`` with the gateway's certificate."""
     certificate: Callable[[], bytes]

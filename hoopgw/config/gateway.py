@@ -75,6 +75,8 @@ class ListenerSettings:
     listen: Address
     client_certificates: bool = True
     """Whether callers are asked for a certificate, which takes the place of a password."""
+    names: tuple[str, ...] = field(default=(), validator=_host_names)
+    """Names and addresses that clients reach it by, besides those of ``[tls]``."""
     options: Mapping[str, Any] = field(factory=dict)
     """What only the protocol understands."""
 
@@ -350,6 +352,13 @@ class GatewayConfig:
     def paths(self) -> GatewayPaths:
         """Where everything is in the state folder."""
         return GatewayPaths(self.state)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names and addresses that clients may know the gateway by."""
+        host = urlsplit(self.control.url).hostname
+        listeners = (name for listener in self.listeners for name in listener.names)
+        return frozenset({*self.tls.names, *listeners, *([host] if host else ())})
 
     @property
     def certificate_file(self) -> Path:

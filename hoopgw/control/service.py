@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -315,7 +314,7 @@ class ControlService:
 
     def _issue_ssh_host(self) -> None:
         """Issue the certificate of SSH listeners, if it is due or the CA is another."""
-        if renew_host(self.config.paths, ssh_names(self.config), self._now()):
+        if renew_host(self.config.paths, self.config.names, self._now()):
             self.fleet.tell_all("certificate_renewed", {})
 
     def _agent_revoked(self, agent: str) -> None:
@@ -434,12 +433,6 @@ def open_store(path: Path, book: KeyBook) -> SqliteStore:
     kind = KINDS["store"]
     others = [book.secret(kind, ahead=True)] if book.has_next(kind) else []
     return SqliteStore.open(path, book.secret(kind), *others)
-
-
-def ssh_names(config: GatewayConfig) -> frozenset[str]:
-    """Return the names that SSH clients may know the gateway by."""
-    url = urlsplit(config.control.url).hostname
-    return frozenset({*config.tls.names, *([url] if url else ())})
 
 
 def log_key(reader: LogReader) -> str:

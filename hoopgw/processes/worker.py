@@ -262,6 +262,7 @@ class Worker:
             clock=self.reactor,
             targets=targets,
             listener=listener.options,
+            names=self.settings.names,
             tls=self.certificate.serve(context),
             certificate=lambda: self.certificate.der,
             counters=self.counters,

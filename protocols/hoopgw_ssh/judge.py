@@ -341,8 +341,7 @@ class SessionJudge:
         endpoint = read_direct(opening.kind, opening.extra)
         asked = self._tunnel("forward", endpoint)
         self._permitted(asked, _PERMIT_FORWARDS)
-        options, listener = self._visit.target.options, self._visit.context.listener
-        names = (*listener.get("names", ()), str(listener.get("address", "")).rpartition(":")[0])
+        options, names = self._visit.target.options, self._visit.context.names
         if why := never_leads_to(endpoint, names, options.get(FORWARDS, ())):
             self._refuse(asked, f"no forward leads {why}")
         permission = await self._decide(asked, self._tell)

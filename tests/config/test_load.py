@@ -83,3 +83,9 @@ class GoodFileTests(FileCase):
             + '[[targets]]\nname="orders"\nprotocol="postgres"\nagent="local"\nschemas=["public"]\n'
         )
         self.assertEqual(config.targets[0].options, {"schemas": ["public"]})
+
+    def test_names(self) -> None:
+        """Of the certificate, of listeners, and of control: by all of them clients may come."""
+        listener = 'protocol = "postgres"\nlisten = "127.0.0.1:1"\nnames = ["ssh.example"]\n'
+        config = self.loaded(f"{LEAST}[[listeners]]\n{listener}")
+        self.assertEqual(config.names, {"127.0.0.1", "localhost", "ssh.example"})

@@ -114,6 +114,23 @@ def test_a_shell(alice: SshClient) -> None:
     assert b"/dev/pts/" in alice.ssh("-tt", "web1", stdin=b"tty\nexit\n").stdout
 
 
+def test_environment_and_terminal(alice: SshClient) -> None:
+    """What the server takes of the client's environment, and a terminal."""
+    done = alice.ssh("-tt", "-o", "SetEnv=HG_X=seen", "web1", "echo $HG_X; tty; stty size")
+    assert b"seen\r\n/dev/pts/" in done.stdout
+
+
+def test_killed_by_a_signal(alice: SshClient) -> None:
+    """As with any server: no status, and ssh says 255."""
+    assert alice.ssh("web1", "kill -TERM $$", status=255).stdout == b""
+
+
+def test_ciphers(alice: SshClient) -> None:
+    """Those that there are."""
+    for cipher in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr"):
+        assert alice.ssh("-c", cipher, "web1", "echo yes").stdout == b"yes\n"
+
+
 def test_ways_to_name_a_target(alice: SshClient) -> None:
     """``account+target``; with a colon, too, in ssh."""
     for user in (f"{ACCOUNT}+web1", f"{ACCOUNT}:web1"):

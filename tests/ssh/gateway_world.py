@@ -234,6 +234,7 @@ class World:
             clock=self.clock,
             targets={"web1": TargetSettings(name="web1", protocol="ssh", agent="local")},
             listener=self.listener,
+            names=("gw.example",),
             counters=Counter(),
             policy=SimpleNamespace(
                 epoch="1", version="v1", decide=lambda _who, op, _session: self.verdict(op)

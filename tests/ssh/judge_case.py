@@ -115,7 +115,7 @@ class JudgeCase(RelayCase):
         context = SimpleNamespace(
             clock=self.clock,
             reactor=None,
-            listener={"address": "gw.example:2222"},
+            names={"gw.example"},
             policy=self.policy,
             contents=self.contents,
             reviews=SimpleNamespace(ask=self.ask),
