@@ -242,6 +242,27 @@ class Result(Record, frozen=True, tag="result"):
     """Their SHA-256."""
 
 
+class FileMoved(Record, frozen=True, tag="file.moved"):
+    """What an operation has moved of one file; before its `Result`."""
+
+    intent: int
+    path: str
+    """Where it lies on the target; of a stream that names no files, what the command named."""
+    upload: bool
+    """Whether it went to the target."""
+    size: int
+    """Bytes, each counted once."""
+    digest: bytes
+    """SHA-256 of them, in the order of the file."""
+    offset: int
+    """Where in the file they begin."""
+    extent: str
+    """``whole``; ``range``: a piece without holes; ``partial``: with holes, or written twice, so
+    that the digest is of the beginning only; ``stream``: a protocol's own bytes, as they came."""
+    content: int = -1
+    """The `ContentOpened` that has what was moved; -1: it was not kept."""
+
+
 class GrantStep(Record, frozen=True, tag="grant.step"):
     """What became of a just-in-time grant; in the recording of the control process."""
 
@@ -362,6 +383,7 @@ AnyRecord: TypeAlias = (
     | Intent
     | ReviewSettled
     | Result
+    | FileMoved
     | GrantStep
     | ContentOpened
     | ContentPiece

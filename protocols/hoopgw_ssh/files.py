@@ -86,7 +86,8 @@ class FileResult:
 
     outcome: str
     """``OK``, or what the target said: ``NO_SUCH_FILE``."""
-    transfer: Transfer | None = None
+    transfers: tuple[Transfer, ...] = ()
+    """What was moved of the file that it opened: nothing, or one of each direction."""
 
 
 class FileJudge(Protocol):

@@ -24,15 +24,26 @@ NOT_OPENED: Final = b"open-failure"
 """The name of the status of a channel that the other side did not open; its data say why."""
 
 
+def said(text: str) -> bytes:
+    """Return what is shown to a client on standard error, as a terminal wants its lines."""
+    lines = text.replace("\r", "").rstrip("\n").replace("\n", "\r\n")
+    return f"{lines}\r\n".encode()
+
+
 class Passage(Protocol):
     """The channel, to an inspector: what it may do besides passing on, until `Inspector.ended`."""
 
     def to_client(
-        self, data: bytes, code: int | None = None, left: Callable[[int], None] | None = None
+        self,
+        data: bytes,
+        code: int | None = None,
+        left: Callable[[int], None] | None = None,
+        owed: int | None = None,
     ) -> None:
         """Send output of one's own, ``code`` of extended data.
 
-        ``left`` is told of bytes as they leave: a client may ask much, and read nothing.
+        ``left`` is told of bytes as they leave, in all ``owed``, as many as these are if that is
+        not given: a client may ask much, and read nothing.
         """
         ...
 
@@ -189,10 +200,14 @@ class _ToInner:
     inner: Inspector
 
     def to_client(
-        self, data: bytes, code: int | None = None, left: Callable[[int], None] | None = None
+        self,
+        data: bytes,
+        code: int | None = None,
+        left: Callable[[int], None] | None = None,
+        owed: int | None = None,
     ) -> None:
         """Send output: nobody else stands there."""
-        self.passage.to_client(data, code, left)
+        self.passage.to_client(data, code, left, owed)
 
     def to_target(self, data: bytes) -> None:
         """Send input through the inner one."""
@@ -232,13 +247,18 @@ class _ToOuter:
     outer: Inspector
 
     def to_client(
-        self, data: bytes, code: int | None = None, left: Callable[[int], None] | None = None
+        self,
+        data: bytes,
+        code: int | None = None,
+        left: Callable[[int], None] | None = None,
+        owed: int | None = None,
     ) -> None:
         """Send output through the outer one."""
+        owed = len(data) if owed is None else owed
         if passed := self.outer.to_client(data, code):
-            self.passage.to_client(passed, code, left)
-        elif left is not None and data:
-            left(len(data))
+            self.passage.to_client(passed, code, left, owed)
+        elif left is not None and owed:
+            left(owed)
 
     def to_target(self, data: bytes) -> None:
         """Send input: nobody else stands there."""

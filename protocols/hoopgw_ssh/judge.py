@@ -36,6 +36,7 @@ from hoopgw.shell.running import Facts, facts
 from hoopgw_ssh.channels import Opening, Request
 from hoopgw_ssh.endpoints import Endpoint, never_leads_to, read_direct, read_listen
 from hoopgw_ssh.files import FileOperation, FileResult, FileRuling
+from hoopgw_ssh.files_told import note_files
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
 from hoopgw_ssh.relay import Pair
@@ -209,18 +210,7 @@ class SessionJudge:
         found = self._going.get(intent)
         if found is None:
             return
-        moved = result.transfer
-        answered = Answered(outcome=result.outcome)
-        if moved is not None:
-            said = f"{result.outcome}: {moved.extent} {moved.offset}+{moved.size}"
-            up = moved.is_upload
-            answered = Answered(
-                outcome=said,
-                sent=0 if up else moved.size,
-                received=moved.size if up else 0,
-                received_digest=moved.digest,
-            )
-        self._finish(intent, found, answered)
+        self._finish(intent, found, note_files(self._visit.journal, intent, result))
 
     # What is started
 

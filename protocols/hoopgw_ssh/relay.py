@@ -34,7 +34,7 @@ from hoopgw_ssh.channels import (
     Send,
 )
 from hoopgw_ssh.connection import Connection
-from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector
+from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector, said
 from hoopgw_ssh.rulings import Judge, Ruling
 from hoopgw_ssh.wire import Bytes
 
@@ -172,15 +172,19 @@ class Pair:
     # What an inspector may do: `hoopgw_ssh.inspector.Passage`
 
     def to_client(
-        self, data: bytes, code: int | None = None, left: Callable[[int], None] | None = None
+        self,
+        data: bytes,
+        code: int | None = None,
+        left: Callable[[int], None] | None = None,
+        owed: int | None = None,
     ) -> None:
         """Send output that is not the target's."""
         if self.client is None:
             return
         if code is None:
-            self.client.write(data, left)
+            self.client.write(data, left, owed)
         else:
-            self.client.write_extended(code, data, left)
+            self.client.write_extended(code, data, left, owed)
 
     def to_target(self, data: bytes) -> None:
         """Send input that was held, or is not the client's."""
@@ -253,7 +257,7 @@ class Pair:
             self._asked_by_target(request)
             return
         if self.target is None or (request.name in COMMANDS and self.started):
-            _fail(request)
+            request.fail()
             return
         source.hold()
         self._wait(
@@ -269,14 +273,14 @@ class Pair:
             self.inspector.requested(request)
         self.started = self.started or request.name in COMMANDS
         assert self.target is not None
-        self.target.request(request.name, request.data, _answer_of(request))
+        self.target.request(request.name, request.data, request.answer)
         if ruling.ends_input:
             self.target.eof()  # and what the client sends later goes nowhere
 
     def _refuse(self, request: Request, why: str) -> None:
         client = self.client
         if request.name not in COMMANDS or client is None:
-            _fail(request)
+            request.fail()
             return
         self.started = True
         if request.slot is None:
@@ -296,17 +300,16 @@ class Pair:
     def say(self, text: str) -> None:
         """Tell the client something on standard error, as while a person is asked."""
         if self.client is not None and text:
-            lines = text.replace("\r", "").rstrip("\n").replace("\n", "\r\n")
-            self.client.write_extended(STDERR, f"{lines}\r\n".encode())
+            self.client.write_extended(STDERR, said(text))
 
     def _asked_by_target(self, request: Request) -> None:
         client = self.client
         if client is None or request.name not in _FROM_TARGET:
-            _fail(request)
+            request.fail()
             return
         if request.name in (b"exit-status", b"exit-signal"):
             self._status = request
-        client.request(request.name, request.data, _answer_of(request))
+        client.request(request.name, request.data, request.answer)
 
     def _wait(
         self,
@@ -391,7 +394,7 @@ class _Side:
     def request(self, request: Request) -> None:
         """Answer what is nobody else's business; ask the judge about the rest."""
         if request.name in _KEEP_ALIVES or request.name in _HOST_KEYS or self.is_target:
-            _fail(request)
+            request.fail()
         else:
             self.relay.asked(request)
 
@@ -429,7 +432,7 @@ class Relay:
         if len(self._waiting) >= REQUESTS_LIMIT:
             raise ProtocolViolationError("too many requests wait for a decision")
         if len(request.data) > EXTRA_LIMIT:
-            _fail(request)
+            request.fail()
             return
         judged = self.judge.for_connection(request)
         self._waiting.add(judged)
@@ -439,7 +442,7 @@ class Relay:
             if _ruling(result).allowed:
                 self.target.request(request.name, request.data, _answer_to(request))
             else:
-                _fail(request)
+                request.fail()
 
         judged.addBoth(settled)
 
@@ -458,19 +461,6 @@ def _ruling(result: Ruling | Failure) -> Ruling:
     if result.check(CancelledError) is None:
         log.failure("deciding failed", result)
     return Ruling(allowed=False, reason="hoopgw could not decide on this; it was not done.")
-
-
-def _fail(request: Request) -> None:
-    if request.slot is not None:
-        request.slot.fail()
-
-
-def _answer_of(request: Request) -> Callable[[bool], None] | None:
-    """Return what answers a request with its answer from the other side."""
-    slot = request.slot
-    if slot is None:
-        return None
-    return lambda succeeded: slot.succeed() if succeeded else slot.fail()
 
 
 def _answer_to(request: Request) -> Callable[[bytes | None], None] | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from hoopgw.recording.records import AnyRecord, Intent, Result
+from hoopgw.recording.records import AnyRecord, FileMoved, Intent, Result
 from hoopgw.recording.telling import decision, facts, told
 from hoopgw.spi import ReplayLine
-from hoopgw.terminal import printable_bytes
+from hoopgw.terminal import printable, printable_bytes
 
 SHOWN: Final = 20_000
 """Bytes of an output that are shown."""
@@ -26,6 +26,8 @@ def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
                 yield from _intent(record)
             case Result():
                 yield from _result(record)
+            case FileMoved():
+                yield ReplayLine(at=record.at, kind="note", text=_moved(record))
             case _:
                 yield from told(record)
 
@@ -51,3 +53,14 @@ def _result(record: Result) -> Iterator[ReplayLine]:
         digest = f", SHA-256 {record.received_digest.hex()}" if record.received_digest else ""
         yield ReplayLine(at=record.at, kind="note", text=size + digest)
     yield facts(record)
+
+
+def _moved(record: FileMoved) -> str:
+    """Tell what was moved of a file: ``downloaded /srv/a: 3 bytes, SHA-256 ...``."""
+    said = f"{record.size} bytes"
+    if record.extent == "range":
+        said += f" from {record.offset}"
+    elif record.extent != "whole":
+        said += f" ({record.extent})"
+    word = "uploaded" if record.upload else "downloaded"
+    return f"{word} {printable(record.path)}: {said}, SHA-256 {record.digest.hex()}"

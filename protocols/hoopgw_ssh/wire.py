@@ -88,6 +88,11 @@ class Reader:
         self._data = data
         self._at = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left."""
+        return self._at == len(self._data)
+
     def take(self, count: int) -> bytes:
         """Read so many bytes."""
         end = self._at + count

@@ -89,7 +89,7 @@ class PassageTests(Case):
         self.run_all()
         self.assertEqual(self.taker.events, [(None, b"xo"), (STDERR, b"y")])
         self.assertEqual(self.far_taker.text, b"bci")
-        self.assertEqual(left, [2, 1])
+        self.assertEqual(left, [1, 1])
 
     def test_holds(self) -> None:
         """Keep input back until each has let go; the window is not given back meanwhile."""
