@@ -65,3 +65,16 @@ class Answers:
             self._send(slot.succeeded, slot._payload)
             if slot.then is not None:
                 slot.then()
+
+
+def fail(slot: Slot | None) -> None:
+    """Answer that something was not done, if an answer is wanted."""
+    if slot is not None:
+        slot.fail()
+
+
+def passed_on(slot: Slot | None) -> Callable[[bool], None] | None:
+    """Return what passes an answer on; None if none is wanted."""
+    if slot is None:
+        return None
+    return lambda succeeded: slot.succeed() if succeeded else slot.fail()

@@ -85,19 +85,6 @@ class Request:
     slot: Slot | None
     """Where to answer; None if no answer is wanted."""
 
-    def fail(self) -> None:
-        """Answer that it was not done."""
-        if self.slot is not None:
-            self.slot.fail()
-
-    @property
-    def answer(self) -> Callable[[bool], None] | None:
-        """What passes an answer on; None if no answer is wanted."""
-        slot = self.slot
-        if slot is None:
-            return None
-        return lambda succeeded: slot.succeed() if succeeded else slot.fail()
-
 
 class ChannelTaker(Protocol):
     """Takes what comes on a channel. None of it may raise."""

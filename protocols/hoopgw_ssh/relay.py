@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError
-from hoopgw_ssh.answers import REQUESTS_LIMIT
+from hoopgw_ssh.answers import REQUESTS_LIMIT, fail, passed_on
 from hoopgw_ssh.channels import (
     EXTRA_LIMIT,
     PROHIBITED,
@@ -257,7 +257,7 @@ class Pair:
             self._asked_by_target(request)
             return
         if self.target is None or (request.name in COMMANDS and self.started):
-            request.fail()
+            fail(request.slot)
             return
         source.hold()
         self._wait(
@@ -273,14 +273,14 @@ class Pair:
             self.inspector.requested(request)
         self.started = self.started or request.name in COMMANDS
         assert self.target is not None
-        self.target.request(request.name, request.data, request.answer)
+        self.target.request(request.name, request.data, passed_on(request.slot))
         if ruling.ends_input:
             self.target.eof()  # and what the client sends later goes nowhere
 
     def _refuse(self, request: Request, why: str) -> None:
         client = self.client
         if request.name not in COMMANDS or client is None:
-            request.fail()
+            fail(request.slot)
             return
         self.started = True
         if request.slot is None:
@@ -305,11 +305,11 @@ class Pair:
     def _asked_by_target(self, request: Request) -> None:
         client = self.client
         if client is None or request.name not in _FROM_TARGET:
-            request.fail()
+            fail(request.slot)
             return
         if request.name in (b"exit-status", b"exit-signal"):
             self._status = request
-        client.request(request.name, request.data, request.answer)
+        client.request(request.name, request.data, passed_on(request.slot))
 
     def _wait(
         self,
@@ -394,7 +394,7 @@ class _Side:
     def request(self, request: Request) -> None:
         """Answer what is nobody else's business; ask the judge about the rest."""
         if request.name in _KEEP_ALIVES or request.name in _HOST_KEYS or self.is_target:
-            request.fail()
+            fail(request.slot)
         else:
             self.relay.asked(request)
 
@@ -432,7 +432,7 @@ class Relay:
         if len(self._waiting) >= REQUESTS_LIMIT:
             raise ProtocolViolationError("too many requests wait for a decision")
         if len(request.data) > EXTRA_LIMIT:
-            request.fail()
+            fail(request.slot)
             return
         judged = self.judge.for_connection(request)
         self._waiting.add(judged)
@@ -442,7 +442,7 @@ class Relay:
             if _ruling(result).allowed:
                 self.target.request(request.name, request.data, _answer_to(request))
             else:
-                request.fail()
+                fail(request.slot)
 
         judged.addBoth(settled)
 

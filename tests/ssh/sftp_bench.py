@@ -131,7 +131,7 @@ class Bench:
     deciding: Deciding = field(factory=Deciding)
     ground: Ground = field(factory=Ground)
     links: dict[str, str] = field(factory=dict)
-    home: str = "/home/u"
+    home: str = "/srv/us"
     missing: set[str] = field(factory=set)
     """Paths that REALPATH does not know."""
     special: dict[int, Callable[[int], bytes]] = field(factory=dict)

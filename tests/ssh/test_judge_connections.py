@@ -365,9 +365,9 @@ class FileTests(JudgeCase):
         moved = Transfer(
             path="/srv/a/b", is_upload=True, size=9, digest=b"d" * 32, offset=0, extent="whole"
         )
-        self.judge.finished(ruling.intent, FileResult(outcome="OK", transfer=moved))
+        self.judge.finished(ruling.intent, FileResult(outcome="OK", transfers=(moved,)))
         (result,) = self.results()
-        self.assertEqual((result.outcome, result.received), ("OK: whole 0+9", 9))
+        self.assertEqual((result.outcome, result.received), ("OK", 9))
         self.assertEqual(result.received_digest, b"d" * 32)
         for paths in (("/srvx/a",), ("/etc/x",), ("/srv/a", "/etc/b"), ("~/x",)):
             ruling, _ = self.ask_about("rename", *paths)

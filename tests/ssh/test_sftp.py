@@ -107,7 +107,7 @@ class DecisionTests(SftpCase):
             [(use.path, use.written) for each in self.deciding.operations for use in each.uses],
             [
                 ("/etc/shadow", "/srv/app/secrets/shadow"),
-                ("/home/u/y", "/home/u/y"),
+                ("/srv/us/y", "/srv/us/y"),
                 ("/etc/shadow", "/srv/app/l"),
                 ("/srv/app/l", "/srv/app/l"),
                 ("/srv/app/l", "/srv/app/l"),
@@ -118,7 +118,7 @@ class DecisionTests(SftpCase):
             [paths for _, paths in self.bench.paths],
             [
                 (b"/etc/shadow",),
-                (b"/home/u/y",),
+                (b"/srv/us/y",),
                 (b"/etc/shadow",),
                 *[(b"/srv/app/l",)] * 2,
                 (b"/etc/hosts",),
@@ -186,7 +186,7 @@ class DecisionTests(SftpCase):
         self.bench.ask(sftp.REALPATH, 1, b".")
         (got,) = self.bench.got
         assert isinstance(got, Packet)
-        self.assertEqual(sftp.parse_name(got.body), b"/home/u")
+        self.assertEqual(sftp.parse_name(got.body), b"/srv/us")
         self.assertEqual(self.deciding.operations, [])
 
     def test_what_is_not_there(self) -> None:
