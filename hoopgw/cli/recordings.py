@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.failure import CommandError
+from hoopgw.cli.exporting import FORMATS, Format, choose, export, save, watch
+from hoopgw.cli.failure import CommandError, RefusedError
 from hoopgw.cli.home import Home
 from hoopgw.cli.ids import path_part
 from hoopgw.cli.output import Output, json_option, moment
-from hoopgw.cli.replaying import Player, lines_of
+from hoopgw.cli.playing import ContentPlayer
+from hoopgw.cli.replaying import PAUSE_LIMIT, Between, Player, lines_of, without_doubles
+from hoopgw.cli.session_sources import Fetched, FolderSource, GatewaySource, SessionSource
 from hoopgw.cli.verifying import verify_log
-from hoopgw.recording.reader import LogReader
-from hoopgw.recording.records import AnyRecord, decode
-
-_PAGES_LIMIT: Final = 10_000
-"""Answers that a replay asks for at most."""
+from hoopgw.recording.content_files import ContentFolder
+from hoopgw.recording.content_reading import contents_of
+from hoopgw.recording.records import AnyRecord
 
 
 @click.group()
@@ -87,9 +85,11 @@ def list_sessions(
 def show(session: str) -> None:
     """Show who SESSION was, where it went and how it ended."""
     output = Output.current()
-    answer = Home.current().api().get(f"/v1/sessions/{path_part(session)}")
+    api = Home.current().api()
+    answer = api.get(f"/v1/sessions/{path_part(session)}")
+    contents = _contents(api, session)
     if output.is_json:
-        output.json(answer)
+        output.json({**answer, "contents": contents})
         return
     output.fields(
         {
@@ -110,6 +110,38 @@ def show(session: str) -> None:
             "denied": answer["denied"],
         }
     )
+    if contents:
+        output.say("")
+        output.rows(
+            ("content", "kind", "recorded", "bytes", "outcome", "SHA-256"),
+            [
+                (
+                    each["number"],
+                    each["kind"],
+                    each["holds"] if each["state"] != "missing" else "not there",
+                    each["size"],
+                    each["outcome"] or "goes on",
+                    each["digest"],
+                )
+                for each in contents
+            ],
+        )
+
+
+_LOG: Final = click.option(
+    "--log",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Read this log folder, instead of asking the gateway.",
+)
+_CONTENTS: Final = click.option(
+    "--contents",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The folder of the contents, if it is not `contents` beside the log's.",
+)
+_CHANNEL: Final = click.option(
+    "--channel", type=click.IntRange(0), help="Only this content; see `sessions show`."
+)
 
 
 @sessions.command()
@@ -120,27 +152,94 @@ def show(session: str) -> None:
     help="Keep the timing: 1 as it was, 2 twice as fast. Without it, all at once.",
 )
 @click.option(
-    "--log",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Read this log folder, instead of asking the gateway.",
+    "--max-pause",
+    type=click.FloatRange(0, 3600),
+    default=PAUSE_LIMIT,
+    show_default=True,
+    help="Seconds that it waits at most where nothing happened.",
 )
+@_CHANNEL
+@_LOG
+@_CONTENTS
 @json_option
-def replay(session: str, speed: float | None, folder: Path | None) -> None:
-    """Show what was asked in SESSION, what was decided, and what came back."""
+def replay(
+    session: str,
+    speed: float | None,
+    max_pause: float,
+    channel: int | None,
+    folder: Path | None,
+    contents: Path | None,
+) -> None:
+    """Show what was asked in SESSION, what was decided, and what came back.
+
+    What a terminal or a command showed is played as it was recorded. What it could do to your
+    terminal besides drawing is left out.
+    """
     output = Output.current()
-    records = (
-        list(_from_gateway(Home.current().api(), session))
-        if folder is None
-        else list(LogReader(folder).records(session))
-    )
-    if not records:
-        raise CommandError(f"session {session} has no records")
-    lines = lines_of(records)
+    source = _source(folder, contents)
+    records = _records(source, session)
+    found = contents_of(records)
+    if channel is not None:
+        found = {channel: choose(found, channel)}
+    lines = list(lines_of(without_doubles(records)))
     if output.is_json:
         output.json([{"at": line.at, "kind": line.kind, "text": line.text} for line in lines])
-    else:
-        Player(console=output.console, speed=speed).play(lines)
+        return
+    player = ContentPlayer(console=output.console, speed=speed, max_pause=max_pause)
+    between = [_between(output, player, Fetched(source, each)) for each in found.values()]
+    shown = lines if channel is None else []
+    Player(console=output.console, speed=speed, max_pause=max_pause).play(shown, between)
+
+
+@sessions.command("export")
+@click.argument("session")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="asciicast",
+    show_default=True,
+    help="asciicast (version 2) plays in asciinema; json has the records and frames, line by line.",
+)
+@_CHANNEL
+@click.option(
+    "--output",
+    "-o",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write this file, instead of to standard output.",
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Leave in what does more than draw; it may attack the terminal that it is played on.",
+)
+@_LOG
+@_CONTENTS
+@json_option
+def export_session(
+    session: str,
+    form: Format,
+    channel: int | None,
+    target: Path | None,
+    folder: Path | None,
+    contents: Path | None,
+    *,
+    raw: bool,
+) -> None:
+    """Write what was recorded of a channel of SESSION as a file that other programs read."""
+    source = _source(folder, contents)
+    save(export(source, _records(source, session), channel, form, raw=raw), target)
+
+
+@sessions.command("watch")
+@click.argument("session")
+@_CHANNEL
+@json_option
+def watch_session(session: str, channel: int | None) -> None:
+    """Show SESSION while it goes on, until it ends. `hoopgw sessions cut` ends it."""
+    with suppress(KeyboardInterrupt):
+        watch(Home.current().api(), session, channel, Output.current().console)
 
 
 @sessions.command()
@@ -161,28 +260,60 @@ def cut(session: str, reason: str) -> None:
 @sessions.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--key", help="The log's public key, or a file with it.")
+@click.option(
+    "--contents",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The folder of the contents, if it is not `contents` beside the log's.",
+)
+@click.option("--no-contents", is_flag=True, help="Do not read the contents.")
 @json_option
-def verify(folder: Path, key: str | None) -> None:
-    """Verify the log in FOLDER: every record, every checkpoint. Needs no gateway."""
-    verify_log(Output.current(), folder, key)
+def verify(folder: Path, key: str | None, contents: Path | None, *, no_contents: bool) -> None:
+    """Verify the log in FOLDER: every record, every checkpoint, every content.
+
+    Needs no gateway.
+    """
+    beside = contents or folder.parent / "contents"
+    read = ContentFolder(beside) if beside.is_dir() and not no_contents else None
+    verify_log(Output.current(), folder, key, read)
 
 
-def _from_gateway(api: GatewayApi, session: str) -> Iterator[AnyRecord]:
-    """Fetch a session's records, page by page, as the very bytes that the log has."""
-    after: int | None = None
-    for _ in range(_PAGES_LIMIT):
-        answer: Any = api.get(f"/v1/sessions/{path_part(session)}/records", after=after)
-        for view in answer["records"]:
-            try:
-                record = decode(base64.b64decode(view["raw"], validate=True))
-            except (msgspec.MsgspecError, binascii.Error, KeyError, TypeError) as error:
-                raise CommandError(
-                    "the gateway gave a record that cannot be read: is this hoopgw as new as it?"
-                ) from error
-            yield record
-        after = answer["next"]
-        if after is None:
+def _contents(api: GatewayApi, session: str) -> list[dict[str, Any]]:
+    """Return what is recorded of its channels; nothing where that may not be read."""
+    try:
+        answer = api.get(f"/v1/sessions/{path_part(session)}/contents")
+    except RefusedError:
+        return []  # of a session that has just begun, or of an agent's own
+    found: list[dict[str, Any]] = answer["contents"]
+    return found
+
+
+def _source(folder: Path | None, contents: Path | None) -> SessionSource:
+    if folder is None:
+        return GatewaySource(Home.current().api())
+    return FolderSource(folder, contents or folder.parent / "contents")
+
+
+def _records(source: SessionSource, session: str) -> list[AnyRecord]:
+    records = source.records(session)
+    if not records:
+        raise CommandError(f"session {session} has no records")
+    return records
+
+
+def _between(output: Output, player: ContentPlayer, fetched: Fetched) -> Between:
+    """Return what plays a content where it belongs, and says what is wrong with it."""
+    opened, ended = fetched.records.opened, fetched.records.ended
+
+    def play() -> None:
+        try:
+            player.play(fetched.records, fetched.frames())
+        except CommandError as error:
+            output.say(f"content {opened.number} cannot be shown: {error}", style="red")
             return
+        if fetched.is_intact is False:
+            output.say(f"content {opened.number} is not what was written", style="red")
+
+    return Between(opened.at, opened.at if ended is None else ended.at, play)
 
 
 def _flag(value: bool | None) -> str | None:

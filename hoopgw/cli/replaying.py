@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from attrs import frozen
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +15,13 @@ from rich.text import Text
 from hoopgw import registry
 from hoopgw.errors import PluginError
 from hoopgw.grants import journal
-from hoopgw.recording.records import AnyRecord, SessionRefused, SessionStarted
+from hoopgw.recording.records import (
+    AnyRecord,
+    ContentOpened,
+    Result,
+    SessionRefused,
+    SessionStarted,
+)
 from hoopgw.spi import ReplayLine
 from hoopgw.terminal import printable, printable_bytes
 
@@ -28,6 +35,17 @@ _STYLES: Final = {
     "note": "dim",
 }
 _MARKS: Final = {"input": ">", "decision": "?", "output": "", "error": "!", "note": "#"}
+
+
+@frozen
+class Between:
+    """Something that is played between two lines."""
+
+    at: int
+    """When it began, in nanoseconds since the epoch."""
+    until: int
+    """When it ended."""
+    play: Callable[[], None]
 
 
 def lines_of(records: Sequence[AnyRecord]) -> Iterator[ReplayLine]:
@@ -46,22 +64,42 @@ def lines_of(records: Sequence[AnyRecord]) -> Iterator[ReplayLine]:
     return iter(spec.replay(records))
 
 
+def without_doubles(records: Sequence[AnyRecord]) -> list[AnyRecord]:
+    """Return records without the beginnings of outputs that are in contents whole."""
+    whole = {record.intent for record in records if isinstance(record, ContentOpened)}
+    return [
+        msgspec.structs.replace(record, output=b"")
+        if isinstance(record, Result) and record.intent in whole
+        else record
+        for record in records
+    ]
+
+
 @frozen(kw_only=True)
 class Player:
     """Prints lines as they came, faster or slower; at once without a speed."""
 
     console: Console
     speed: float | None = None
+    max_pause: float = PAUSE_LIMIT
     sleep: Callable[[float], None] = time.sleep
 
-    def play(self, lines: Iterable[ReplayLine]) -> None:
-        """Print all lines."""
+    def play(self, lines: Iterable[ReplayLine], between: Iterable[Between] = ()) -> None:
+        """Print all lines, and play what comes between them."""
         before: int | None = None
+        waiting = sorted(between, key=lambda each: each.at)
         for line in lines:
+            while waiting and waiting[0].at < line.at:
+                first = waiting.pop(0)
+                first.play()
+                before = max(before or 0, first.until)
             if before is not None and self.speed:
-                self.sleep(min(max(line.at - before, 0) / 1e9 / self.speed, PAUSE_LIMIT))
-            before = line.at
+                pause = max(line.at - before, 0) / 1e9 / self.speed
+                self.sleep(min(pause, self.max_pause))
+            before = max(before or 0, line.at)
             self._print(line)
+        for each in waiting:
+            each.play()
 
     def _print(self, line: ReplayLine) -> None:
         clock = moment_of(line.at)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hoopgw.cli.failure import CommandError
 from hoopgw.cli.output import Output
+from hoopgw.recording.content_files import ContentFolder
 from hoopgw.recording.notes import NoteError, Verifier
 from hoopgw.recording.verification import Report, verify
 
@@ -14,20 +15,23 @@ _KEY_LIMIT: Final = 4096
 _SHOWN: Final = 50
 
 
-def verify_log(output: Output, folder: Path, key: str | None) -> None:
+def verify_log(
+    output: Output, folder: Path, key: str | None, contents: ContentFolder | None = None
+) -> None:
     """Verify a log and say what was found.
 
     Args:
         output: where to.
         folder: of the log.
         key: the log's public key or a file with it; the one beside the log if None.
+        contents: what is beside the log; None leaves it unread.
 
     Raises:
         CommandError: the log is not what was written, or cannot be read.
 
     """
     verifier = _verifier(folder, key)
-    report = verify(folder, verifier)
+    report = verify(folder, verifier, contents)
     if output.is_json:
         output.json(_as_dict(report, verifier))
     else:
@@ -40,6 +44,7 @@ def verify_log(output: Output, folder: Path, key: str | None) -> None:
                 "handed over": f"{report.handovers} times",
                 "root": report.root.hex(),
                 "key": verifier.encode(),
+                **_contents(report, read=contents is not None),
             }
         )
         for problem in report.problems[:_SHOWN]:
@@ -61,6 +66,16 @@ def verify_log(output: Output, folder: Path, key: str | None) -> None:
             f"{count} {'problem' if count == 1 else 'problems'}"
         )
     output.say("the log is what was written", style="green")
+
+
+def _contents(report: Report, *, read: bool) -> dict[str, str]:
+    """Say what there is beside the log."""
+    if not report.contents:
+        return {}
+    if not read:
+        return {"contents": f"{report.contents}, not read"}
+    removed = f", {report.contents_removed} removed" if report.contents_removed else ""
+    return {"contents": f"{report.contents}, {report.contents_size} bytes verified{removed}"}
 
 
 def check_log(folder: Path, key: str) -> None:
@@ -114,5 +129,8 @@ def _as_dict(report: Report, verifier: Verifier) -> dict[str, Any]:
         "sessions": report.sessions,
         "root": report.root.hex(),
         "torn_bytes": report.torn,
+        "contents": report.contents,
+        "contents_bytes": report.contents_size,
+        "contents_removed": report.contents_removed,
         "problems": [{"where": p.where, "what": p.what} for p in report.problems],
     }

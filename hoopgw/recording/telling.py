@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from hoopgw.recording.records import (
     AnyRecord,
+    ContentEnded,
+    ContentOpened,
+    ContentRemoved,
     Intent,
     Result,
     ReviewSettled,
@@ -37,6 +40,13 @@ def told(record: AnyRecord) -> Iterator[ReplayLine]:
             yield ReplayLine(at=record.at, kind="error", text=text)
         case ReviewSettled():
             yield ReplayLine(at=record.at, kind="decision", text=_settled(record))
+        case ContentOpened():
+            yield ReplayLine(at=record.at, kind="note", text=_opened(record))
+        case ContentEnded():
+            yield ReplayLine(at=record.at, kind="note", text=_content_ended(record))
+        case ContentRemoved():
+            text = f"content {record.number} of session {record.of} was removed: {record.why}"
+            yield ReplayLine(at=record.at, kind="note", text=printable(text))
         case SessionEnded():
             text = f"session ended: {printable(record.reason)}"
             yield ReplayLine(at=record.at, kind="note", text=text)
@@ -72,6 +82,18 @@ def _started(record: SessionStarted) -> str:
         f"{chain} opened {record.target} as {record.account} from {record.address}"
         f" ({record.method}, agent {record.agent})"
     )
+
+
+def _opened(record: ContentOpened) -> str:
+    size = f", {record.columns}x{record.rows}" if record.term else ""
+    kept = " and ".join(record.holds)
+    return printable(f"content {record.number} begins: {record.kind}{size}; {kept} is recorded")
+
+
+def _content_ended(record: ContentEnded) -> str:
+    shown = f"{record.output + record.stderr} bytes shown, {record.input} bytes of input"
+    kept = f"{record.size} bytes recorded, SHA-256 {record.digest.hex()}"
+    return printable(f"content {record.number} ended: {record.outcome}; {shown}; {kept}")
 
 
 def _settled(record: ReviewSettled) -> str:
