@@ -1,0 +1,174 @@
+"""What real SSH clients ask for, decided by policy and by people, at a real sshd."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoopgw.identity.ssh_certificates import Restrictions
+from tests.integration.test_recording import records_of
+from tests.support import gateway, openssh
+from tests.support.gateway import GatewayRig
+from tests.support.processes import SOON, Processes, wait_until
+from tests.support.ssh_gateway import SshClient, SshTarget
+
+POLICY = """
+@id("connect") permit (principal, action == Ssh::Action::"connect", resource);
+
+@id("developers-run")
+permit (principal in Hoopgw::Group::"developers", action == Ssh::Action::"run", resource)
+when { resource in [Ssh::Program::"echo", Ssh::Program::"cat", Ssh::Program::"id",
+  Ssh::Program::"touch", Ssh::Program::"bash"] };
+
+@id("developers-more")
+permit (principal in Hoopgw::Group::"developers",
+  action in [Ssh::Action::"shell", Ssh::Action::"tunnels", Ssh::Action::"subsystem",
+    Ssh::Action::"writes", Ssh::Action::"reads"], resource);
+
+@id("four-eyes") @approval("ops") @approval_ttl("15m")
+forbid (principal, action == Ssh::Action::"run", resource)
+when { resource in [Ssh::Program::"touch", Ssh::Program::"bash"] }
+unless { context.approvals.contains("four-eyes") };
+
+@id("shells") @approval("ops") @approval_ttl("15m")
+forbid (principal, action == Ssh::Action::"shell", resource)
+unless { context.approvals.contains("shells") };
+"""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[GatewayRig]:
+    """Start an sshd, and a gateway with it behind."""
+    with openssh.running() as server:
+        started = gateway.start(policy=POLICY, ssh=[SshTarget(name="web1", server=server)])
+        yield started
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def alice(rig: GatewayRig) -> SshClient:
+    """Return a developer."""
+    return rig.ssh_client("web1")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder for files that go about."""
+    with tempfile.TemporaryDirectory(prefix="hg-ssh-") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Stop what a test has started."""
+    with Processes.for_a_while() as started:
+        yield started
+
+
+def requests_of(rig: GatewayRig, text: str) -> list[dict[str, Any]]:
+    """Return the requests for approval with these words, settled ones too."""
+    found = rig.api("GET", "/v1/requests")["requests"]
+    return [each for each in found if text in str(each)]
+
+
+def vote(rig: GatewayRig, text: str, how: str) -> None:
+    """Vote on the one request with these words."""
+    wait_until("a request is filed", lambda: bool(requests_of(rig, text)))
+    (request,) = requests_of(rig, text)
+    rig.api("POST", f"/v1/requests/{request['id']}/{how}", {}, name="olga", groups=["ops"])
+
+
+def test_what_is_permitted_runs(alice: SshClient) -> None:
+    """Programs by their names, in pipes, too."""
+    assert alice.ssh("web1", "echo a | cat").stdout == b"a\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["rm x", "echo a; rm x", "echo $(rm x)", "x=rm; $x y", "env id", "id 'x", "./id"]
+)
+def test_what_is_not_does_not(alice: SshClient, command: str) -> None:
+    """The status says so, and standard error why."""
+    done = alice.ssh("web1", command, status=77)
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"hoopgw: no policy permits alice to ")
+
+
+def test_approved(rig: GatewayRig, alice: SshClient, processes: Processes, folder: Path) -> None:
+    """It waits, says for whom, and runs once it is approved; what comes as input is dropped."""
+    mark = folder / "approved"
+    command = f"cat > {mark}; touch {mark}"
+    argv = alice.argv("ssh", "web1", command)
+    running = processes.start("held", ["sh", "-c", 'echo evil | exec "$@"', "sh", *argv])
+    line = running.wait_for_line(r"held for approval by ops: request (\S+);")
+    running.wait_for_line(f"hoopgw requests approve {line[1]}")
+    assert not mark.exists()
+    vote(rig, str(mark), "approve")
+    assert running.process.wait(SOON) == 0
+    assert mark.read_bytes() == b""
+
+
+def test_denied(rig: GatewayRig, alice: SshClient, processes: Processes, folder: Path) -> None:
+    """The client ends with 77."""
+    mark = folder / "denied"
+    running = alice.start(processes, "held", "ssh", "web1", f"touch {mark}")
+    vote(rig, str(mark), "deny")
+    assert running.process.wait(SOON) == 77
+    assert not mark.exists()
+
+
+def test_interrupted(rig: GatewayRig, alice: SshClient, processes: Processes, folder: Path) -> None:
+    """Who presses Ctrl-C withdraws the request."""
+    mark = folder / "interrupted"
+    running = alice.start(processes, "held", "ssh", "web1", f"touch {mark}")
+    running.wait_for_line("held for approval")
+    running.process.send_signal(signal.SIGINT)
+    running.process.wait(SOON)
+
+    def is_withdrawn() -> bool:
+        return [each["state"] for each in requests_of(rig, str(mark))] == ["withdrawn"]
+
+    wait_until("the request is withdrawn", is_withdrawn)
+    assert not mark.exists()
+
+
+def test_a_shell(rig: GatewayRig, alice: SshClient, processes: Processes) -> None:
+    """It is held when it is opened."""
+    argv = alice.argv("ssh", "-tt", "web1")
+    running = processes.start("shell", ["sh", "-c", 'exec "$@" < /dev/null', "sh", *argv])
+    running.wait_for_line("held for approval by ops")
+    vote(rig, "an interactive shell", "deny")
+    assert running.process.wait(SOON) == 77
+
+
+def test_forwards_that_lead_nowhere(alice: SshClient) -> None:
+    """To the host itself, its cloud's metadata, and other servers of SSH."""
+    for where in ("127.0.0.1:80", "169.254.169.254:80", "localhost:80", "db1:22", "0x7f.1:80"):
+        done = alice.ssh("-W", where, "web1", status=255)
+        assert b"no forward leads to" in done.stderr, where
+
+
+def test_a_certificate_for_one_command(rig: GatewayRig) -> None:
+    """And without a terminal."""
+    backup = rig.ssh_client("web1", name="backup", restrictions=Restrictions(command="echo done"))
+    assert backup.ssh("web1", "echo done").stdout == b"done\n"
+    for argv in (("web1", "echo done; id"), ("web1", "id"), ("web1",), ("-s", "web1", "sftp")):
+        done = backup.ssh(*argv, status=77)
+        assert b"for one command only" in done.stderr
+    done = backup.ssh("-tt", "web1", "echo done", status=255)
+    assert b"PTY allocation request failed" in done.stderr
+
+
+def test_recorded(rig: GatewayRig) -> None:
+    """What was decided, by which policies, and how it came out."""
+    carol = rig.ssh_client("web1", name="carol")
+    carol.ssh("web1", "echo out; cat x", status=1)
+    records = records_of(rig, "carol")
+    intents = [each for each in records if each["kind"] == "intent"]
+    assert [each["decision"] for each in intents] == ["allow"]
+    (result,) = (each for each in records if each["kind"] == "result")
+    assert (result["intent"], result["outcome"]) == (intents[0]["sequence"], "exit 1")
