@@ -2,8 +2,8 @@
 
 A protocol announces its door under the entry-point group ``hoopgw.doors``, apart from its
 `hoopgw.spi.ProtocolSpec`: who delegates needs neither legs nor policy. PostgreSQL's is a socket in
-the folder; SSH's can be an agent's socket that gives certificates, Kubernetes' a kubeconfig,
-Azure's a loopback identity endpoint.
+the folder, SSH's an agent's socket with certificates; Kubernetes' can be a kubeconfig, Azure's a
+loopback identity endpoint.
 """
 
 from __future__ import annotations

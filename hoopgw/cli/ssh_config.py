@@ -14,7 +14,7 @@ from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw.cli.ssh_folder import SshFolder
 from hoopgw.cli.ssh_include import OwnConfig, difference, with_line, without_line
-from hoopgw.client.ssh import Choices, Plan, complete, config_text, taken_names
+from hoopgw.client.ssh import Choices, Plan, complete, config_text, environment, taken_names
 
 
 @click.command("ssh-config")
@@ -68,17 +68,6 @@ def ssh_config(
         Output.current().json(_as_dict(folder, plan))
     else:
         click.echo(config_text(plan, folder.files), nl=False)
-
-
-def environment(config: Path) -> dict[str, str]:
-    """Return variables with which programs that run `ssh` use a configuration."""
-    command = f"ssh -F {shlex.quote(str(config))}"
-    return {
-        "HOOPGW_SSH_CONFIG": str(config),
-        "GIT_SSH_COMMAND": command,
-        "RSYNC_RSH": command,
-        "ANSIBLE_SSH_COMMON_ARGS": f"-F {shlex.quote(str(config))}",
-    }
 
 
 def _choices(

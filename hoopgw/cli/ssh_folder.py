@@ -17,7 +17,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -32,34 +31,31 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from hoopgw.cli.failure import CommandError, UnreachableError
+from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import SSH_FOLDER, Home
 from hoopgw.client.errors import Refused
 from hoopgw.client.logins import read_targets
 from hoopgw.client.ssh import (
+    HOSTS_PATH,
     Choices,
     ClientFiles,
+    Issued,
     Plan,
     SshTarget,
     config_text,
     is_usable,
     known_hosts_text,
     make_plan,
+    read_hosts,
     script_text,
+    wanted_certificate,
 )
 from hoopgw.identity.private_files import replace_private, write_private
-from hoopgw.identity.ssh_certificates import PERMISSIONS
 
-AHEAD: Final = 120.0
-"""Seconds before its end at which a certificate is renewed."""
-LAST: Final = 15.0
-"""Seconds before its end at which it is not used any more."""
 TOKEN_LEFT: Final = 300.0
 """Seconds that the token should last: the certificate ends with it."""
 _PLAN: Final = "plan.json"
 _LOCK: Final = "lock"
-_NOT_ASKED: Final = frozenset({"permit-user-rc"})
-"""Permissions that nobody needs: policy says what of the others may be used."""
 
 
 @frozen(kw_only=True)
@@ -177,53 +173,28 @@ class SshFolder:
         )
         self._write(self.files.renew, script_text(command, shlex.quote(str(self.files.folder))))
         self._write(self.files.config, config_text(plan, self.files))
-        if not self.files.known_hosts.exists():
-            self._write(self.files.known_hosts, "")
+        if not self.files.known_hosts.exists():  # each certificate brings them anew
+            hosts = read_hosts(self.home.api().get(HOSTS_PATH))
+            self._write(self.files.known_hosts, known_hosts_text(gateway, hosts))
         return plan
 
     def _issue(self, plan: Plan, bundle: int) -> Renewed:
         members = plan.bundle(bundle)
-        if not members:
-            raise CommandError("there is no SSH target that you may connect to")
-        accounts = sorted({account for target in members for account in target.accounts})
-        if not accounts:
-            raise CommandError(
-                f"no account on {members[0].name} is known, as its agent is away: name one with "
-                f"`hoopgw ssh-config --account {members[0].name}=ACCOUNT`"
-            )
-        asked = time.time()
-        given = self.home.api().post(
-            "/v1/certificates",
-            {
-                "ssh_key": self._public_key(bundle),
-                "targets": [target.name for target in members],
-                "accounts": accounts,
-                "permissions": sorted(PERMISSIONS - _NOT_ASKED),
-            },
-        )
-        return self._keep(given, asked, plan, bundle)
-
-    def _keep(self, given: Mapping[str, Any], asked: float, plan: Plan, bundle: int) -> Renewed:
         try:
-            text, lifetime = str(given["certificate"]), float(given["lifetime"])
-            authorities = [str(line) for line in given["host_authorities"]]
-            serial = str(given["serial"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnreachableError("the gateway's certificate cannot be read") from error
-        if not all(line.isprintable() for line in (text, *authorities)):
-            raise UnreachableError("the gateway's certificate cannot be read")
-        # By this machine's clock: the gateway's may be another.
-        end = asked + lifetime
-        self._write(self.files.known_hosts, known_hosts_text(plan.gateway, authorities))
-        self._write(self.files.certificate(bundle), f"{text}\n")
-        soft, hard = end - min(AHEAD, lifetime / 4), end - min(LAST, lifetime / 8)
+            wanted = wanted_certificate(members, self._public_key(bundle))
+            asked = time.time()  # by this machine's clock: the gateway's may be another
+            issued = Issued.read(self.home.api().post("/v1/certificates", wanted))
+        except Refused as refused:
+            raise CommandError(str(refused)) from refused
+        self._write(self.files.known_hosts, known_hosts_text(plan.gateway, issued.authorities))
+        self._write(self.files.certificate(bundle), f"{issued.text}\n")
+        soft, hard = asked + issued.soft, asked + issued.hard
         self._write(self.files.until(bundle), f"{int(soft)} {int(hard)}\n")
-        members = plan.bundle(bundle)
         return Renewed(
             targets=tuple(target.name for target in members),
-            accounts=tuple(sorted({name for target in members for name in target.accounts})),
-            expires=end,
-            serial=serial,
+            accounts=tuple(wanted["accounts"]),
+            expires=asked + issued.lifetime,
+            serial=issued.serial,
         )
 
     def _is_good(self, bundle: int) -> bool:

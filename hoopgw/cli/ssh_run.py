@@ -14,9 +14,8 @@ from hoopgw.cli.failure import CommandError
 from hoopgw.cli.home import Home
 from hoopgw.cli.output import json_option
 from hoopgw.cli.ssh_folder import SshFolder
-from hoopgw.client.ssh import Plan
+from hoopgw.client.ssh import CONFIG_VARIABLE, Plan
 
-CONFIG_VARIABLE: Final = "HOOPGW_SSH_CONFIG"
 _WITH_VALUE: Final = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
 """Options of ssh(1) that take a value."""
 

@@ -11,19 +11,31 @@ about.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from hoopgw.client.errors import REFUSED, UNKNOWN_ACCOUNT, UNKNOWN_TARGET, Refused
 from hoopgw.client.values import Target
 from hoopgw.identity.certified import TARGETS_LIMIT
-from hoopgw.identity.ssh_certificates import LOGINS_LIMIT
+from hoopgw.identity.ssh_certificates import LOGINS_LIMIT, PERMISSIONS
 
 PROTOCOL: Final = "ssh"
 AGENT_VARIABLE: Final = "HOOPGW_SSH_AGENT"
 """Inside `hoopgw delegate`: the socket that signs for the child."""
+CONFIG_VARIABLE: Final = "HOOPGW_SSH_CONFIG"
+"""A configuration that `hoopgw ssh` uses inside `hoopgw delegate`."""
+HOSTS_PATH: Final = "/pki/ssh-hosts.json"
+"""Where the gateway tells the CAs of its host certificate: ``{"keys": [...]}``."""
+AHEAD: Final = 120.0
+"""Seconds before its end at which a certificate is renewed."""
+LAST: Final = 15.0
+"""Seconds before its end at which it is not used any more."""
+_NOT_ASKED: Final = frozenset({"permit-user-rc"})
+"""Permissions that nobody needs: policy says what of the others may be used."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """What can stand in a ``Host`` line and mean itself only."""
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
@@ -313,6 +325,13 @@ def known_hosts_text(gateway: str, authorities: Iterable[str]) -> str:
     return "".join(f"@cert-authority {gateway} {line}\n" for line in authorities)
 
 
+def read_hosts(given: Any) -> list[str]:
+    """Return the CAs that `HOSTS_PATH` tells; none if they cannot be read."""
+    keys = given.get("keys") if isinstance(given, dict) else None
+    lines = [str(line) for line in keys] if isinstance(keys, list) else []
+    return lines if all(line.isprintable() for line in lines) else []
+
+
 def script_text(command: str, folder: str) -> str:
     """Return the script that `ssh` runs before each connection, so it starts no Python if it can.
 
@@ -333,7 +352,10 @@ if [ "$1" = which ]; then
     echo "hoopgw: which account on $target? ssh ACCOUNT+$target, with ${{*:-one that is there}}" >&2
     exit 0
 fi
-[ -z "${AGENT_VARIABLE}" ] || exit 1
+if [ -n "${AGENT_VARIABLE}$HOOPGW_BROKER" ]; then
+    [ -n "${AGENT_VARIABLE}" ] || echo "hoopgw: no SSH target was delegated to this process" >&2
+    exit 1
+fi
 key=id_ed25519
 [ "$1" = 1 ] || key=id_ed25519-$1
 soft=0 hard=0
@@ -379,6 +401,81 @@ def is_usable(path: Path) -> bool:
     """Whether files in a folder can be named in OpenSSH's configuration, in all versions."""
     text = str(path)
     return path.is_absolute() and text.isprintable() and not set(text) & set("\"'\\#$%")
+
+
+def environment(config: Path) -> dict[str, str]:
+    """Return variables with which programs that run `ssh` use a configuration."""
+    command = f"ssh -F {shlex.quote(str(config))}"
+    return {
+        CONFIG_VARIABLE: str(config),
+        "GIT_SSH_COMMAND": command,
+        "RSYNC_RSH": command,
+        "ANSIBLE_SSH_COMMON_ARGS": f"-F {shlex.quote(str(config))}",
+    }
+
+
+@frozen(kw_only=True)
+class Issued:
+    """A certificate that the gateway gave."""
+
+    text: str = field(repr=False)
+    """As OpenSSH keeps it."""
+    authorities: tuple[str, ...]
+    """The CAs of the gateway's host certificate, one a line."""
+    serial: str
+    lifetime: float
+    """Seconds."""
+
+    @classmethod
+    def read(cls, given: Any) -> Issued:
+        """Read the gateway's answer. Raises `Refused` if it cannot be read."""
+        try:
+            issued = cls(
+                text=str(given["certificate"]),
+                authorities=tuple(str(line) for line in given["host_authorities"]),
+                serial=str(given["serial"]),
+                lifetime=float(given["lifetime"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refused(REFUSED, "the gateway's certificate cannot be read") from error
+        if not all(line.isprintable() for line in (issued.text, *issued.authorities)):
+            raise Refused(REFUSED, "the gateway's certificate cannot be read")
+        return issued
+
+    @property
+    def soft(self) -> float:
+        """Seconds after which it is renewed."""
+        return self.lifetime - min(AHEAD, self.lifetime / 4)
+
+    @property
+    def hard(self) -> float:
+        """Seconds after which it is not used any more."""
+        return self.lifetime - min(LAST, self.lifetime / 8)
+
+
+def wanted_certificate(members: Sequence[SshTarget], public_key: str) -> dict[str, Any]:
+    """Return what is asked of ``/v1/certificates`` for the targets of a bundle.
+
+    Raises:
+        Refused: no account is known that it could be for.
+
+    """
+    accounts = sorted({account for target in members for account in target.accounts})
+    if not members:
+        raise Refused(UNKNOWN_TARGET, "there is no SSH target that you may connect to")
+    if not accounts:
+        name = members[0].name
+        raise Refused(
+            UNKNOWN_ACCOUNT,
+            f"no account on {name} is known, as its agent is away",
+            hint=f"name one with --account {name}=ACCOUNT",
+        )
+    return {
+        "ssh_key": public_key,
+        "targets": [target.name for target in members],
+        "accounts": accounts,
+        "permissions": sorted(PERMISSIONS - _NOT_ASKED),
+    }
 
 
 def taken_names(texts: Iterable[str]) -> frozenset[str]:

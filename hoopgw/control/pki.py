@@ -135,6 +135,8 @@ def pki_resource(public: PublicKeys, lists: RevocationLists) -> Resource:
     """Return what is below ``/pki``."""
     root = Resource()
     root.putChild(b"listeners.json", Document(lambda: {"pem": public.listeners().decode()}))
+    hosts = Document(lambda: {"keys": public.ssh_hosts().decode().splitlines()})
+    root.putChild(b"ssh-hosts.json", hosts)
     for name, give, kind in (
         ("listeners.pem", public.listeners, "application/x-pem-file"),
         ("callers.pem", public.callers, "application/x-pem-file"),
