@@ -210,7 +210,12 @@ class SessionJudge:
         found = self._going.get(intent)
         if found is None:
             return
-        self._finish(intent, found, note_files(self._visit.journal, intent, result))
+        try:
+            answered = note_files(self._visit.journal, intent, result)
+        except RecorderError as error:
+            answered = Answered(outcome=result.outcome)
+            self._visit.end(f"hoopgw: what was moved could not be recorded: {error}")
+        self._finish(intent, found, answered)
 
     # What is started
 
@@ -257,7 +262,7 @@ class SessionJudge:
         self._told = channel
         permission = await self._decide(asked, channel.say)
         finished = self._let_go(asked, permission, channel.end)
-        inspector = await watch(self._visit, asked, permission, finished)
+        inspector = await watch(self._visit, asked, permission, finished, self)
         try:
             self._decider.look_again(asked, permission)
         except RefusedError:

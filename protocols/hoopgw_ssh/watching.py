@@ -12,6 +12,8 @@ from hoopgw.sessions.held import not_recorded
 from hoopgw.sessions.journal import NOT_SENT, Answered
 from hoopgw.sessions.refusals import RefusedError
 from hoopgw.terminal import printable
+from hoopgw_ssh.file_channels import moves_files
+from hoopgw_ssh.files import FileJudge
 from hoopgw_ssh.inspecting import recorded
 from hoopgw_ssh.inspector import Inspector, Stack
 from hoopgw_ssh.meter import Meter
@@ -23,7 +25,11 @@ TITLE_LIMIT: Final = 200
 
 
 async def watch(
-    visit: Visit, asked: Asked, permission: Permission, finished: Callable[[Answered], None]
+    visit: Visit,
+    asked: Asked,
+    permission: Permission,
+    finished: Callable[[Answered], None],
+    files: FileJudge,
 ) -> Inspector:
     """Return what is to stand in a channel.
 
@@ -32,11 +38,14 @@ async def watch(
         asked: what is started.
         permission: to do so.
         finished: told once how it came out.
+        files: decides on each file that it moves, if that can be seen.
 
     Raises:
         RefusedError: it cannot be recorded, so it must not run.
 
     """
+    if (moves := moves_files(visit, asked, files, finished)) is not None:
+        return moves
     terminal = asked.setting.terminal
     operation = asked.operation
     about = ContentAbout(

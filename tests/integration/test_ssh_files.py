@@ -1,0 +1,140 @@
+"""Files over SSH, through gateway and agent, to a real sshd: decided by path, recorded by hash."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_recording import records_of
+from tests.support import gateway, openssh
+from tests.support.gateway import GatewayRig
+from tests.support.processes import Processes, wait_until
+from tests.support.ssh_gateway import SshClient, SshTarget
+
+POLICY = """
+@id("all")
+permit (principal in Hoopgw::Group::"developers", action, resource);
+@id("kept")
+forbid (principal, action in Ssh::Action::"writes", resource in Ssh::Path::"{root}/kept");
+@id("secret")
+forbid (principal, action == Ssh::Action::"read", resource in Ssh::Path::"{root}/secret");
+@id("asked")
+@approval("dba")
+forbid (principal, action == Ssh::Action::"remove", resource in Ssh::Path::"{root}/asked")
+unless {{ context.approvals.contains("asked") }};
+"""
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """Make a folder that the policy speaks of."""
+    with tempfile.TemporaryDirectory(prefix="hg-files-") as made:
+        folder = Path(made).resolve()
+        for name in ("open", "kept", "secret", "asked"):
+            (folder / name).mkdir()
+            (folder / name / "file").write_bytes(name.encode())
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def rig(root: Path) -> Iterator[GatewayRig]:
+    """Start a gateway with a server behind it."""
+    with openssh.running() as server:
+        web1 = SshTarget(name="web1", server=server)
+        running = gateway.start(ssh=[web1], policy=POLICY.format(root=root))
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def here() -> Iterator[Path]:
+    """Make a folder for files of the client."""
+    with tempfile.TemporaryDirectory(prefix="hg-here-") as made:
+        yield Path(made)
+
+
+def moved(records: list[dict[str, Any]]) -> list[tuple[str, bool, int, str, str]]:
+    """Return what records say was moved."""
+    return [
+        (each["path"], each["upload"], each["size"], each["digest"], each["extent"])
+        for each in records
+        if each["kind"] == "file.moved"
+    ]
+
+
+def batch(client: SshClient, here: Path, *lines: str) -> bytes:
+    """Run sftp; return what it said on standard error."""
+    (here / "batch").write_text("".join(f"{line}\n" for line in lines))
+    return client.run("sftp", "-b", here / "batch", "web1").stderr
+
+
+def test_moved(rig: GatewayRig, root: Path, here: Path) -> None:
+    """Both ways by sftp: each file is in the records, with its hash."""
+    dora = rig.ssh_client("web1", name="dora-moves")
+    content = os.urandom(1_000_000)
+    (here / "a").write_bytes(content)
+    batch(
+        dora, here, f"put {here}/a {root}/open/a", f"get {root}/open/a {here}/b", f"ls {root}/open"
+    )
+    assert filecmp.cmp(here / "a", here / "b", shallow=False)
+    records = records_of(rig, "dora-moves")
+    digest = sha256(content).hexdigest()
+    where = f"{root}/open/a"
+    assert moved(records) == [
+        (where, True, 1_000_000, digest, "whole"),
+        (where, False, 1_000_000, digest, "whole"),
+    ]
+    intents = [each for each in records if each["kind"] == "intent"]
+    assert {"subsystem", "write", "read", "list"} <= {each["action"] for each in intents}
+    results = {each["intent"]: each for each in records if each["kind"] == "result"}
+    assert {each["sequence"] for each in intents} == results.keys()
+
+
+def test_refused(rig: GatewayRig, root: Path, here: Path) -> None:
+    """By the path that a link leads to; the reason is printed, and the rest goes on."""
+    erik = rig.ssh_client("web1", name="erik-tries")
+    (here / "a").write_bytes(b"other")
+    (root / "open" / "link").symlink_to("../secret/file")
+    said = batch(
+        erik,
+        here,
+        f"-put {here}/a {root}/kept/file",
+        f"-get {root}/secret/file {here}/b",
+        f"-get {root}/open/link {here}/b",
+        f"-rename {root}/kept/file {root}/open/x",
+        f"-ln -s {root}/kept/file {root}/open/l",
+        f"get {root}/open/file {here}/c",
+    )
+    assert said.count(b"Permission denied") + said.count(b"permission denied") >= 3, said
+    assert (root / "kept" / "file").read_bytes() == b"kept"
+    assert not (here / "b").exists()
+    assert (here / "c").read_bytes() == b"open"
+    denied = [
+        each
+        for each in records_of(rig, "erik-tries")
+        if each["kind"] == "intent" and each["decision"] == "deny"
+    ]
+    assert [each["action"] for each in denied] == ["write", "read", "read", "rename", "link"]
+    assert f"{root}/secret/file" in denied[2]["resources"]
+
+
+def test_held(rig: GatewayRig, root: Path, here: Path) -> None:
+    """A removal waits for people; who waits is told so."""
+    fred = rig.ssh_client("web1", name="fred-waits")
+    (here / "batch").write_text(f"rm {root}/asked/file\n")
+    with Processes.for_a_while() as processes:
+        running = fred.start(processes, "sftp", "sftp", "-b", here / "batch", "web1")
+        running.wait_for_line("To approve: hoopgw requests approve")
+        assert (root / "asked" / "file").exists()
+        (asked,) = rig.api("GET", "/v1/requests?state=requested")["requests"]
+        assert f"{root}/asked/file" in asked["text"]
+        rig.api("POST", f"/v1/requests/{asked['id']}/approve", {}, name="olga", groups=["dba"])
+        wait_until("the file is removed", lambda: not (root / "asked" / "file").exists())
+        assert running.process.wait(60) == 0
