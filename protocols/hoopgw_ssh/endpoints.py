@@ -40,6 +40,7 @@ _METADATA: Final = frozenset(
     )
 )
 """Of Azure, Alibaba, Oracle, AWS and Google, besides 169.254.169.254."""
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.IGNORECASE)
 
 
@@ -112,7 +113,7 @@ def _name(reader: Reader) -> str:
 def _socket(path: str) -> Endpoint:
     if not path.startswith("/") or "/../" in f"{path}/":
         raise ProtocolViolationError("a socket has an absolute path, without ..")
-    return Endpoint(re.sub(r"/(\./)*/*", "/", path), is_socket=True)
+    return Endpoint(re.sub(r"/(?:\.?/)+", "/", path), is_socket=True)
 
 
 def _of(host: str, port: int) -> Endpoint:
@@ -135,6 +136,8 @@ def address_of(host: str) -> _Address | None:
     except ValueError:
         return _by_numbers(text)
     if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return ipaddress.IPv4Address(address.packed[-4:])
         return address.ipv4_mapped or address.sixtofour or address
     return address
 

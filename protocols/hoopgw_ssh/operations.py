@@ -368,7 +368,7 @@ def program_id(name: str) -> str:
     """Return the name by which policy knows a program: its own, where it is the system's."""
     if "/" not in name:
         return name
-    written = re.sub(r"/(\./)*/*", "/", name)
+    written = re.sub(r"/(?:\.?/)+", "/", name)
     folder, base = posixpath.split(written)
     return base if folder in _FOLDERS and base not in ("", ".", "..") else written
 
