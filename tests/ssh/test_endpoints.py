@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,7 +115,7 @@ class ReadingTests(SynchronousTestCase):
     def test_bytes(self, extra: bytes) -> None:
         """Whatever they are, there is one kind of fault."""
         for kind in (b"direct-tcpip", b"direct-streamlocal@openssh.com", b"forwarded-tcpip"):
-            with suppress(ProtocolViolationError):
+            with contextlib.suppress(ProtocolViolationError):
                 read_direct(kind, extra)
 
     @given(st.ip_addresses(v=4))
