@@ -34,6 +34,7 @@ from hoopgw.recording.service import RecorderService
 from hoopgw.recording.verification import verify
 from hoopgw.transport import adopt
 from hoopgw.transport.reactor import install
+from hoopgw.transport.timers import let_timers_be_late
 
 PROBE_EVERY: Final = 0.002
 SYNC_EVERY: Final = 0.1
@@ -52,6 +53,7 @@ def main() -> int:
     feeder = _fork(lambda: feed(theirs, rate))
     theirs.close()
     processors.here(processors.ONE)
+    let_timers_be_late()
     install()
     from twisted.internet import reactor
 

@@ -41,6 +41,7 @@ from hoopgw.link.tls import agent_context
 from hoopgw.link.witness import LogWitness
 from hoopgw.spi import AgentContext, AgentTarget, TargetLeg, TokenScope
 from hoopgw.transport import connect
+from hoopgw.transport.timers import let_timers_be_late
 
 log = Logger()
 
@@ -65,6 +66,7 @@ def makeService(options: Options) -> MultiService:
     """Build the agent's service; nothing is started yet."""
     from twisted.internet import reactor
 
+    let_timers_be_late()
     clock = go_forward(reactor)
     try:
         settings = config.load_agent(Path(options["config"]))

@@ -64,7 +64,7 @@ class Recorder(Protocol):
         ...
 
     def put_off(self, record: Record) -> None:
-        """Keep a record with the next `write`, or within 50 ms: for what has happened already.
+        """Keep a record now, with the next `write`, or within 50 ms: for what has happened already.
 
         Raises:
             RecorderError: too much waits already.

@@ -59,6 +59,7 @@ from hoopgw.recording.heads import LogHeads
 from hoopgw.sessions.ids import new_session
 from hoopgw.spi import GatewayContext, Leaves, NoLeaves, ProtocolSpec, TargetSettings
 from hoopgw.transport import listen
+from hoopgw.transport.timers import let_timers_be_late
 
 log = Logger()
 
@@ -422,6 +423,7 @@ def main() -> int:
 def run(path: Path, name: str, reactor: Any) -> int:
     """Run a worker on a reactor until that stops; returns the exit status."""
     os.umask(0o077)
+    let_timers_be_late()
     clock = go_forward(reactor)
     try:
         worker = Worker(config.load(path), name, reactor, clock)

@@ -59,28 +59,34 @@ cdef class Keeper:
 
     def write_allowed(self, bytes record not None):
         """Keep an intent that is allowed, with all that was put off before it."""
-        cdef int64_t *cells = &self._cells[0]
         cdef Py_ssize_t before = PyByteArray_GET_SIZE(self._waiting), size = PyBytes_GET_SIZE(record)
-        cdef Py_ssize_t offset = cells[_OFFSET], end = offset + before + 4 + size
-        cdef uint8_t[4] length
-        if end > cells[_BOUND] or size > _RECORD_LIMIT:
+        if self._cells[_OFFSET] + before + 4 + size > self._cells[_BOUND] or size > _RECORD_LIMIT:
             self._recorder.write_allowed(record)
         else:
-            if cells[_SEGMENTS] != self._segments:
-                self._ring = self._recorder._writer._map
-                self._segments = cells[_SEGMENTS]
-            _put_length(length, size)
-            offset = self._put(offset, <uint8_t *>PyByteArray_AS_STRING(self._waiting), before)
-            offset = self._put(offset, length, 4)
-            self._put(offset, <uint8_t *>PyBytes_AS_STRING(record), size)
-            publish(<uint64_t *>&self._ring[0] + _END, end)
-            cells[_OFFSET] = end
-            cells[_RECORDS] += 1
+            self._keep(before, record, size)
             if before:
                 # Unlike a resize, it leaves the memory to the next.
                 PyByteArray_AS_STRING(self._waiting)[0] = 0
                 Py_SET_SIZE(self._waiting, 0)
         self._counters["operations_allow"] += 1
+
+    cdef int _keep(self, Py_ssize_t before, bytes record, Py_ssize_t size) except -1:
+        """Put what waits, and a record behind it, into the ring, where there is room for both."""
+        cdef int64_t *cells = &self._cells[0]
+        cdef Py_ssize_t offset = cells[_OFFSET]
+        cdef uint8_t[4] length
+        if cells[_SEGMENTS] != self._segments:
+            self._ring = self._recorder._writer._map
+            self._segments = cells[_SEGMENTS]
+        _put_length(length, size)
+        if before:
+            offset = self._put(offset, <uint8_t *>PyByteArray_AS_STRING(self._waiting), before)
+        offset = self._put(offset, length, 4)
+        offset = self._put(offset, <uint8_t *>PyBytes_AS_STRING(record), size)
+        publish(<uint64_t *>&self._ring[0] + _END, offset)
+        cells[_OFFSET] = offset
+        cells[_RECORDS] += 1
+        return 0
 
     cdef Py_ssize_t _put(self, Py_ssize_t offset, const uint8_t *data, Py_ssize_t size) noexcept:
         """Copy into the ring, round its end if need be; return the offset behind."""
@@ -93,10 +99,13 @@ cdef class Keeper:
         return offset + size
 
     def put_off_encoded(self, bytes record not None):
-        """Keep a record with the next intent, or soon."""
+        """Keep a record now if there is room, else with the next intent, or soon."""
         cdef bytearray waiting = self._waiting
         cdef Py_ssize_t before = PyByteArray_GET_SIZE(waiting), size = PyBytes_GET_SIZE(record)
         cdef uint8_t *to
+        if not before and self._cells[_OFFSET] + 4 + size <= self._cells[_BOUND] and size <= _RECORD_LIMIT:
+            self._keep(0, record, size)
+            return
         if before > self._cells[_WAITING] or size > _RECORD_LIMIT:
             self._recorder.put_off_encoded(record)
             return

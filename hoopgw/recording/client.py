@@ -5,7 +5,9 @@ recorder is gone, stopped or behind, the disk is full, a segment has no room, th
 keeps one number, that of `BOUND_CELL`, below where the record would end; so the ordinary way tests
 that number and nothing else. Who refuses does so before anything is written.
 
-What was put off has happened already, so it is written even while new operations are refused.
+What is put off has happened already, so it is written even while new operations are refused. It is
+put off only where the ordinary way is closed: a copy costs less than a timer, and what waits does
+not survive the worker.
 """
 
 from __future__ import annotations
@@ -203,7 +205,7 @@ class SpoolRecorder:
         self._cells[RECORDS_CELL] += 1
 
     def put_off(self, record: Record) -> None:
-        """Keep a record with the next `write`, or within 50 ms: for what has happened already.
+        """Keep a record now, with the next `write`, or within 50 ms: for what has happened already.
 
         Raises:
             RecorderError: too much waits already, or recording has ended.
@@ -225,8 +227,12 @@ class SpoolRecorder:
             raise RecorderError("too many records wait for the spool")
         if len(record) > RECORD_LIMIT:
             raise RecorderError("the result is too long to be recorded")
-        self._waiting += len(record).to_bytes(_LENGTH, "big") + record
+        frame = len(record).to_bytes(_LENGTH, "big") + record
         self._cells[RECORDS_CELL] += 1
+        if not self._waiting and self._writer.offset + len(frame) <= self._cells[BOUND_CELL]:
+            self._writer.append(frame)
+            return
+        self._waiting += frame
         if self._flush_call is None:
             self._flush_call = self._clock.callLater(FLUSH_AFTER, self._flush)
             self._cells[WAITING_CELL] = PUT_OFF_LIMIT

@@ -101,6 +101,11 @@ class RecorderTestCase(SynchronousTestCase):
         self.ours.tell("progress", spool=spool, offset=at, idle=idle, objection=objection)
         self.carry()
 
+    def fall_asleep(self) -> None:
+        """Let records wait, as while the recorder sleeps, without its having taken anything."""
+        self.recorder._asleep = True
+        self.recorder._rebound()
+
     def names(self) -> list[str]:
         self.carry()
         return [name for name, _ in self.calls]
@@ -133,7 +138,18 @@ class WritingTests(RecorderTestCase):
         self.recorder.write(intent("s", 0))
         self.assertEqual(self.written(), [intent("s", 0)])
 
+    def test_nothing_is_put_off_that_has_room(self) -> None:
+        """It survives this process at once, and no timer wakes it for nothing."""
+        timers = len(self.clock.getDelayedCalls())
+        for sequence in range(3):
+            self.recorder.put_off(result("s", sequence, 0))
+            self.assertEqual(self.written()[-1], result("s", sequence, 0))
+        self.assertEqual(len(self.clock.getDelayedCalls()), timers)
+        status = self.recorder.status()
+        self.assertEqual((status.records, status.waiting), (3, 0))
+
     def test_what_was_put_off_goes_first_and_in_the_same_write(self) -> None:
+        self.say(idle=True)
         self.recorder.put_off(result("s", 1, 0))
         self.assertEqual(self.written(), [])
         self.recorder.write(intent("s", 2))
@@ -141,27 +157,44 @@ class WritingTests(RecorderTestCase):
         self.clock.advance(1)
         self.assertEqual(len(self.written()), 2)
 
+    def test_what_comes_behind_what_was_put_off_waits_too(self) -> None:
+        """Records stay in order, although there was room for the later one."""
+        self.say(idle=True)
+        self.recorder.put_off(result("s", 1, 0))
+        self.recorder._wake()
+        self.recorder.put_off(result("s", 2, 0))
+        self.assertEqual(self.written(), [])
+        self.clock.advance(0.05)
+        self.assertEqual(self.written(), [result("s", 1, 0), result("s", 2, 0)])
+
     def test_what_was_put_off_is_written_after_50_ms(self) -> None:
+        self.say(idle=True)
         self.recorder.put_off(result("s", 1, 0))
         self.clock.advance(0.049)
         self.assertEqual(self.written(), [])
         self.clock.advance(0.002)
         self.assertEqual(self.written(), [result("s", 1, 0)])
+        self.say(idle=True)
         self.recorder.put_off(result("s", 2, 0))
+        self.assertEqual(len(self.written()), 1)
         self.clock.advance(0.05)
         self.assertEqual(len(self.written()), 2)
 
     def test_much_put_off_is_written(self) -> None:
         """Many results at once are kept, without waiting for the time to flush."""
         big = intent("s", 0, b"x" * (client.PUT_OFF_LIMIT // 2))
+        self.say(idle=True)
         for _ in range(9):
             self.recorder.put_off(big)
-        self.assertEqual(len(self.written()), 8)
+        self.assertEqual(len(self.written()), 7)  # the next segment is made with the time to flush
+        self.clock.advance(0.05)
+        self.assertEqual(len(self.written()), 9)
 
     def test_too_much_put_off(self) -> None:
         """What the spool does not take is kept up to the limit."""
         big = intent("s", 0, b"x" * (client.PUT_OFF_LIMIT // 2))
         self.recorder._fault = "no space"
+        self.recorder._assess()
         for _ in range(2):
             self.recorder.put_off(big)
         self.assertRaises(RecorderError, self.recorder.put_off, big)
@@ -184,6 +217,7 @@ class WritingTests(RecorderTestCase):
         self.assertEqual(self.recorder.status().lag, sum(sizes) - SPOOL_HEADER_SIZE)
 
     def test_stopping_writes_what_was_put_off(self) -> None:
+        self.say(idle=True)
         self.recorder.put_off(result("s", 1, 0))
         self.recorder.stop()
         self.assertEqual(self.written(), [result("s", 1, 0)])
@@ -195,6 +229,7 @@ class WritingTests(RecorderTestCase):
         filling, last = intent("s", 0, b"x" * (SEGMENT_SIZE - 5_000)), result("s", 1, 0)
         many = [intent("s", 1, b"y" * 4_000), last, result("s", 2, 0)]
         self.recorder.write(filling)
+        self.fall_asleep()
         for each in many:
             self.recorder.put_off(each)
         room = self.recorder._writer.limit - self.recorder._writer.offset

@@ -72,6 +72,7 @@ class FullDiskTests(KeptTestCase, test_room.FullDiskTests):
 
     def test_no_room(self) -> None:
         self.kept.write(self.big)
+        self.fall_asleep()
         self.kept.put_off(result("s", 0, 0))
         waiting, before = bytes(self.plain._waiting), self.size()
         self.limit(0)

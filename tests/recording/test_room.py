@@ -74,6 +74,7 @@ class FullDiskTests(test_client.RecorderTestCase):
     def test_what_was_put_off_is_not_lost_and_not_doubled(self) -> None:
         part = intent("s", 0, b"x" * (SEGMENT_SIZE // 2 - 200))
         self.recorder.write(part)
+        self.fall_asleep()
         self.recorder.put_off(result("s", 1, 0))
         self.limit(1000)
         self.assertRaises(RecorderError, self.recorder.write, part)
