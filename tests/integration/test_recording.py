@@ -81,10 +81,11 @@ def verify(rig: GatewayRig, folder: str = "state/log") -> subprocess.CompletedPr
 
 def test_no_credential_is_kept(rig: GatewayRig, target: str) -> None:
     """Neither a password of a target nor a caller's token is in a state folder or a log line."""
-    token = rig.token(target, name="secretive")
+    name = f"secretive-{target}"  # one for each: the other's session stays in the log
+    token = rig.token(target, name=name)
     with psycopg.connect(**rig.options(target, token=token)) as connection:
         connection.execute("SELECT 1")
-    records_of(rig, "secretive")
+    records_of(rig, name)
     wanted = [token.rpartition(".")[2].encode()]
     wanted += [p.encode() for place in rig.targets.values() for p in place.passwords.values()]
     places = [rig.settings.state, rig.folder / "gateway.log", rig.folder / "agent.log"]
