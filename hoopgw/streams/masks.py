@@ -250,6 +250,37 @@ class StreamMask:
             places[:] = [max(0, place - cut) for place in places]
 
 
+@define(eq=False)
+class Withheld:
+    """Shows nothing of a stream but, once there is something, why. An `OutputMask`."""
+
+    notice: bytes
+    masked: int = field(default=0, init=False)
+    wait: float | None = field(default=None, init=False)
+    """Never: nothing is let go."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the notice, at first."""
+        if not data or self.masked:
+            return b""
+        self.masked = 1
+        return self.notice
+
+    def let_go(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def rest(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def typed(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def resize(self, columns: int) -> None:
+        """Do nothing."""
+
+
 def _clusters(spans: list[Span]) -> list[list[Span]]:
     """Return secrets in order; those that overlap are one."""
     found = list[list[Span]]()

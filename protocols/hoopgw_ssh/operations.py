@@ -109,6 +109,8 @@ class Asked:
     setting: Setting = Setting()
     notes: tuple[str, ...] = ()
     """What people who approve it should know besides."""
+    facts: Facts | None = field(default=None, repr=False)
+    """Of a command: what it would do."""
 
     @property
     def kept(self) -> bytes:
@@ -232,7 +234,8 @@ class Place:
             (("input", held_input.encode()), *setting.parts),
             self._context(setting, facts, text),
         )
-        return Asked(operation=operation, setting=setting, notes=(_HELD_INPUT[held_input],))
+        notes = (_HELD_INPUT[held_input],)
+        return Asked(operation=operation, setting=setting, notes=notes, facts=facts)
 
     def shell(self, setting: Setting) -> Asked:
         """Return what an interactive shell is."""

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from hoopgw.errors import ConfigError
 from hoopgw.spi import TargetSettings
 from hoopgw_ssh.inspecting import RECORD_INPUT, input_kept
+from hoopgw_ssh.masking import DETECT, PATTERNS, check_outputs
 from hoopgw_ssh.user_login import ATTEMPTS_LIMIT, LOGIN_TIMEOUT
 
 STRANGERS: Final = 500
@@ -26,7 +27,7 @@ HELD_INPUT: Final = "held_input"
 """What becomes of the input of what people have approved: ``closed``, or ``open``."""
 FORWARDS: Final = "forwards"
 """Endpoints that forwards may lead to, if policy says so, though none do otherwise."""
-TARGET_OPTIONS: Final = frozenset({RECORD_INPUT, HELD_INPUT, FORWARDS})
+TARGET_OPTIONS: Final = frozenset({RECORD_INPUT, HELD_INPUT, FORWARDS, DETECT, PATTERNS})
 """Options of a target that the gateway knows, besides those of every protocol."""
 
 
@@ -70,12 +71,10 @@ def check_target(target: TargetSettings) -> None:
     """Check the gateway's part of a target; for `hoopgw.spi.ProtocolSpec`.
 
     Raises:
-        ConfigError: an option is not known, or it has labels, which name columns of databases.
+        ConfigError: an option is not known, or makes no sense; or labels are not of paths.
 
     """
     where = f"targets.{target.name}"
-    if target.labels:
-        raise ConfigError(f"{where}.labels: SSH targets have no classified fields")
     if unknown := sorted(target.options.keys() - TARGET_OPTIONS):
         raise ConfigError(
             f"{where}.{unknown[0]}: the gateway knows no such option of an SSH target; keys of the "
@@ -87,3 +86,4 @@ def check_target(target: TargetSettings) -> None:
     if not isinstance(forwards, list) or not all(isinstance(each, str) for each in forwards):
         raise ConfigError(f'{where}.{FORWARDS}: expected a list like ["db.internal:5432"]')
     input_kept(target)
+    check_outputs(target)

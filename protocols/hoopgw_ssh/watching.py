@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from attrs import evolve
+
 from hoopgw.errors import RecorderError
 from hoopgw.recording.contents import ContentAbout
 from hoopgw.sessions.deciding import Permission
@@ -16,6 +18,7 @@ from hoopgw_ssh.file_channels import moves_files
 from hoopgw_ssh.files import FileJudge
 from hoopgw_ssh.inspecting import recorded
 from hoopgw_ssh.inspector import Inspector, Stack
+from hoopgw_ssh.masking import Masks, masked
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked
 from hoopgw_ssh.visit import Visit
@@ -46,6 +49,7 @@ async def watch(
     """
     if (moves := moves_files(visit, asked, files, finished)) is not None:
         return moves
+    masks = masked(visit, asked)
     terminal = asked.setting.terminal
     operation = asked.operation
     about = ContentAbout(
@@ -58,14 +62,24 @@ async def watch(
     )
     strict = permission.verdict.strict or permission.approved is not None
     try:
-        recorder = await recorded(visit, about, finished, strict=strict)
+        recorder = await recorded(visit, about, _counting(masks, finished), strict=strict)
     except RecorderError as error:
         finished(Answered(outcome=NOT_SENT))
         raise RefusedError(not_recorded(error)) from error
-    if visit.purse is None:
-        return recorder
-    # What is not paid for is neither recorded nor shown.
-    return Stack(recorder, Meter(visit.purse, lambda _answered: None))
+    found: Inspector = recorder
+    if visit.purse is not None:
+        # What is not paid for is neither recorded nor shown.
+        found = Stack(found, Meter(visit.purse, lambda _answered: None))
+    return found if masks is None else Stack(found, masks)
+
+
+def _counting(
+    masks: Masks | None, finished: Callable[[Answered], None]
+) -> Callable[[Answered], None]:
+    """Return what is told how it came out: how much was masked, too."""
+    if masks is None:
+        return finished
+    return lambda answered: finished(evolve(answered, masked=masks.masked))
 
 
 def _title(visit: Visit, asked: Asked) -> str:

@@ -85,6 +85,7 @@ class JudgeCase(RelayCase):
     """A client, a target, and a judge between them."""
 
     options: dict[str, Any] = {}  # noqa: RUF012  # a test's own, and never changed
+    labels: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  # as above
     restrictions = Restrictions(permissions=PERMISSIONS)
     durability = "grouped"
 
@@ -109,6 +110,7 @@ class JudgeCase(RelayCase):
         policies = PolicySet.from_files([SourceFile(name="a.cedar", text=text)], SCHEMA)
         policy = CedarPolicy(policies, self.clock.seconds)
         self.policy.decide = policy.decide
+        self.policy.sights = policy.sights
 
     def begin(self) -> None:
         """Make the judge."""
@@ -117,6 +119,7 @@ class JudgeCase(RelayCase):
             reactor=None,
             names={"gw.example"},
             policy=self.policy,
+            mask_key=lambda: b"k" * 32,
             contents=self.contents,
             reviews=SimpleNamespace(ask=self.ask),
             grants=SimpleNamespace(
@@ -133,6 +136,7 @@ class JudgeCase(RelayCase):
             environment="prod",
             durability=self.durability,
             options=self.options,
+            labels=self.labels,
         )
         opening = Opening(
             session="s-1",
