@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.failure import CommandError
+from hoopgw.cli.failure import CommandError, RefusedError
 from hoopgw.cli.ids import path_part
 from hoopgw.cli.playing import POLL, ContentPlayer
 from hoopgw.cli.session_sources import Fetched, GatewaySource, SessionSource
@@ -160,7 +160,7 @@ def watch(
     seen: set[int] = set()
     looks = 0
     while True:
-        content = _newest(source.records(session), seen, wanted)
+        content = _newest(_known(source, session), seen, wanted)
         if content is not None:
             seen.add(content.opened.number)
             player.play(content, Fetched(source, content).frames(live=True))
@@ -173,6 +173,14 @@ def watch(
             if looks > _BEGIN_PATIENCE:
                 raise CommandError("nothing of this session is recorded that could be watched")
             sleep(2 * POLL)
+
+
+def _known(source: SessionSource, session: str) -> list[AnyRecord]:
+    """Return a live session's records; none where the log does not know it yet."""
+    try:
+        return source.records(session)
+    except RefusedError:
+        return []
 
 
 def _lives(api: GatewayApi, session: str) -> bool:

@@ -30,7 +30,7 @@ from hoopgw.recording.spool import SpoolWriteError, SpoolWriter
 
 log = Logger()
 
-EVERY: Final = 10.0
+EVERY: Final = 5.0
 """Seconds between two looks."""
 SPOOL: Final = "mender"
 """Whose spool it is that these records go through."""
