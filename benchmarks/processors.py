@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,17 @@ def here(processor: int) -> None:
     Threads of this process keep theirs.
     """
     os.sched_setaffinity(0, {processor if processor in available() else min(available())})
+
+
+def move(pids: Iterable[int], processor: int) -> None:
+    """Let processes and all that they have started run on one processor from now on."""
+    if processor not in available():
+        return
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").glob("*"):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(int(thread.name), {processor})
+        move(children_of(pid), processor)
 
 
 def available() -> frozenset[int]:

@@ -1,12 +1,13 @@
 """``pgbench -S`` through hoopgw, pgbouncer, and direct: rates, latencies, and what recording costs.
 
-All processes are pinned to one processor, so a rate is a ratio of total processor time, not of what
-runs side by side. Clients speak TLS in all cases; hoopgw is a gateway and an agent, every statement
-decided and recorded.
+All processes of what is measured are pinned to one processor, so a rate is a ratio of total
+processor time, not of what runs side by side; the others are on another one meanwhile. Clients
+speak TLS in all cases; hoopgw is a gateway and an agent, every statement decided and recorded.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,8 @@ from hoopgw.transport import accelerated
 
 CLIENTS: Final = 8
 MODES: Final = ("simple", "extended", "prepared", "cold simple")
+LATE_ROUNDS: Final = 3
+"""Rounds with one client for each of the others: a 99th percentile of one round says little."""
 RECORDED: Final = ("simple", "prepared")
 """Modes in which recording is switched off for comparison."""
 _NAMES: Final = ("direct", "pgbouncer", "hoopgw")
@@ -42,10 +45,9 @@ class Samples:
         """Return a candidate's rates."""
         return [sample.rate for sample in self.of(name, mode)]
 
-    def added(self, name: str, share: float) -> list[float]:
-        """Return by how much a candidate is later than a direct connection, in microseconds."""
-        pairs = zip(self.of(name, "simple", 1), self.of("direct", "simple", 1), strict=True)
-        return [one.quantile(share) - base.quantile(share) for one, base in pairs]
+    def late(self, name: str, share: float) -> list[float]:
+        """Return a quantile of a candidate's latencies with one client, in microseconds."""
+        return [sample.quantile(share) for sample in self.of(name, "simple", 1)]
 
 
 def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
@@ -55,18 +57,20 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
     compiled = accelerated.is_wanted("hoopgw.transport._dispatch")
     if compiled:
         plan += [("plain", mode, CLIENTS) for mode in RECORDED]
-    plan += [(name, "simple", 1) for name in _NAMES]
-    plan.sort(key=lambda each: (each[2], each[1]))  # what is compared comes one after the other
-    task = progress.add_task("small statements", total=rounds * len(plan))
+    plan.sort(key=lambda each: each[1])  # what is compared comes one after the other
+    one = [(name, "simple", 1) for name in _NAMES]
+    turns = [plan] * rounds + [one] * rounds * LATE_ROUNDS
+    task = progress.add_task("small statements", total=sum(map(len, turns)))
     samples = Samples()
     with arena.opened(plain=compiled) as ground:
         _warm(ground, plan)
-        for _ in range(rounds):
-            for name, mode, clients in plan:
+        for turn in turns:
+            for name, mode, clients in turn:
                 samples.of(name, mode, clients).append(ground.run(name, mode, clients, seconds))
                 progress.advance(task)
         ground.check_records()
-    method = f"{rounds} rounds of {seconds:.0f} s, one processor, TLS to the client, unix link"
+    times = f"rounds of {seconds:.0f} s, one processor, TLS to the client, unix link"
+    method, often = f"{rounds} {times}", f"{rounds * LATE_ROUNDS} {times}"
     python = f"with {'compiled parts' if compiled else 'plain Python only'}"
     return [
         Section(
@@ -74,7 +78,7 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
             method=method,
             figures=[*_rates(samples), *(_plain(samples) if compiled else ())],
         ),
-        Section(name="one client, simple", method=method, figures=[*_latencies(samples)]),
+        Section(name="one client, simple", method=often, figures=[*_latencies(samples)]),
         Section(
             name="recording",
             method=f"{method}; against a worker that keeps no records of statements",
@@ -118,16 +122,14 @@ def _plain(samples: Samples) -> Iterator[Figure]:
 def _latencies(samples: Samples) -> Iterator[Figure]:
     for share, target in _LATE.items():
         p = f"p{share * 100:.0f}"
-        direct = [sample.quantile(share) for sample in samples.of("direct", "simple", 1)]
-        yield Figure(name=f"{p}: direct", samples=tuple(direct), unit="us")
-        added = {}
-        for name in _NAMES[1:]:
-            figure = Figure(
-                name=f"{p}: added by {name}", samples=tuple(samples.added(name, share)), unit="us"
-            )
-            added[name] = figure.median
-            yield figure
+        found = {name: samples.late(name, share) for name in _NAMES}
+        for name in _NAMES:
+            yield Figure(name=f"{p}: {name}", samples=tuple(found[name]), unit="us")
         # Of the medians: within a round pgbouncer may add next to nothing.
+        base = statistics.median(found["direct"])
+        added = {name: statistics.median(found[name]) - base for name in _NAMES[1:]}
+        for name, late in added.items():
+            yield Figure(name=f"{p}: added by {name}", samples=(late,), unit="us")
         if added["pgbouncer"] > 0:  # else other work on the machine hides what is added
             ratio = added["hoopgw"] / added["pgbouncer"]
             yield Figure(name=f"{p}: added, hoopgw / pgbouncer", samples=(ratio,), target=target)
