@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
+from hoopgw.demo import web1
 from hoopgw.demo.azure_clients import AzClient, find_client, manager_url, request_url
 from hoopgw.demo.azure_data import DELETE_GROUP, KEYS, SHOW_SECRET
 from hoopgw.demo.azure_settings import ACCOUNT
@@ -24,7 +25,9 @@ def show_guide(demo: Demo, console: Console) -> None:
     console.print(
         Panel(
             Text.assemble(
-                ("PostgreSQL 18, Azure as it was recorded, an issuer, the gateway ", "bold"),
+                ("PostgreSQL 18, ", "bold"),
+                ("" if demo.web1 is None else "an SSH host, ", "bold"),
+                ("Azure as it was recorded, an issuer, the gateway ", "bold"),
                 ("and its agent are running.\n", "bold"),
                 "People: alice (developers), bob (dba, admins), carol (support), dana (sales). ",
                 "AI agent: planner.\n",
@@ -94,7 +97,32 @@ def _chapters(demo: Demo) -> list[tuple[str, list[str]]]:
                 f'{psql} -c "{COUNT}"',
             ],
         ),
+        *_ssh(demo, tool, become.format("alice")),
         *_azure(demo, tool, become.format("alice")),
+    ]
+
+
+def _ssh(demo: Demo, tool: str, become_alice: str) -> list[tuple[str, list[str]]]:
+    """Return what to do with the SSH host, if there is one."""
+    host = demo.web1
+    if host is None:
+        return []
+    log, mark, old = (
+        shlex.quote(str(each)) for each in (host.log, host.folder / "mark", host.releases / "1.0")
+    )
+    lines = [
+        f"{tool} ssh {web1.TARGET} {shlex.quote(command)}"
+        for command in (f"tail -n 2 {log}", f"tail -n 2 {log}; touch {mark}", f"rm -r {old}")
+    ]
+    config = shlex.quote(str(demo.folder.home("alice") / "ssh" / "config"))
+    copy = f"scp -F {config} {web1.TARGET}:{shlex.quote(str(host.log))} ."
+    return [
+        (
+            "SSH, as alice: a command, and a file",
+            [become_alice, lines[0], copy],
+        ),
+        ("One of its programs is not permitted, so none of it runs", [lines[1]]),
+        ("This waits for bob in terminal B", [lines[2]]),
     ]
 
 

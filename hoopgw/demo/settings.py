@@ -31,6 +31,9 @@ class Ports:
     """Of the gateway, for Azure's clients."""
     cloud: int
     identity: int
+    ssh: int
+    """Of the gateway, for SSH clients."""
+    sshd: int
 
 
 AGENT_POLICY: Final = f"""\
@@ -53,8 +56,8 @@ permit (
 """
 
 
-def gateway_toml(ports: Ports, issuer: str, policies: str) -> str:
-    """Write the gateway's configuration."""
+def gateway_toml(ports: Ports, issuer: str, policies: str, more: str = "") -> str:
+    """Write the gateway's configuration; ``more`` are further tables."""
     return f"""\
 # The demonstration's gateway. It names no credential of any target, and has none.
 state = "state"
@@ -106,11 +109,11 @@ environment = "prod"
 "public.customers.email" = ["pii.email"]
 "public.customers.card" = ["pii.card"]
 "public.customers.national_id" = ["pii.national_id"]
-{azure_settings.gateway_tables(ports.azure, AGENT_NAME)}"""
+{azure_settings.gateway_tables(ports.azure, AGENT_NAME)}{more}"""
 
 
-def agent_toml(ports: Ports, ca: str, secrets: str, cloud_ca: Path) -> str:
-    """Write the agent's configuration."""
+def agent_toml(ports: Ports, ca: str, secrets: str, cloud_ca: Path, more: str = "") -> str:
+    """Write the agent's configuration; ``more`` are further tables."""
     reader, writer = (
         json.dumps("file:" + os.path.join(secrets, name)) for name in ("app_reader", "app_writer")
     )
@@ -146,4 +149,4 @@ mode = "read-only"
 targets = ["{TARGET}"]
 accounts = ["app_writer"]
 mode = "any"
-{azure_settings.agent_tables(ports.cloud, cloud_ca)}"""
+{azure_settings.agent_tables(ports.cloud, cloud_ca)}{more}"""

@@ -20,7 +20,7 @@ import requests
 from attrs import define, field
 
 from hoopgw import config as configuration
-from hoopgw.demo import azure_settings, postgres, settings
+from hoopgw.demo import azure_settings, postgres, settings, web1
 from hoopgw.demo import issuer as issuers
 from hoopgw.demo.cloud import Cloud
 from hoopgw.demo.command import CommandLine
@@ -42,6 +42,8 @@ _PORTS: Final = settings.Ports(
     azure=9443,
     cloud=8444,
     identity=8445,
+    ssh=2222,
+    sshd=2240,
 )
 """What is tried first, so that the lines to copy look alike from run to run."""
 _NAMES: Final = tuple(attrs.fields_dict(settings.Ports))
@@ -66,6 +68,8 @@ class Demo:
     agent: Child = field(init=False)
     cloud: Cloud = field(init=False)
     """What the agent's managed identity is, and what only Azure knows."""
+    web1: web1.Web1 | None = field(default=None, init=False)
+    """The SSH host; None where there is no sshd."""
     _outside: Path | None = field(default=None, init=False)
     """Where PostgreSQL's data is when it cannot be in the folder."""
 
@@ -88,6 +92,7 @@ class Demo:
         self.issuer = issuers.start(home, self.ports.issuer, self.children)
         self.report("Azure as it was recorded: Resource Manager, a key vault, a managed identity")
         self._start_cloud()
+        self._start_web1()
         self._write_files()
         self.report("the gateway")
         self._start_gateway()
@@ -138,8 +143,13 @@ class Demo:
         shutil.copytree(self.policies, policies)
         (policies / "50-demo-agent.cedar").write_text(settings.AGENT_POLICY)
         (policies / "60-demo-azure.cedar").write_text(azure_settings.POLICY)
+        gateway_more = agent_more = ""
+        if self.web1 is not None:
+            (policies / "70-demo-ssh.cedar").write_text(self.web1.policy)
+            gateway_more = web1.gateway_tables(self.ports.ssh, settings.AGENT_NAME)
+            agent_more = web1.agent_tables(self.web1, self._web1_key)
         folder.gateway_config.write_text(
-            settings.gateway_toml(self.ports, self.issuer.url, str(policies))
+            settings.gateway_toml(self.ports, self.issuer.url, str(policies), gateway_more)
         )
         folder.agent_config.write_text(
             settings.agent_toml(
@@ -147,6 +157,7 @@ class Demo:
                 str(folder.ca),
                 str(folder.secrets),
                 azure_settings.CloudFiles(folder=folder.cloud).ca,
+                agent_more,
             )
         )
         loaded = configuration.load(folder.gateway_config)
@@ -172,6 +183,19 @@ class Demo:
             lambda: is_listening(self.ports.cloud) and is_listening(self.ports.identity),
             _START,
         )
+
+    def _start_web1(self) -> None:
+        if web1.program() is None:
+            self.report("no SSH: sshd is not installed (on Debian: apt install openssh-server)")
+            return
+        self.report("an SSH host: a real sshd")
+        self.web1 = web1.start(
+            self.folder.path / "web1", self.ports.sshd, self._web1_key, self.children
+        )
+
+    @property
+    def _web1_key(self) -> Path:
+        return self.folder.secrets / "web1.key"
 
     def _start_gateway(self) -> None:
         self.gateway = self.children.start(

@@ -23,6 +23,7 @@ from hoopgw.demo.granting import GrantStory
 from hoopgw.demo.leaks import processes_below, search
 from hoopgw.demo.nested import NestedStory, PsqlClient, StoryClient
 from hoopgw.demo.settings import TARGET
+from hoopgw.demo.ssh_story import SshStory
 from hoopgw.demo.stack import Demo
 from hoopgw.demo.stage import Stage
 
@@ -72,6 +73,7 @@ class Story:
             ("Alice's planner has a migrator, and the migrator has psql", self.nested_agents),
             ("Dana may nothing; she gets access for a while, and it ends", self.granted),
             ("Azure: keys are masked, a secret is refused, a deletion waits", self.azure),
+            ("SSH: a command runs, one is refused, one waits", self.ssh),
             ("What was recorded, replayed and verified", self.evidence),
             ("Neither gateway nor clients know a credential of the targets", self.no_credentials),
         )
@@ -244,6 +246,20 @@ class Story:
             stage=self.stage,
         ).perform()
 
+    def ssh(self) -> None:
+        """Use an SSH host, where there is one."""
+        if self.demo.web1 is None:
+            self.stage.note("left out: sshd is not installed")
+            return
+        SshStory(
+            alice=self.alice,
+            bob=self.bob,
+            host=self.demo.web1,
+            held=self._held,
+            stage=self.stage,
+            folder=self.demo.folder.path,
+        ).perform()
+
     def evidence(self) -> None:
         """List, replay and verify."""
         self.stage.typed("bob", "hoopgw sessions list")
@@ -285,6 +301,8 @@ class Story:
         folder = self.demo.folder
         passwords = {name: p.encode() for name, p in self.demo.cluster.passwords.items()}
         token = {"Azure's token": self.demo.cloud.token.encode()}
+        if self.demo.web1 is not None:
+            passwords["the key of web1"] = self.demo.web1.secret.encode()
         places = [folder.state, folder.logs, folder.path / "policies", folder.path / "home"]
         result = search(passwords | token, places, processes_below(self.demo.gateway.pid))
         self.stage.check(

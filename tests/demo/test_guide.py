@@ -19,10 +19,11 @@ from hoopgw.demo.issuer import Issuer
 from hoopgw.demo.names import Names
 from hoopgw.demo.settings import Ports
 from hoopgw.demo.stack import Demo
+from hoopgw.demo.web1 import Web1
 
 
-class AzureLinesTests(SynchronousTestCase):
-    """How Azure is asked."""
+class GuideCase(SynchronousTestCase):
+    """A demonstration that is told of."""
 
     def setUp(self) -> None:
         top = Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -41,6 +42,29 @@ class AzureLinesTests(SynchronousTestCase):
         told = io.StringIO()
         show_guide(self.demo, Console(file=told, width=100))
         return told.getvalue()
+
+
+class SshLinesTests(GuideCase):
+    """How the SSH host is used."""
+
+    def test_a_host(self) -> None:
+        """A command that runs, one that does not, one that waits; and a file."""
+        self.demo.web1 = Web1(
+            folder=Path("/srv/web 1"), port=2240, host_key="", account="me", secret=""
+        )
+        told = self.told()
+        self.assertIn("an SSH host", told)
+        lines = [shlex.split(line) for line in told.splitlines() if " ssh web1 " in line]
+        self.assertEqual([words[-1].split()[0] for words in lines], ["tail", "tail", "rm"])
+        self.assertEqual(shlex.split(lines[0][-1])[-1], "/srv/web 1/shop.log")
+
+    def test_none(self) -> None:
+        """Without an sshd nothing is said of it."""
+        self.assertNotIn("ssh", self.told().lower())
+
+
+class AzureLinesTests(GuideCase):
+    """How Azure is asked."""
 
     def lines(self, program: str) -> list[list[str]]:
         """Return the words of the lines in which a program is called for Azure."""
