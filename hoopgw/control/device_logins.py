@@ -45,7 +45,7 @@ log = Logger()
 
 CODES_LIMIT: Final = 500
 """Codes that wait for people at once."""
-PATIENCE: Final = 20.0
+PATIENCE: Final = 10.0
 """Seconds for which one call polls the issuer before it says that nobody has approved yet."""
 _BURST: Final = 6.0
 _PER_SECOND: Final = 1 / 20

@@ -33,7 +33,7 @@ from hoopgw.identity.tokens import TokenVerifier, target_audience
 from hoopgw.ipc import Body, RemoteError
 from hoopgw.wire_values import principal_from_dict, principal_to_dict
 
-POLL_TIMEOUT: Final = 45.0
+POLL_TIMEOUT: Final = 30.0
 """Seconds for control to say whether a device code was approved: it waits a while for that."""
 
 

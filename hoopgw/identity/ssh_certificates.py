@@ -163,6 +163,11 @@ def issue_user(
     return builder.sign(ca).public_bytes().decode(), serial
 
 
+def is_login(name: str) -> bool:
+    """Say whether an account may be called so."""
+    return _LOGIN.fullmatch(name) is not None
+
+
 def issue_host(
     ca: Ed25519PrivateKey, key: Ed25519PublicKey, names: Collection[str], now: float
 ) -> str:

@@ -22,6 +22,7 @@ from hoopgw.recording.inputs import InputBook
 from hoopgw.recording.records import SessionRefused
 from hoopgw.sessions.strangers import Strangers
 from hoopgw.spi import GatewayContext
+from hoopgw_ssh.device import DeviceDialogue
 from hoopgw_ssh.joined import Joined
 from hoopgw_ssh.negotiation import Offer
 from hoopgw_ssh.session import Session
@@ -158,8 +159,15 @@ class ClientConnection(ServerTransport):
             self._admit,
             options.login_timeout,
             options.attempts,
+            self._dialogue(options),
         )
         return self._login
+
+    def _dialogue(self, options: ListenerOptions) -> DeviceDialogue | None:
+        """Return how people log in who have no certificate; None if they do not."""
+        if not options.offers_codes(self._address):
+            return None
+        return DeviceDialogue(self._context.devices, options.device_code)
 
     async def _admit(self, found: LoggedIn) -> SSHService:
         """Open a session for somebody who has logged in."""

@@ -14,7 +14,6 @@ from twisted.logger import Logger
 
 from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
-from hoopgw.identity.caller_certificates import certificate_node
 from hoopgw.policy.decision import Allow, Verdict
 from hoopgw.recording.inputs import InputBook
 from hoopgw.sessions.admission import ConnectRefusedError, admit
@@ -33,8 +32,6 @@ from hoopgw_ssh.visit import Visit
 
 log = Logger()
 
-METHOD: Final = "ssh-certificate"
-"""How who shows a certificate has proved itself."""
 GRANT_OVER: Final = "the access that was granted for a while is over"
 
 
@@ -78,7 +75,7 @@ class Session:
     @property
     def principal(self) -> Principal:
         """Whose it is."""
-        return self._found.caller.principal
+        return self._found.principal
 
     async def open(self) -> Joined:
         """Let policy decide, open the target, and join the client with it.
@@ -112,7 +109,7 @@ class Session:
             wanted.account,
             self._address,
             self.reconsider,
-            certificate_node(self._found.caller.serial),
+            self._found.credential,
         )
         return target
 
@@ -140,7 +137,7 @@ class Session:
             target=target.name,
             account=found.wanted.account,
             principal=self.principal,
-            method=METHOD,
+            method=found.method,
             address=self._address,
             agent=opened.agent,
         )
@@ -153,7 +150,7 @@ class Session:
             context=context,
             session=self.id,
             principal=self.principal,
-            restrictions=found.caller.restrictions,
+            restrictions=found.restrictions,
             target=target,
             account=found.wanted.account,
             address=self._address,

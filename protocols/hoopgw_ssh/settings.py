@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -17,6 +18,7 @@ STRANGERS: Final = 500
 """Connections that may be logging in at once."""
 STRANGERS_PER_ADDRESS: Final = 100
 """Of one address: Ansible opens as many as it has forks."""
+_DEVICE: Final = ("device_code", "device_code_from")
 _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "login_timeout": (5, 600),
     "attempts": (1, 20),
@@ -41,6 +43,21 @@ class ListenerOptions:
     """Failed attempts to log in, after which a connection is ended."""
     strangers: int = STRANGERS
     strangers_per_address: int = field(default=STRANGERS_PER_ADDRESS)
+    device_code: str = ""
+    """The alias of the issuer whose device codes are offered to who has no certificate; empty:
+    nothing is offered."""
+    device_code_from: tuple[str, ...] = ()
+    """Networks that they are offered to; all if none is named."""
+
+    def offers_codes(self, address: str) -> bool:
+        """Say whether a client may log in with a device code."""
+        if not self.device_code or not self.device_code_from:
+            return bool(self.device_code)
+        try:
+            peer = ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in ip_network(network) for network in self.device_code_from)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ListenerOptions:
@@ -50,16 +67,33 @@ class ListenerOptions:
             ConfigError: one is not known, or makes no sense.
 
         """
-        for name, value in options.items():
+        numbers = {name: value for name, value in options.items() if name not in _DEVICE}
+        for name, value in numbers.items():
             bounds = _BOUNDS.get(name)
             if bounds is None:
-                known = ", ".join(_BOUNDS)
+                known = ", ".join((*_BOUNDS, *_DEVICE))
                 raise ConfigError(f"{name}: an SSH listener has no such option; these are: {known}")
             kinds = (int, float) if name == "login_timeout" else (int,)
             is_number = isinstance(value, kinds) and not isinstance(value, bool)
             if not is_number or not bounds[0] <= value <= bounds[1]:
                 raise ConfigError(f"{name}: expected a number from {bounds[0]} to {bounds[1]}")
-        return cls(**options)
+        return cls(**numbers, **_device(options))
+
+
+def _device(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a listener says of device codes. Raises `ConfigError`."""
+    alias, networks = options.get("device_code", ""), options.get("device_code_from", [])
+    if not isinstance(alias, str):
+        raise ConfigError("device_code: expected the alias of an issuer")
+    if not isinstance(networks, list) or (networks and not alias):
+        raise ConfigError("device_code_from: expected a list of networks, beside device_code")
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            text = f"device_code_from: expected networks like 10.0.0.0/8, found {network!r}"
+            raise ConfigError(text) from error
+    return {"device_code": alias, "device_code_from": tuple(networks)}
 
 
 def check_listener(options: Mapping[str, Any]) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import re
+import select
 import shutil
 import subprocess
 import sys
@@ -9,25 +14,51 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from hoopgw.identity.keyfiles import load_signing_key
+from hoopgw.identity.ssh_certificates import public_line
+from tests.oidc.nano import NanoProvider
 from tests.support import gateway, openssh
 from tests.support.delegating import PATIENCE, Person
 from tests.support.gateway import GatewayRig
 from tests.support.openssh import ACCOUNT
+from tests.support.processes import Processes, wait_until
 from tests.support.ssh_gateway import SshTarget
 
 Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[GatewayRig]:
+def provider() -> Iterator[NanoProvider]:
+    """Start an issuer with device codes."""
+    with Processes.for_a_while() as processes:
+        yield NanoProvider.start(processes, processes.folder / "idp")
+
+
+@pytest.fixture(scope="module")
+def rig(provider: NanoProvider) -> Iterator[GatewayRig]:
     """Start a gateway with an sshd behind it, under two names."""
+    issuer = f"""
+[[identity.issuers]]
+alias = "corp"
+issuer = "{provider.url}"
+client_id = "hoopgw-cli"
+audiences = ["hoopgw"]
+allow_http = true
+[identity.issuers.group_names]
+dba = "developers"
+"""
     with openssh.running() as server:
         web1 = SshTarget(name="web1", server=server)
-        running = gateway.start(ssh=[web1, evolve(web1, name="web2")])
+        running = gateway.start(
+            ssh=[web1, evolve(web1, name="web2")], ssh_listener='device_code = "corp"', extra=issuer
+        )
         try:
             yield running
         finally:
@@ -171,6 +202,101 @@ def _authority(certificate: str) -> str:
     )
     line = next(line for line in done.stdout.splitlines() if "Signing CA" in line)
     return next(word for word in line.split() if word.startswith("SHA256:"))
+
+
+def plain(rig: GatewayRig, *words: str, target: str = "web1") -> list[str]:
+    """Return a command of somebody who has nothing but `ssh`, and the gateway's CA."""
+    paths = rig.settings.paths
+    key = load_signing_key(paths.ssh_hosts_key).public_key
+    assert isinstance(key, Ed25519PublicKey)
+    known = rig.folder / "plain-known"
+    known.write_text(f"@cert-authority * {public_line(key)}\n")
+    return [
+        *("ssh", "-F", "none", "-p", str(rig.ssh_port), "-o", f"UserKnownHostsFile={known}"),
+        *("-o", "StrictHostKeyChecking=yes", "-o", "IdentityFile=none", "-q", *words),
+        f"{ACCOUNT}+{target}@127.0.0.1",
+    ]
+
+
+class Typing:
+    """Somebody at a terminal, which `ssh` asks."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.environ.pop("SSH_AUTH_SOCK", None)
+            os.execvp(command[0], command)  # noqa: S606  # of the test's own making
+        self.seen = ""
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        """Read what is shown, up to something."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(pattern, self.seen)) is None:
+            ready, _, _ = select.select([self._fd], [], [], 1.0)
+            try:
+                piece = os.read(self._fd, 4096).decode() if ready else ""
+            except OSError:  # it has ended
+                piece = None
+            assert piece is not None and time.monotonic() < deadline, self.seen  # noqa: PT018
+            self.seen += piece
+        return found
+
+    def enter(self) -> None:
+        """Press Enter, and forget what was shown before."""
+        self.seen = ""
+        os.write(self._fd, b"\n")
+
+    def wait(self) -> int:
+        """Return the status that it ends with."""
+        with contextlib.suppress(AssertionError):
+            self.read_until("nothing of the kind is ever shown")
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_a_device_code(rig: GatewayRig, provider: NanoProvider) -> None:
+    """With nothing but `ssh`, quiet too: a code in the question, approved in a browser."""
+    terminal = Typing([*plain(rig), "echo let in; sleep 300"])
+    asked = terminal.read_until(r"open (\S+) and enter (\S+?),? .*press Enter")
+    assert provider.url in asked[1]
+    terminal.enter()
+    terminal.read_until("Not approved yet")  # the gateway has waited a while for it
+    provider.approve_device(asked[2])
+    terminal.enter()
+    terminal.read_until("let in")
+    started = live_start(rig)
+    assert (started["account"], started["method"]) == (ACCOUNT, "device-code")
+    # It is a log-in like any other: it can be revoked, and its sessions end.
+    rig.api("POST", f"/v1/logins/{started['login']}/revoke", {})
+    assert terminal.wait() == 255
+
+
+def live_start(rig: GatewayRig) -> dict[str, Any]:
+    """Return the first record of the only session that lives, once the log has it."""
+    found: list[dict[str, Any]] = []
+
+    def is_there() -> bool:
+        with contextlib.suppress(requests.HTTPError):
+            live = rig.api("GET", "/v1/sessions?live=true", groups=["auditors"])["sessions"]
+            if len(live) == 1:
+                path = f"/v1/sessions/{live[0]['id']}/records"
+                found[:] = rig.api("GET", path, groups=["auditors"])["records"]
+        return bool(found)
+
+    wait_until("the session is in the log", is_there)
+    return found[0]
+
+
+def test_device_codes_are_not_for_batches(rig: GatewayRig) -> None:
+    """Nobody is there to be asked: it fails at once."""
+    done = subprocess.run(
+        [*plain(rig, "-o", "BatchMode=yes"), "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 255
 
 
 def test_a_child(alice: Person, rig: GatewayRig) -> None:

@@ -22,13 +22,28 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(ListenerOptions.of({}).login_timeout, 120.0)
 
     def test_all(self) -> None:
-        given = {
+        given: dict[str, Any] = {
             "login_timeout": 30,
             "attempts": 3,
             "strangers": 50,
             "strangers_per_address": 5,
         }
         self.assertEqual(ListenerOptions.of(given), ListenerOptions(**given))
+
+    def test_device_codes(self) -> None:
+        """Nobody is offered any, unless it is said; and perhaps not everybody."""
+        self.assertFalse(ListenerOptions.of({}).offers_codes("10.0.0.1"))
+        self.assertTrue(ListenerOptions.of({"device_code": "corp"}).offers_codes("192.0.2.7"))
+        some = ListenerOptions.of(
+            {"device_code": "corp", "device_code_from": ["10.0.0.0/8", "::1"]}
+        )
+        for address, offered in (
+            ("10.1.2.3", True),
+            ("::1", True),
+            ("192.0.2.7", False),
+            ("", False),
+        ):
+            self.assertEqual(some.offers_codes(address), offered, address)
 
     def test_wrong(self) -> None:
         """Each says which, and what is expected."""
@@ -39,6 +54,10 @@ class ListenerTests(SynchronousTestCase):
             ({"attempts": True}, "attempts: expected a number"),
             ({"login_timeout": "120"}, "login_timeout: expected a number from 5 to 600"),
             ({"strangers": 10**9}, "strangers: expected"),
+            ({"device_code": True}, "device_code: expected the alias"),
+            ({"device_code_from": ["10.0.0.0/8"]}, "device_code_from: expected"),
+            ({"device_code": "a", "device_code_from": ["x"]}, "expected networks like"),
+            ({"device_code": "a", "device_code_from": "10.0.0.0/8"}, "expected a list"),
         )
         for options, said in wrong:
             with self.subTest(options), self.assertRaises(ConfigError) as caught:

@@ -150,7 +150,7 @@ class CertificateTests(LoginCase):
         self.send(self.signed(blob))
         self.assertEqual(self.side.numbers, [USERAUTH_FAILURE, USERAUTH_PK_OK, USERAUTH_SUCCESS])
         (found,) = self.found
-        self.assertEqual(found.caller.principal.root.id, "corp|alice")
+        self.assertEqual(found.principal.root.id, "corp|alice")
         self.assertEqual(found.wanted, Wanted("deploy", "web1"))
         self.assertIsInstance(self.side.service, Notes)
         self.assertFalse(self.clock.getDelayedCalls())
