@@ -168,6 +168,13 @@ install_sdks() {
         say "the SDKs of Azure for JavaScript cannot be installed: they will not be tested"
 }
 
+# asciinema's player, from npm: 3 MB in the cache.
+install_player() {
+    command -v node >/dev/null && command -v npm >/dev/null &&
+        .venv/bin/python -m tests.support.player >/dev/null ||
+        say "asciinema's player cannot be installed: what we export is not played on it"
+}
+
 # A real API server with etcd and kubectl, from Debian's source: the first time it takes 8 minutes.
 install_kubernetes() {
     .venv/bin/python -m tests.support.kubernetes_programs >/dev/null ||
@@ -179,5 +186,5 @@ make_venv
 install_python
 [ "$kind" != dev ] ||
     { install_servers; install_provider; install_azure; install_azurite; install_sdks
-      install_kubernetes; }
+      install_player; install_kubernetes; }
 say "ready"

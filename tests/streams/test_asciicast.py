@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
 
 from attrs import evolve
 from hypothesis import given
@@ -12,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.recording.content_frames import ContentFrame, ContentHead, FrameKind, resize_data
 from hoopgw.streams.asciicast import Cast, CastError, Transcript, Version, asciicast, read_cast
 from hoopgw.streams.display import DisplayFilter
+from tests.support import player
 
 OUT, ERR, IN = FrameKind.OUTPUT, FrameKind.STDERR, FrameKind.INPUT
 HEAD = ContentHead(
@@ -141,3 +145,34 @@ class TranscriptTests(SynchronousTestCase):
         stream = Transcript()
         self.assertEqual(stream.feed(b"\xe2\x82"), "")
         self.assertEqual(stream.feed(b"", final=True), "\N{REPLACEMENT CHARACTER}")
+
+
+class PlayerTests(SynchronousTestCase):
+    """asciinema's own player takes the files."""
+
+    def played(self, version: Version) -> list[Any]:
+        """Return what the player would show."""
+        if not player.is_there():
+            raise SkipTest("asciinema's player is not installed")
+        frames = [
+            frame(0.1, OUT, b"$ ls \xe2\x82"),
+            frame(0.2, OUT, b"\xac\r\n"),
+            frame(0.3, FrameKind.RESIZE, resize_data(90, 20)),
+            frame(0.3, FrameKind.MARK, b"signal INT"),
+            frame(0.4, ERR, b"oh\x1b]52;c;cm0=\x07\r\n"),
+            frame(0.5, FrameKind.EXIT, b"1"),
+        ]
+        path = Path(self.mktemp())
+        path.write_text("\n".join(asciicast(HEAD, frames, version)) + "\n")
+        return player.play(path)
+
+    def test_both_versions(self) -> None:
+        for version in (2, 3):
+            shown = self.played(version)
+            texts = [event[0] for kind, event in shown if kind == "output"]
+            self.assertEqual("".join(texts), "$ ls \N{EURO SIGN}\r\noh\r\n")
+            told = {kind: event for kind, event in shown if kind != "output"}
+            self.assertEqual(told["reset"]["size"], {"cols": 132, "rows": 43})
+            self.assertEqual(told["resize"], {"cols": 90, "rows": 20})
+            self.assertEqual(told["marker"]["label"], "signal INT")
+            self.assertEqual(shown[-1][0], "ended")
