@@ -35,7 +35,7 @@ def play(file: Path) -> list[list[Any]]:
         AssertionError: the player does not take it.
 
     """
-    command = ["node", _FOLDER / "play.mjs", install(), file]
+    command = ["node", str(_FOLDER / "play.mjs"), str(install()), str(file)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE)
     if done.returncode != 0:
         raise AssertionError(f"the player does not take it: {done.stderr.decode(errors='replace')}")
