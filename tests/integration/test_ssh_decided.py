@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 
 from hoopgw.identity.ssh_certificates import Restrictions
+from hoopgw.policy.recorded import Question, QuestionReader, Retrial, Skipped
+from hoopgw.policy.sets import PolicySet
+from hoopgw.recording.decisions import DecisionLog
 from tests.integration.test_recording import records_of
+from tests.policy.world import ROOT
 from tests.support import gateway, openssh
 from tests.support.gateway import GatewayRig
 from tests.support.processes import SOON, Processes, wait_until
 from tests.support.ssh_gateway import SshClient, SshTarget
 
+SCHEMAS = {
+    name: (ROOT / f"protocols/hoopgw_{name}/schema.cedarschema").read_text("utf-8")
+    for name in ("ssh", "postgres")
+}
 POLICY = """
 @id("connect") permit (principal, action == Ssh::Action::"connect", resource);
 
@@ -172,3 +180,28 @@ def test_recorded(rig: GatewayRig) -> None:
     assert [each["decision"] for each in intents] == ["allow"]
     (result,) = (each for each in records if each["kind"] == "result")
     assert (result["intent"], result["outcome"]) == (intents[0]["sequence"], "exit 1")
+
+
+def test_every_recorded_decision_is_what_policy_says_again(rig: GatewayRig) -> None:
+    """Of all that the tests before this one did; what policy was not asked, it says nothing of."""
+    rig.ssh_client("web1", name="dave").ssh("web1", "echo out; rm x", status=77)
+
+    def asked() -> list[Question | Skipped]:
+        log = DecisionLog(rig.settings.paths.log)
+        return list(QuestionReader().read(log.records(log.begin(None))))
+
+    def is_recorded() -> bool:
+        mine = [q for q in asked() if isinstance(q, Question) and q.chain[0].name == "dave"]
+        return any(q.recorded.word == "deny" for q in mine)
+
+    wait_until("the log has it all", is_recorded)
+    retrial = Retrial(PolicySet.load(rig.settings.policy.directory, SCHEMAS))
+    words = set()
+    for each in asked():
+        if isinstance(each, Skipped):
+            assert not each.is_fault, each
+            continue
+        again = retrial.judge(each)
+        assert (again.word, again.because) == (each.recorded.word, each.recorded.because), each
+        words.add(each.recorded.word)
+    assert words >= {"allow", "deny"}
