@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import define, field
@@ -40,6 +41,10 @@ class FakeTransport:
                 self.queued += len(data)
                 if self.queued > 1_000:
                     self.producer.pauseProducing()
+
+    def writeSequence(self, pieces: Iterable[Any]) -> None:
+        """Keep them."""
+        self.write(b"".join(pieces))
 
     def drain(self) -> None:
         """Let the peer read everything."""

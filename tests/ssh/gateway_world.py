@@ -26,7 +26,7 @@ from hoopgw.identity.ssh_certificates import (
     issue_user,
     verify_user,
 )
-from hoopgw.policy.decision import Allow, Verdict
+from hoopgw.policy.decision import Allow, Sight, Verdict
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_ssh.client import ClientTransport
 from hoopgw_ssh.framing import FrameReader, encode_frame
@@ -237,7 +237,10 @@ class World:
             names=("gw.example",),
             counters=Counter(),
             policy=SimpleNamespace(
-                epoch="1", version="v1", decide=lambda _who, op, _session: self.verdict(op)
+                epoch="1",
+                version="v1",
+                decide=lambda _who, op, _session: self.verdict(op),
+                sights=lambda _who, fields, _session: {f.id: Sight(mask=None) for f in fields},
             ),
             recorder=self.recorder,
             reviews=None,
