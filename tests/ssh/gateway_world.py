@@ -194,6 +194,14 @@ class Talk:
         return self
 
 
+class Link(FakeTransport):
+    """The leg to the agent."""
+
+    def writeSequence(self, pieces: list[Any]) -> None:
+        """Keep it."""
+        self.write(b"".join(pieces))
+
+
 class Pipes(Pipe):
     """A client's transport, with a producer."""
 
@@ -215,7 +223,7 @@ class World:
     opened: dict[str, tuple[Any, ...]] = field(factory=dict)
     """Live sessions, with what was said of them."""
     closed: list[tuple[str, str]] = field(factory=list)
-    links: list[FakeTransport] = field(factory=list)
+    links: list[Link] = field(factory=list)
     opening: Deferred[None] = field(factory=lambda: succeed(None))
     """Fires when the agent has opened the target."""
     no_session: Exception | None = None
@@ -290,7 +298,7 @@ class World:
 
     async def _open(self, *_more: Any) -> Any:
         await self.opening
-        self.links.append(FakeTransport())
+        self.links.append(Link())
         facts = {"server": "SSH-2.0-x"}
         return SimpleNamespace(leg=self.links[-1], agent="local", facts=facts, cancel=None)
 
