@@ -184,7 +184,7 @@ class StreamInspector:
         if self._over:
             return
         self._over = True
-        outcome, told = _outcome(status)
+        outcome, told = outcome_of(status)
         if self._fault:
             outcome = f"ended by hoopgw: {self._fault}"
         else:
@@ -227,7 +227,7 @@ class StreamInspector:
         self._passage.release_output()
 
 
-def _outcome(status: Request | None) -> tuple[str, str]:
+def outcome_of(status: Request | None) -> tuple[str, str]:
     """Return how something ended, for the log, and for the content."""
     try:
         if status is not None and status.name == b"exit-status":

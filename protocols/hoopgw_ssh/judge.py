@@ -269,7 +269,8 @@ class SessionJudge:
             inspector.ended(None)
             raise
         covered = permission.approved is not None or permission.once
-        ends = covered and asked.operation.action == "exec" and self._held_input == "closed"
+        is_run = asked.operation.action == "exec" and asked.moves is None
+        ends = covered and is_run and self._held_input == "closed"
         return Ruling(allowed=True, inspector=inspector, ends_input=ends)
 
     def _let_go(

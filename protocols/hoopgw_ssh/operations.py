@@ -22,6 +22,7 @@ from hoopgw.shell.runners import Words
 from hoopgw.shell.running import HOME, Facts
 from hoopgw.spi import TargetSettings
 from hoopgw.terminal import printable, printable_bytes
+from hoopgw_ssh.file_commands import FileCommand, recognise
 
 WORDS_LEVELS: Final = 16
 """Words of a command that have a resource each; all that follow have one together."""
@@ -56,6 +57,7 @@ FORBIDDEN_VARIABLES: Final = frozenset(
 _HELD_INPUT: Final = {
     "closed": "it gets no input: that ends at once",
     "open": "its input is not covered: it gets whatever is sent to it later",
+    "moved": "it moves files: which bytes these hold is not covered",
 }
 FORBIDDEN_PREFIXES: Final = ("LD_", "DYLD_", "GIT_", "BASH_", "PYTHON", "_RLD", "SSH_", "SUDO_")
 
@@ -111,6 +113,8 @@ class Asked:
     """What people who approve it should know besides."""
     facts: Facts | None = field(default=None, repr=False)
     """Of a command: what it would do."""
+    moves: FileCommand | None = None
+    """Of a command that only moves files: which; it is decided by their paths."""
 
     @property
     def kept(self) -> bytes:
@@ -227,15 +231,21 @@ class Place:
             held_input: what becomes of its input if people approve it: ``closed`` or ``open``.
 
         """
+        moves = recognise(text) if setting.terminal is None else None
+        held_input = held_input if moves is None else "moved"
         operation = self.operation(
             "exec",
-            self._accesses(facts),
+            self._accesses(facts) if moves is None else self._moved(moves),
             text.decode("utf-8", "surrogateescape"),
             (("input", held_input.encode()), *setting.parts),
             self._context(setting, facts, text),
         )
         notes = (_HELD_INPUT[held_input],)
-        return Asked(operation=operation, setting=setting, notes=notes, facts=facts)
+        return Asked(operation=operation, setting=setting, notes=notes, facts=facts, moves=moves)
+
+    def _moved(self, command: FileCommand) -> list[Access]:
+        """Return what a command does that only moves files: nothing but that runs."""
+        return [self._access(use.action, self.path(use.path)) for use in command.uses]
 
     def shell(self, setting: Setting) -> Asked:
         """Return what an interactive shell is."""

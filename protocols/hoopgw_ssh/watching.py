@@ -47,7 +47,7 @@ async def watch(
         RefusedError: it cannot be recorded, so it must not run.
 
     """
-    if (moves := moves_files(visit, asked, files, finished)) is not None:
+    if (moves := moves_files(visit, asked, permission, files, finished)) is not None:
         return moves
     masks = masked(visit, asked)
     terminal = asked.setting.terminal

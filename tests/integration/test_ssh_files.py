@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import filecmp
 import os
+import shlex
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -138,3 +140,109 @@ def test_held(rig: GatewayRig, root: Path, here: Path) -> None:
         rig.api("POST", f"/v1/requests/{asked['id']}/approve", {}, name="olga", groups=["dba"])
         wait_until("the file is removed", lambda: not (root / "asked" / "file").exists())
         assert running.process.wait(60) == 0
+
+
+def test_old_scp(rig: GatewayRig, root: Path, here: Path) -> None:
+    """Is decided file by file, and recorded so; what is refused reaches nothing."""
+    gina = rig.ssh_client("web1", name="gina-copies")
+    (here / "a").write_bytes(b"a" * 100_000)
+    gina.run("scp", "-Oq", here / "a", f"web1:{root}/open/scp")
+    gina.run("scp", "-Oq", f"web1:{root}/open/scp", here / "b")
+    assert filecmp.cmp(here / "a", here / "b", shallow=False)
+    assert b"refused" in gina.run("scp", "-Oq", here / "a", f"web1:{root}/kept/", status=1).stderr
+    gina.run("scp", "-Oq", f"web1:{root}/secret/file", here / "c", status=1)
+    digest = sha256(b"a" * 100_000).hexdigest()
+    found = [(up, size, hashed, how) for _, up, size, hashed, how in moved(records_of_all(rig))]
+    assert (True, 100_000, digest, "whole") in found
+    assert (False, 100_000, digest, "whole") in found
+    assert not (here / "c").exists()
+
+
+def records_of_all(rig: GatewayRig) -> list[dict[str, Any]]:
+    """Return the records of all sessions of who copies."""
+    sessions: list[dict[str, Any]] = []
+
+    def ended() -> bool:
+        found = rig.api("GET", "/v1/sessions", groups=["auditors"])["sessions"]
+        sessions[:] = [each for each in found if each["path"].startswith("gina-copies")]
+        return len(sessions) >= 4 and all(each["ended"] is not None for each in sessions)
+
+    wait_until("the sessions are in the log", ended)
+    return [
+        record
+        for each in sessions
+        for record in rig.api("GET", f"/v1/sessions/{each['id']}/records", groups=["auditors"])[
+            "records"
+        ]
+    ]
+
+
+def test_rsync(rig: GatewayRig, root: Path, here: Path) -> None:
+    """A tree both ways; into a kept folder it does not come."""
+    hugo = rig.ssh_client("web1", name="hugo-syncs")
+    tree = here / "tree"
+    for name in ("a", "b/c"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(os.urandom(100_000))
+    shell = shlex.join(hugo.argv("ssh"))
+    rsync = ["rsync", "-a", "--delete", "-e", shell]
+    subprocess.run([*rsync, f"{tree}/", f"web1:{root}/open/tree"], check=True, timeout=120)
+    subprocess.run([*rsync, f"web1:{root}/open/tree/", here / "back"], check=True, timeout=120)
+    assert filecmp.cmp(tree / "b/c", here / "back" / "b/c", shallow=False)
+    refused = subprocess.run(
+        [*rsync, f"{tree}/", f"web1:{root}/kept/tree"],
+        check=False,
+        timeout=120,
+        capture_output=True,
+    )
+    assert refused.returncode
+    assert b"hoopgw: " in refused.stderr
+    assert not (root / "kept" / "tree").exists()
+
+
+def test_git(rig: GatewayRig, root: Path, here: Path) -> None:
+    """Push and clone; the stream is in the records with its hash."""
+    ines = rig.ssh_client("web1", name="ines-pushes")
+    environment = {
+        **os.environ,
+        "GIT_SSH_COMMAND": shlex.join(ines.argv("ssh")),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        **{
+            f"GIT_{who}_{what}": "ines@example.com"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+
+    def git(*argv: str | Path, status: int = 0) -> bytes:
+        done = subprocess.run(
+            ["git", *map(str, argv)],
+            env=environment,
+            cwd=here,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode == 0) is (status == 0), done.stderr
+        return done.stderr
+
+    for name in ("open", "secret", "kept"):
+        git("init", "-q", "--bare", root / name / "repo.git")
+    git("init", "-q", "work")
+    (here / "work" / "file").write_text("content")
+    git("-C", "work", "add", "file")
+    git("-C", "work", "commit", "-q", "-m", "one")
+    git("-C", "work", "push", "-q", f"web1:{root}/open/repo.git", "HEAD:refs/heads/main")
+    assert b"hoopgw: " in git(
+        "-C", "work", "push", "-q", f"web1:{root}/kept/repo.git", "HEAD:main", status=1
+    )
+    assert b"hoopgw: " in git("clone", "-q", f"web1:{root}/secret/repo.git", "no", status=1)
+    jana = rig.ssh_client("web1", name="jana-clones")
+    environment["GIT_SSH_COMMAND"] = shlex.join(jana.argv("ssh"))
+    git("clone", "-q", "-b", "main", f"web1:{root}/open/repo.git", "back")
+    assert (here / "back" / "file").read_text() == "content"
+    up, down = moved(records_of(rig, "jana-clones"))
+    assert (up[0], up[1], up[4]) == (f"{root}/open/repo.git", True, "stream")
+    assert down[1] is False
+    assert down[2] > 0

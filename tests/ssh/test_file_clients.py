@@ -14,9 +14,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 
 from hoopgw_ssh.channels import Request
+from hoopgw_ssh.file_commands import recognise
 from hoopgw_ssh.files import FileRuling, Transfer
 from hoopgw_ssh.relay import Pair
 from hoopgw_ssh.rulings import Ruling
+from hoopgw_ssh.scp import ScpInspector
 from hoopgw_ssh.sftp import SftpInspector
 from hoopgw_ssh.wire import string
 from tests.ssh.sftp_bench import Deciding
@@ -37,6 +39,10 @@ class FileJudging(Judging):
         if request.name == b"subsystem" and request.data == string(b"sftp"):
             inspector = SftpInspector(self.deciding)
             return succeed(Ruling(allowed=True, inspector=inspector))
+        command = recognise(request.data[4:])
+        if request.name == b"exec" and command is not None and command.protocol == "scp":
+            scp = ScpInspector(self.deciding, command)
+            return succeed(Ruling(allowed=True, inspector=scp))
         return super().request(channel, request)
 
 
@@ -171,6 +177,59 @@ class SftpTests(FileCase):
         said = await running
         self.assertIn(b"Waiting for bob.\r\n", said)
         self.assertFalse(kept.exists())
+
+
+class ScpTests(FileCase):
+    """OpenSSH's scp in its old mode."""
+
+    async def test_trees(self) -> None:
+        """Both ways, with times; each file is hashed."""
+        tree, back = self.here, self.folder / "back"
+        for name, size in (("a", 500_000), ("b/c", 0), ("b/d", 50_000)):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes(os.urandom(size))
+        await self.run_client("scp", "-Orpq", tree, f"gw:{self.there}")
+        await self.run_client("scp", "-Orpq", f"gw:{self.there}/here", back)
+        await self.all_told()
+        for name in ("a", "b/c", "b/d"):
+            self.assertTrue(filecmp.cmp(tree / name, back / name, shallow=False))
+        self.assertEqual({each.extent for each in self.transfers}, {"whole"})
+        self.assertEqual(
+            sorted(each.digest for each in self.transfers),
+            sorted(
+                sha256((tree / name).read_bytes()).digest()
+                for name in ("a", "b/c", "b/d")
+                for _ in range(2)
+            ),
+        )
+
+    async def test_refused(self) -> None:
+        """The reason is printed; the other files go on."""
+        there = self.there
+        self.here.mkdir()
+        for name in ("a", "no", "z"):
+            (self.here / name).write_bytes(name.encode())
+        self.deciding.refused = {f"write {there}/here/no", f"read {there}/here/z"}
+        done = await self.run_client("scp", "-Orq", self.here, f"gw:{there}", status=1)
+        self.assertIn(b"No write", done.stderr)
+        self.assertEqual(sorted(path.name for path in (there / "here").iterdir()), ["a", "z"])
+        done = await self.run_client(
+            "scp", "-Orq", f"gw:{there}/here", self.folder / "back", status=1
+        )
+        self.assertIn(b"No read", done.stderr)
+        self.assertEqual([path.name for path in (self.folder / "back").iterdir()], ["a"])
+
+    async def test_held(self) -> None:
+        held = self.deciding.held[f"write {self.there}/here"] = Deferred[FileRuling]()
+        self.here.write_bytes(b"content")
+        running = Deferred.fromCoroutine(
+            self.run_client("scp", "-O", self.here, f"gw:{self.there}/here")
+        )
+        await eventually(reactor, lambda: self.deciding.operations)
+        self.assertFalse((self.there / "here").exists())
+        held.callback(self.deciding.yes())
+        self.assertIn(b"Waiting for bob.", (await running).stderr)
+        self.assertEqual((self.there / "here").read_bytes(), b"content")
 
 
 class ParamikoTests(FileCase):
