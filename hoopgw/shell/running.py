@@ -23,7 +23,7 @@ from hoopgw.shell.runners import ASSIGNMENT, DECLARE, READERS, Words, variable_o
 
 NESTING_LIMIT: Final = 8
 """Programs that run programs, texts in texts."""
-RUNS_LIMIT: Final = 200
+RUNS_LIMIT: Final = 64
 """Commands that one text may run; each is asked about."""
 FOLDERS_LIMIT: Final = 8
 """Folders in which a relative path may lie, where the text changes folders."""

@@ -34,9 +34,9 @@ FOLDERS_LIMIT: Final = 48
 """Folders above a file that are told apart."""
 TEXT_LIMIT: Final = 4_096
 """Characters of a text that policy sees."""
-WORDS_LIMIT: Final = 500
-"""Words that policy sees."""
-WORDS_SIZE: Final = 16_384
+WORDS_LIMIT: Final = 200
+"""Words that policy sees: each question of an operation carries them, and policy does not wait."""
+WORDS_SIZE: Final = 4_096
 """Characters of all these."""
 UNSEEN: Final = "*"
 """In ids: a word, or more, that is not known."""
