@@ -14,6 +14,7 @@ MODULES = {
     "hoopgw.documents._scan": "hoopgw/documents/_scan.pyx",
     "hoopgw.documents._signs": "hoopgw/documents/_signs.pyx",
     "hoopgw.streams._anchors": "hoopgw/streams/_anchors.pyx",
+    "hoopgw.streams._views": "hoopgw/streams/_views.pyx",
     "hoopgw.recording._keep": "hoopgw/recording/_keep.pyx",
     "hoopgw_postgres._shape": "protocols/hoopgw_postgres/_shape.pyx",
     "hoopgw_postgres._at_once": "protocols/hoopgw_postgres/_at_once.pyx",

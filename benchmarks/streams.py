@@ -15,6 +15,7 @@ from rich.progress import Progress
 from benchmarks.figures import Figure, Section, at_least, at_most
 from hoopgw.streams.mask_finding import Finder, HyperscanFinder, PlainFinder, compiled
 from hoopgw.streams.mask_rules import Rules, standard
+from hoopgw.streams.mask_views import part, quickest_parter
 from hoopgw.streams.masks import StreamMask
 from hoopgw.transport import accelerated
 
@@ -104,7 +105,8 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
     task = progress.add_task("streams", total=len(engines) * len(streams))
     sections = []
     for name, finder, _, wanted in engines:
-        rules = Rules(standard(), finder=finder)
+        how = part if finder is PlainFinder else quickest_parter()
+        rules = Rules(standard(), finder=finder, part=how)
         figures = []
         for number, (what, stream) in enumerate(streams.items()):
             rates = tuple(_SIZE / 1e6 / _mask(rules, stream) for _ in range(rounds))

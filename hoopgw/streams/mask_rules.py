@@ -17,6 +17,7 @@ from hoopgw.errors import PolicyError
 from hoopgw.masking import KINDS
 from hoopgw.streams.mask_finding import Finder, quickest
 from hoopgw.streams.mask_patterns import Pattern, literal
+from hoopgw.streams.mask_views import Parter, quickest_parter
 
 RULES: Final = 200
 """Rules of one stream."""
@@ -100,6 +101,8 @@ class Rules:
     rules: tuple[Rule, ...]
     key: bytes = field(default=b"", repr=False)
     finder: Callable[[tuple[bytes, ...]], Finder] = field(default=quickest, repr=False)
+    part: Parter = field(factory=quickest_parter, repr=False)
+    """Reads what has escape sequences."""
     anchored: Finder = field(init=False, repr=False)
     uses: tuple[tuple[tuple[int, int], ...], ...] = field(init=False, repr=False)
     """For each fixed text that is looked for, the rules that it is for, and how far behind the

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from hoopgw.streams.mask_patterns import BEHIND, FOLD
 from hoopgw.streams.mask_rules import Rule, Rules
-from hoopgw.streams.mask_views import View
+from hoopgw.streams.mask_views import Text
 
 NOWHERE: Final = 1 << 62
 """Where what is masked begins, if nothing of it is there yet."""
@@ -66,7 +66,7 @@ class Search:
     """Searches one text for all rules."""
 
     rules: Rules
-    view: View
+    view: Text
     next: list[int]
     """For each rule where in the text its next match may begin."""
     found: Found = field(factory=Found)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field, frozen
+
+from hoopgw.transport import accelerated
 
 STRING_LIMIT: Final = 4096
 """Bytes of a control string (a title, a link): what is longer is taken for text."""
@@ -43,9 +45,36 @@ _WRAPPED: Final = re.compile(rb"\r?\n|\r\Z")
 _CONTINUATION: Final = bytes(range(0x80, 0xC0))
 
 
+class Text(Protocol):
+    """A text of a stream, which knows where each byte of it was."""
+
+    @property
+    def text(self) -> bytes:
+        """The text."""
+        ...
+
+    def start(self, place: int, /) -> int:
+        """Return where the byte at a place of the text is in the stream."""
+        ...
+
+    def end(self, place: int, /) -> int:
+        """Return what follows, in the stream, the byte before a place of the text."""
+        ...
+
+    def place(self, raw: int, /) -> int:
+        """Return the place of the first byte of the text at, or behind, one of the stream."""
+        ...
+
+
+Parted: TypeAlias = tuple[Text, Text | None, list[tuple[int, int]]]
+"""The text as printed, the joined one if it may differ, and where control strings' texts are."""
+Parter: TypeAlias = Callable[[bytes, int], Parted]
+"""Reads a stretch of a stream up to a place."""
+
+
 @frozen(eq=False)
 class View:
-    """A text of a stream."""
+    """A text of a stream. A `Text`."""
 
     text: bytes = field(repr=False)
     _at: list[int] = field(factory=lambda: [0], repr=False)
@@ -75,7 +104,7 @@ class View:
 class Reading:
     """All that there is to search in a stretch of a stream."""
 
-    views: tuple[View, ...]
+    views: tuple[Text, ...]
     """As printed; and joined, if that is not the same."""
     strings: tuple[tuple[int, int], ...] = ()
     """Where control strings begin and end: titles and links have texts of their own."""
@@ -83,11 +112,14 @@ class Reading:
     """Where the last sequence begins, if it is not all there."""
 
 
-def read(raw: bytes, columns: int = 0, column: int = 0, *, is_all: bool = False) -> Reading:
+def read(
+    raw: bytes, part: Parter, columns: int = 0, column: int = 0, *, is_all: bool = False
+) -> Reading:
     """Read a stretch.
 
     Args:
         raw: it begins at no sequence's middle.
+        part: reads one that has escape sequences.
         columns: the terminal's width, if there is one.
         column: the characters before it on the same line.
         is_all: nothing follows: a sequence that is not all there is none.
@@ -102,18 +134,33 @@ def read(raw: bytes, columns: int = 0, column: int = 0, *, is_all: bool = False)
         for start, end in breaks:
             joined.skip(start, end)
         return Reading((plain, joined.view()))
-    return _read(raw, columns, column, is_all)
+    return _read(raw, part, columns, column, is_all)
 
 
-def _read(raw: bytes, columns: int, column: int, is_all: bool) -> Reading:
+def _read(raw: bytes, part: Parter, columns: int, column: int, is_all: bool) -> Reading:
     found = None if is_all else _UNFINISHED.search(raw, max(0, len(raw) - STRING_LIMIT - 4))
     unfinished = -1 if found is None else found.start()
     end = len(raw) if found is None else unfinished
-    shown, strings, moves = _printed(raw, end)
+    shown, joined, strings = part(raw, end)
     lines = wraps(shown.text, columns, column) if columns else []
-    breaks = [(shown.start(start), shown.end(stop)) for start, stop in lines]
-    views = (shown, _joined(raw, end, breaks)) if moves or breaks else (shown,)
-    return Reading(views, tuple(strings), unfinished)
+    if lines:
+        joined = _joined(raw, end, [(shown.start(start), shown.end(stop)) for start, stop in lines])
+    return Reading((shown,) if joined is None else (shown, joined), tuple(strings), unfinished)
+
+
+def part(raw: bytes, end: int) -> Parted:
+    """Read a stretch up to a place: the reference, in plain Python."""
+    shown, strings, moves = _printed(raw, end)
+    return shown, _joined(raw, end, []) if moves else None, strings
+
+
+def quickest_parter() -> Parter:
+    """Return what reads a stretch, the quickest way there is."""
+    if not accelerated.is_wanted("hoopgw.streams._views"):
+        return part
+    from hoopgw.streams import _views
+
+    return _views.read
 
 
 def _printed(raw: bytes, end: int) -> tuple[View, list[tuple[int, int]], bool]:
@@ -252,4 +299,4 @@ class _Pieces:
             at.append(size)
             raws.append(start)
             size += len(text)
-        return View(b"".join(texts), at or [0], raws or [0])
+        return View(b"".join(texts), at or [0], raws or [self.read])

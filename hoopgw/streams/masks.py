@@ -48,6 +48,8 @@ KEPT: Final = 64 * 2**10
 TYPED: Final = 1024
 """Bytes that the client typed and that were not repeated yet, at most."""
 REDACTED: Final = "***"
+_CONTEXT: Final = 16 * 2**10
+"""Bytes before what is kept back that are remembered, at most."""
 _FED: Final = Stay.BRIEFLY
 _TYPED: Final = Stay.WHOLE
 _QUIET: Final = Stay.LONG
@@ -153,7 +155,9 @@ class StreamMask:
     def _go_on(self, least: int) -> bytes:
         """Return what may go on; what stays for a lesser reason than ``least`` is not kept."""
         size = len(self._raw)
-        reading = read(self._raw, self.columns, self._column, is_all=least >= _OVER)
+        reading = read(
+            self._raw, self.rules.part, self.columns, self._column, is_all=least >= _OVER
+        )
         founds = [
             Search(self.rules, view, [view.place(at) for at in places]).run()
             for view, places in zip(reading.views, self._next, strict=False)
@@ -240,6 +244,8 @@ class StreamMask:
         keep = min(keep, self._shown)
         cut = min(view.start(max(0, view.place(keep) - BEHIND)) for view in reading.views)
         cut = min(cut, keep)
+        if len(self._raw) - cut > KEPT + _CONTEXT:
+            cut = self._shown  # sequences without end: what was before them is not known any more
         if self.columns:
             view = reading.views[0]
             self._column = column_after(view.text[: view.place(cut)], self._column)

@@ -11,11 +11,12 @@ from typing import Final
 
 from hoopgw.streams.mask_finding import PlainFinder
 from hoopgw.streams.mask_rules import Rules, standard
+from hoopgw.streams.mask_views import part
 from hoopgw.streams.masks import StreamMask
 from tests.fuzz.pieces import cut
 
 _RULES: Final = Rules(standard())
-_PLAIN: Final = Rules(standard(), finder=PlainFinder)
+_PLAIN: Final = Rules(standard(), finder=PlainFinder, part=part)
 SEEDS: Final = (
     b"\x02\x10\x30" + b"password=hunter2 AKIA\x1b[1mIOSFODNN7EXAMPLE\r\n",
     b"\x01\x11" + b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",

@@ -49,11 +49,21 @@ unless { context.approvals.contains("shells") };
 """
 
 
+OPTIONS = """
+patterns = { ticket = { pattern = 'TICKET-[0-9]{5}' } }
+
+[targets.labels]
+"/etc/hosts" = ["internal.hosts"]
+"""
+
+
 @pytest.fixture(scope="module")
 def rig() -> Iterator[GatewayRig]:
     """Start an sshd, and a gateway with it behind."""
     with openssh.running() as server:
-        started = gateway.start(policy=POLICY, ssh=[SshTarget(name="web1", server=server)])
+        started = gateway.start(
+            policy=POLICY, ssh=[SshTarget(name="web1", server=server, options=OPTIONS)]
+        )
         yield started
         started.stop()
 
@@ -104,6 +114,17 @@ def test_what_is_not_does_not(alice: SshClient, command: str) -> None:
     done = alice.ssh("web1", command, status=77)
     assert done.stdout == b""
     assert done.stderr.startswith(b"hoopgw: no policy permits alice to ")
+
+
+def test_what_is_put_out_is_masked(alice: SshClient) -> None:
+    """Secrets that nobody was permitted to see, on both streams; all of a file with labels."""
+    told = "echo key AKIAIOSFODNN7EXAMPLE, TICKET-00417; echo password=hunter2 >&2"
+    done = alice.ssh("web1", told)
+    assert done.stdout == b"key ***, ***\n"
+    assert done.stderr.endswith(b"password=***\n")
+    hidden = alice.ssh("web1", "cat /etc/hosts")
+    assert hidden.stdout.startswith(b"hoopgw: this shows /etc/hosts, which you may not see")
+    assert b"localhost" not in hidden.stdout
 
 
 def test_approved(rig: GatewayRig, alice: SshClient, processes: Processes, folder: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hoopgw.streams.mask_finding import PlainFinder
 from hoopgw.streams.mask_rules import Rules, of_literal, of_pattern, standard
+from hoopgw.streams.mask_views import part
 from hoopgw.streams.masks import StreamMask
 
 JWT = b"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
@@ -99,5 +100,5 @@ def reference(stream: bytes, rules: Rules = RULES) -> bytes:
     return b"".join(pieces) + stream[at:]
 
 
-PLAIN = Rules(RULES.rules, finder=PlainFinder)
+PLAIN = Rules(RULES.rules, finder=PlainFinder, part=part)
 """The same rules, without anything compiled."""
