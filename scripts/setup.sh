@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make what `make demo` or `make test` needs, where it is missing:
-#   scripts/setup.sh demo    .venv with hoopgw and the demonstration's parts; no root, no apt
+#   scripts/setup.sh demo    .venv with hoopgw and the demonstration's parts; apt for an sshd, if it may
 #   scripts/setup.sh dev     .venv with everything for tests, Debian's PostgreSQL 15 and gcc
 # Run again it finds everything in place and takes no time.
 set -eu
@@ -154,6 +154,16 @@ install_azure() {
         say "az cannot be installed: the tests with it will be skipped"
 }
 
+# The demonstration's SSH host; without it that part is left out.
+install_host() {
+    command -v ssh >/dev/null && { [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null; } && return
+    if can_install; then
+        (apt_install "the demonstration has an SSH host" openssh-client openssh-server) || true
+    else
+        say "no sshd, and no right to install it: the demonstration will have no SSH host"
+    fi
+}
+
 # Azurite, the emulator of Blob storage, from npm: 190 MB in the cache.
 install_azurite() {
     command -v node >/dev/null && command -v npm >/dev/null &&
@@ -184,6 +194,7 @@ install_kubernetes() {
 make_venv
 [ "$kind" != dev ] || install_compiler
 install_python
+[ "$kind" = dev ] || install_host
 [ "$kind" != dev ] ||
     { install_servers; install_provider; install_azure; install_azurite; install_sdks
       install_player; install_kubernetes; }
