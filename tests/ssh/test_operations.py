@@ -114,7 +114,7 @@ class AccessTests(SynchronousTestCase):
 
     def test_what_is_too_long_is_opaque(self) -> None:
         """A policy that restricts by it sees that it does not see it."""
-        found = run("echo " + "a" * TEXT_LIMIT).operation.context
+        found = run("echo " + "a " * TEXT_LIMIT).operation.context
         self.assertEqual((found["text"], found["opaque"]), ("", ("text",)))
         found = run("echo " + " ".join(f"a{n}" for n in range(WORDS_LIMIT))).operation.context
         self.assertEqual(found["words"], ())
