@@ -163,6 +163,8 @@ class RecordingSettings:
     """Contents of one session."""
     free: int = field(default=2**30, validator=ge(0))
     """What must stay free on the disk, for the log above all."""
+    days: float = field(default=0.0, validator=and_(ge(0.0), le(36_500.0)))
+    """That contents are kept after their end; 0 is for ever."""
 
 
 @frozen

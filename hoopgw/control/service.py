@@ -38,6 +38,8 @@ from hoopgw.control.peers import OwnPeers, listen_own
 from hoopgw.control.policy_files import PolicyFiles
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.recorder_watch import RecorderWatch
+from hoopgw.control.retention import EVERY as RETENTION_EVERY
+from hoopgw.control.retention import Retention
 from hoopgw.control.site import SiteParts, build_site, make_exchange
 from hoopgw.control.switchboard import Switchboard
 from hoopgw.control.target_tokens import TargetTokens
@@ -60,6 +62,7 @@ from hoopgw.identity.ssh_host import renew_host
 from hoopgw.identity.tokens import TokenSigner, TokenVerifier
 from hoopgw.ipc import Peer
 from hoopgw.recording.client import SpoolRecorder
+from hoopgw.recording.content_files import ContentFolder
 from hoopgw.recording.reader import LogReader, ReadError
 from hoopgw.sessions.ids import new_session
 from hoopgw.spi import ProtocolSpec, Recorder
@@ -135,6 +138,7 @@ class ControlService:
     _devices: Mapping[str, DeviceIssuer] = field(init=False)
     _socket_port: IListeningPort | None = field(default=None, init=False)
     _reading: ReadingRoom = field(init=False)
+    _retention: Retention = field(init=False)
     _connections: BoundedConnections | None = field(default=None, init=False)
     _loops: list[LoopingCall] = field(factory=list, init=False)
 
@@ -198,6 +202,14 @@ class ControlService:
             config, self._protocols, self.keys, lambda: utc(self._now())
         )
         self._reading = ReadingRoom(self._reactor)
+        self._retention = Retention(
+            ContentFolder(paths.contents),
+            config.recording.days,
+            self.board.granting.journal,
+            self._steps,
+            self._reading,
+            now,
+        )
         self.files = PolicyFiles(
             config.policy.directory,
             {name: spec.cedar_schema for name, spec in self._protocols.items()},
@@ -225,6 +237,7 @@ class ControlService:
         self._every(SWEEP_EVERY, self.keys.sweep)
         self._every(NOTE_EVERY, self._note_time)
         self._every(TIDY_EVERY, self.tidy)
+        self._every(RETENTION_EVERY, self._look_at_contents)
         log.info("control serves {url}", url=self.signer.issuer)
 
     def stop(self) -> Deferred[Any]:
@@ -250,6 +263,11 @@ class ControlService:
             self.store.purge(now, now - KEEP_SETTLED)
         self._tls.look()
         self._issue_ssh_host()
+
+    def _look_at_contents(self) -> None:
+        """Remove what is too old, if it is certain what time it is."""
+        if self._is_sure(self._now()):
+            self._retention.look()
 
     def _look_at_policy(self) -> None:
         """End what was granted by templates that are gone, in a while."""

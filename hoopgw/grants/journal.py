@@ -1,4 +1,4 @@
-"""The control process's own recording: what becomes of grants, step by step.
+"""The control process's own recording: what becomes of grants, step by step, and of recordings.
 
 It is a session of the log like others, begun when the process first has something to say and ended
 with it, so that it is searched, replayed and verified like them.
@@ -17,12 +17,14 @@ from hoopgw.events import trail_of
 from hoopgw.recording.inputs import hop_record
 from hoopgw.recording.records import (
     AnyRecord,
+    ContentRemoved,
     GrantStep,
     HopRecord,
     Record,
     SessionEnded,
     SessionStarted,
 )
+from hoopgw.recording.telling import told
 from hoopgw.spi import Recorder, ReplayLine
 from hoopgw.store.grant_rows import GrantRow
 from hoopgw.terminal import printable
@@ -80,6 +82,21 @@ class GrantJournal:
                 step=step,
                 error=error,
             )
+
+    def removed(self, session: str, number: int, size: int, why: str) -> None:
+        """Record that a content of a session is about to be removed.
+
+        Raises:
+            RecorderError: it cannot be recorded, so it must not be done.
+
+        """
+        if not self._session:
+            self._begin()
+        record = ContentRemoved(
+            self._session, self._sequence, self._at(), session, number, size, why
+        )
+        self._recorder.write(record)
+        self._sequence += 1
 
     def end(self) -> None:
         """Record that the process ends."""
@@ -145,6 +162,8 @@ def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
             case GrantStep():
                 kind = "error" if record.step == "break-glass" else "decision"
                 yield ReplayLine(at=record.at, kind=kind, text=_told(record))
+            case ContentRemoved():
+                yield from told(record)
             case SessionEnded():
                 said = printable(record.reason)
                 yield ReplayLine(
