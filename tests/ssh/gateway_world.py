@@ -197,10 +197,6 @@ class Talk:
 class Link(FakeTransport):
     """The leg to the agent."""
 
-    def writeSequence(self, pieces: list[Any]) -> None:
-        """Keep it."""
-        self.write(b"".join(pieces))
-
 
 class Pipes(Pipe):
     """A client's transport, with a producer."""
