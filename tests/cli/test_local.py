@@ -112,6 +112,22 @@ class ConfigTests(FolderTestCase):
         self.assertFalse(as_json.json["ok"])
         self.assertEqual(as_json.status, 1)
 
+    def test_what_a_protocol_knows_of_its_tables(self) -> None:
+        """Of a listener of SSH, and of a target; and what is right is right."""
+        run("init")
+        path, listener = (
+            Path("hoopgw.toml"),
+            '[[listeners]]\nprotocol = "ssh"\nlisten = "[::1]:1"\n',
+        )
+        target = '[[targets]]\nname = "web1"\nprotocol = "ssh"\nagent = "local"\n'
+        start = path.read_text()
+        path.write_text(start + listener + "attempts = 3\n" + target + 'forwards = ["db1:5432"]\n')
+        self.assertEqual(run("config", "check").status, 0)
+        path.write_text(start + listener + "attempts = 99\n" + target + "host_keys = []\n")
+        said = run("config", "check").output
+        self.assertIn("listeners[1]: attempts: expected a number from 1 to 20", said)
+        self.assertIn("targets.web1.host_keys: the gateway knows no such option", said)
+
     def test_an_agent(self) -> None:
         """Each target's protocol is asked too, as when the agent starts."""
         example = (POLICIES.parent / "agent.toml").read_text()

@@ -225,6 +225,8 @@ class World:
     no_session: Exception | None = None
     """Why no session may be opened."""
     purses: list[Any] = field(factory=list)
+    shown: list[SshCaller] = field(factory=list)
+    """Whom certificates stood for that were good."""
     factory: SshFactory = field(init=False)
     _sessions: int = 0
 
@@ -239,6 +241,7 @@ class World:
             targets={"web1": TargetSettings(name="web1", protocol="ssh", agent="local")},
             listener=self.listener,
             names=("gw.example",),
+            mask_key=lambda: b"k" * 32,
             counters=Counter(),
             policy=SimpleNamespace(
                 epoch="1",
@@ -290,7 +293,9 @@ class World:
 
     def _verify(self, text: str, target: str, account: str) -> SshCaller:
         authorities = [self.ca.public_key()]
-        return verify_user(text, authorities, URL, target, account, self.clock.seconds())
+        now = self.clock.seconds()
+        self.shown.append(verify_user(text, authorities, URL, target, account, now))
+        return self.shown[-1]
 
     async def _open(self, *_more: Any) -> Any:
         await self.opening

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import LinkError, UnavailableError
-from hoopgw.identity.caller_certificates import CERTIFICATE as CERTIFICATE_NODE
+from hoopgw.identity.caller_certificates import certificate_node
 from hoopgw.policy.decision import Deny, Verdict
 from hoopgw.recording.records import SessionEnded, SessionRefused, SessionStarted
 from hoopgw.sessions.ends import REVOKED
@@ -42,7 +42,7 @@ class LoginTests(SynchronousTestCase):
         (session,) = self.world.opened
         principal, target, _, account, address, _, credential = self.world.opened[session]
         self.assertEqual((target, account, address), ("web1", "deploy", "192.0.2.7"))
-        self.assertTrue(credential.startswith(CERTIFICATE_NODE))
+        self.assertEqual(credential, certificate_node(self.world.shown[-1].serial))
         (started,) = self.world.recorder.of(SessionStarted)
         self.assertEqual((started.session, started.login), (session, principal.session))
         self.assertEqual((started.method, started.agent), ("ssh-certificate", "local"))
