@@ -9,7 +9,7 @@ That goes by the words of a command. ``cd /etc; cat shadow`` names no file that 
 program may read what it likes: who must not see a file must not be able to run what reads it. In a
 shell nothing is known of commands: there only patterns are looked for.
 
-What is no text is left as it is: subsystems, and the commands that scp, rsync and git run.
+What is no text is left as it is: subsystems, and what moves files (`hoopgw_ssh.file_channels`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from hoopgw.errors import ConfigError, PolicyError, ProtocolViolationError
 from hoopgw.policy.decision import Hidden, Sight
-from hoopgw.shell.running import Facts
 from hoopgw.spi import TargetSettings
 from hoopgw.streams.mask_rules import RULES, STANDARD, Rule, Rules, detected, of_literal, of_pattern
 from hoopgw.streams.masks import OutputMask, StreamMask, Withheld
@@ -48,14 +47,6 @@ _BREAKS: Final = re.compile(r"[\s;|&<>()'\"`]+")
 _GLOB: Final = frozenset("*?[")
 _WITHIN: Final = frozenset({"Ssh::Command", "Ssh::Path"})
 """Resources in which a pattern is, for policy."""
-_TRANSFERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "scp": ("-t", "-f"),
-    "rsync": ("--server",),
-    "git-upload-pack": (),
-    "git-receive-pack": (),
-    "git-upload-archive": (),
-}
-"""Programs of file transfers, and what their words have if they speak to another one of them."""
 
 
 @frozen
@@ -137,7 +128,7 @@ def masked(visit: Visit, asked: Asked) -> Masks | None:
         return None
     place = Place(visit.target, visit.account)
     paths = {path: place.path(path) for path in _labelled(visit.target, asked)}
-    looked_for = () if _is_transfer(asked.facts) else sought(visit.target)
+    looked_for = sought(visit.target)
     within = [a.resource for a in operation.accesses if a.resource.type in _WITHIN]
     fields = [place.pattern(each.name, within, each.labels) for each in looked_for]
     fields += paths.values()
@@ -171,15 +162,6 @@ def _kind(sight: Sight | Hidden) -> str | None:
 def _rules(wanted: tuple[tuple[Sought, str], ...], key: bytes) -> Rules:
     """Return compiled rules: the same for all who see the same."""
     return Rules(tuple(each.rule(kind) for each, kind in wanted), key)
-
-
-def _is_transfer(facts: Facts | None) -> bool:
-    """Say whether a command is one that a program of file transfers runs on the host."""
-    if facts is None or len(facts.runs) != 1 or facts.unknown:
-        return False
-    name, *words = facts.runs[0]
-    signs = _TRANSFERS.get(posixpath.basename(name or ""))
-    return signs is not None and (not signs or any(sign in words for sign in signs))
 
 
 def _labelled(target: TargetSettings, asked: Asked) -> Iterable[str]:

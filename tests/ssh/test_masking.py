@@ -106,11 +106,9 @@ class OutputTests(MaskingCase):
         self.rules(ALL)
         self.assertEqual(self.shown(b"report", CARD[:4], CARD[4:]), CARD)
 
-    def test_transfers_are_left_as_they_are(self) -> None:
-        """And what only looks like one is not."""
-        for command in (b"scp -f x", b"rsync --server --sender . x", b"git-upload-pack 'x'"):
-            self.assertEqual(self.shown(command, KEY), KEY, command)
-        for command in (b"scp -f x; cat y", b"rsync x y", b"cat scp -f"):
+    def test_what_only_looks_like_a_transfer(self) -> None:
+        """Is an output as any other."""
+        for command in (b"scp -f x; cat y", b"cat scp -f"):
             self.assertEqual(self.shown(command, KEY), b"***", command)
 
     def test_a_subsystem_is_left_as_it_is(self) -> None:
