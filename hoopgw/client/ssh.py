@@ -39,6 +39,8 @@ _NOT_ASKED: Final = frozenset({"permit-user-rc"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """What can stand in a ``Host`` line and mean itself only."""
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+_TRIES: Final = 150
+"""How often the script looks whether another one has got a certificate: for half a minute."""
 _LINE: Final = 1_000
 """Characters of names in one line."""
 
@@ -358,19 +360,45 @@ if [ -n "${AGENT_VARIABLE}$HOOPGW_BROKER" ]; then
 fi
 key=id_ed25519
 [ "$1" = 1 ] || key=id_ed25519-$1
-soft=0 hard=0
-[ -r {folder}/"$key.until" ] && read -r soft hard < {folder}/"$key.until"
-now=$(date +%s)
-[ "$soft" -gt "$now" ] 2>/dev/null && exit 0
+key={folder}/$key
+began=$(date +%s)
+state() {{
+    soft=0 hard=0
+    [ -r "$key.until" ] && read -r soft hard < "$key.until"
+    now=$(date +%s)
+    [ "$soft" -gt "$now" ] 2>/dev/null
+}}
+state && exit 0
 if [ "$hard" -gt "$now" ] 2>/dev/null; then
     # It is good for a little while: this connection uses it, and one of all renews it meanwhile.
-    mkdir {folder}/"$key.renewing" 2>/dev/null && (
+    mkdir "$key.renewing" 2>/dev/null && (
         {command} "$1"
-        rmdir {folder}/"$key.renewing"
+        rmdir "$key.renewing"
     ) </dev/null >/dev/null 2>&1 &
     exit 0
 fi
-exec {command} "$1" </dev/null
+# One of all gets the next one, and says what goes wrong; the others wait, and say it too.
+tries=0
+while ! mkdir "$key.renewing" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -gt {_TRIES} ] && break # whoever was at it has been killed
+    sleep 0.2 2>/dev/null || sleep 1
+    state && exit 0
+    failed=0
+    [ -r "$key.failed" ] && read -r failed < "$key.failed"
+    if [ "$failed" -ge "$began" ] 2>/dev/null; then
+        tail -n +2 "$key.failed" >&2
+        exit 1
+    fi
+done
+trap 'rmdir "$key.renewing" 2>/dev/null' EXIT
+trap 'exit 130' HUP INT TERM
+said=$({command} "$1" 2>&1 </dev/null) && exit 0
+status=$?
+umask 077
+printf '%s\n' "$(date +%s)" "$said" > "$key.failed"
+[ -z "$said" ] || printf '%s\n' "$said" >&2
+exit $status
 """
 
 

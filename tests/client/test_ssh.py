@@ -306,6 +306,32 @@ class ScriptTests(SynchronousTestCase):
             self.assertEqual(self.run_script(status=3), 3)
         self.assertEqual(self.ran.read_text(), "1\n" * 10)
 
+    def test_several_at_once(self) -> None:
+        """One gets it; the others wait for that, and all say what goes wrong."""
+        for status, said in ((0, ""), (3, "not logged in\n")):
+            self.ran.unlink(missing_ok=True)
+            until = self.files.until(1)
+            work = f'echo "$1" >> {shlex.quote(str(self.ran))}; sleep 1; '
+            if status:
+                work += f"echo not logged in >&2; exit {status}"
+            else:
+                work += 'echo "$(($(date +%s) + 600)) $(($(date +%s) + 700))" > "$0"'
+            command = shlex.join(["sh", "-c", work, str(until)])
+            self.files.renew.write_text(script_text(command, shlex.quote(str(self.folder))))
+            running = [
+                subprocess.Popen(
+                    ["/bin/sh", self.files.renew, "1"], stderr=subprocess.PIPE, text=True
+                )
+                for _ in range(5)
+            ]
+            for each in running:
+                self.assertEqual(each.communicate()[1], said)
+                self.assertEqual(each.returncode != 0, status != 0)
+            if not status:  # who comes after a failure tries it anew
+                self.assertEqual(self.ran.read_text(), "1\n")
+            until.unlink(missing_ok=True)
+            self.assertFalse(self.files.renewing(1).exists())
+
     def test_another_bundle(self) -> None:
         """Has times of its own."""
         self.times(600, 700)
