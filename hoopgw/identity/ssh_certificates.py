@@ -220,7 +220,8 @@ def verify_user(
     if certificate.type is not SSHCertificateType.USER:
         raise AuthenticationError("the certificate is a host's, not a user's")
     if not certificate.valid_after <= now < certificate.valid_before:
-        raise AuthenticationError("the certificate is outside its time")
+        text = "the certificate is outside its time: hoopgw ssh-certificate gets another one"
+        raise AuthenticationError(text)
     principals = certificate.valid_principals
     if not principals:
         raise AuthenticationError("the certificate names no account, which would mean all")
