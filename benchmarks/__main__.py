@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import (
+    ansible,
     bulk,
     chains,
     documents,
@@ -26,6 +27,7 @@ from benchmarks import (
     memory,
     recording,
     small_statements,
+    ssh,
     streams,
 )
 from benchmarks.figures import Section, show
@@ -46,6 +48,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "https": https.run,
     "documents": documents.run,
     "streams": streams.run,
+    "ssh": ssh.run,
+    "ansible": ansible.run,
 }
 
 
@@ -60,7 +64,7 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None)
     """Measure NAMES, or everything.
 
     They are small, bulk, memory, recording, lateness, rows, grants, chains, http, https,
-    documents and streams.
+    documents, streams, ssh and ansible.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, list[Section]] = {}

@@ -125,6 +125,7 @@ install_servers() {
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
     command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
     [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
+    command -v rsync >/dev/null || missing="$missing rsync"
     # Names of hosts for az, without root.
     ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || missing="$missing libnss-wrapper"
     [ -n "$missing" ] || return 0
@@ -185,6 +186,12 @@ install_player() {
         say "asciinema's player cannot be installed: what we export is not played on it"
 }
 
+# Ansible, AsyncSSH and ssh-audit: 70 MB in the cache.
+install_ssh_programs() {
+    .venv/bin/python -m tests.support.ssh_programs >/dev/null ||
+        say "Ansible, AsyncSSH or ssh-audit cannot be installed: tests with them will be skipped"
+}
+
 # A real API server with etcd and kubectl, from Debian's source: the first time it takes 8 minutes.
 install_kubernetes() {
     .venv/bin/python -m tests.support.kubernetes_programs >/dev/null ||
@@ -197,5 +204,5 @@ install_python
 [ "$kind" = dev ] || install_host
 [ "$kind" != dev ] ||
     { install_servers; install_provider; install_azure; install_azurite; install_sdks
-      install_player; install_kubernetes; }
+      install_player; install_ssh_programs; install_kubernetes; }
 say "ready"
