@@ -10,7 +10,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 
 # What the tests run besides what comes from PyPI.
-packages="postgresql-15 postgresql-client-15 pgbouncer openssh-client openssh-server libnss-wrapper"
+packages="postgresql-15 postgresql-client-15 pgbouncer openssh-client openssh-server rsync libnss-wrapper"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

@@ -15,7 +15,7 @@ channel, a lost connection) withdraws the request.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
@@ -35,7 +35,8 @@ from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.shell.running import Facts, facts
 from hoopgw_ssh.channels import Opening, Request
 from hoopgw_ssh.endpoints import Endpoint, never_leads_to, read_direct, read_listen
-from hoopgw_ssh.files import FileOperation, FileResult, FileRuling
+from hoopgw_ssh.files import FileOperation, FileResult, FileRuling, PathUse
+from hoopgw_ssh.files_seen import unseen
 from hoopgw_ssh.files_told import note_files
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
@@ -198,6 +199,7 @@ class SessionJudge:
         parts = (("protocol", operation.protocol.encode()), ("request", operation.sent))
         asked = self._place.files(operation.action, uses, operation.text, parts)
         try:
+            self._seen(asked, operation.uses)
             permission = await self._decide(asked, say)
         except RefusedError as error:
             return FileRuling(allowed=False, reason=error.refusal.text)
@@ -224,6 +226,8 @@ class SessionJudge:
         setting = self._setting(channel)
         asked = self._place.exec(text, await self._read(text), setting, self._held_input)
         self._forced(asked, text)
+        if asked.moves is not None:
+            self._seen(asked, asked.moves.uses, is_deep=asked.moves.protocol != "scp")
         return await self._start(channel, asked)
 
     async def _shell(self, channel: Pair) -> Ruling:
@@ -238,6 +242,11 @@ class SessionJudge:
         asked = self._place.subsystem(name, self._setting(channel))
         self._forced(asked)
         return await self._start(channel, asked)
+
+    def _seen(self, asked: Asked, uses: Iterable[PathUse], *, is_deep: bool = False) -> None:
+        """Refuse to move what would not be shown."""
+        if hidden := unseen(self._visit, self._place, tuple(uses), is_deep=is_deep):
+            self._refuse(asked, f"you may not see {', '.join(hidden)} in clear")
 
     def _forced(self, asked: Asked, text: bytes | None = None) -> None:
         """Take nothing but the command that a certificate is for, if it is for one."""
