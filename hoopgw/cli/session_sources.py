@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -13,7 +14,7 @@ import msgspec
 from attrs import define, field, frozen
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.failure import CommandError
+from hoopgw.cli.failure import CommandError, RefusedError
 from hoopgw.cli.ids import path_part
 from hoopgw.recording.content_files import ContentFolder
 from hoopgw.recording.content_frames import (
@@ -29,6 +30,9 @@ from hoopgw.recording.records import AnyRecord, decode
 _PAGES_LIMIT: Final = 10_000
 """Answers with records that are asked for at most."""
 _PAGE: Final = 4 * 2**20
+_TRIES: Final = 60
+_PATIENCE: Final = 1.0
+"""Seconds between tries where the gateway says that it was asked too often."""
 
 
 class SessionSource(Protocol):
@@ -48,6 +52,7 @@ class GatewaySource:
     """A gateway. Implements `SessionSource`."""
 
     api: GatewayApi
+    sleep: Callable[[float], None] = time.sleep
 
     def records(self, session: str) -> list[AnyRecord]:
         """Fetch a session's records, page by page, as the very bytes that the log has."""
@@ -56,7 +61,7 @@ class GatewaySource:
     def page(self, session: str, number: int, after: int) -> Page:
         """Fetch whole frames of a content."""
         path = f"/v1/sessions/{path_part(session)}/contents/{number}"
-        answer = self.api.get(path, after=after)
+        answer = self._get(path, after)
         try:
             data = base64.b64decode(answer["data"], validate=True)
             return Page(data, int(answer["next"]), bool(answer["ended"]), bool(answer["last"]))
@@ -64,6 +69,17 @@ class GatewaySource:
             raise CommandError(
                 "the gateway gave a content that cannot be read: is this hoopgw as new as it?"
             ) from error
+
+    def _get(self, path: str, after: int) -> Any:
+        """Ask for a page; where that was too often, wait and ask again."""
+        for _ in range(_TRIES):
+            try:
+                return self.api.get(path, after=after)
+            except RefusedError as error:
+                if error.error != "slow_down":
+                    raise
+                self.sleep(_PATIENCE)
+        return self.api.get(path, after=after)
 
     def _records(self, session: str) -> Iterator[AnyRecord]:
         after: int | None = None

@@ -13,9 +13,9 @@ from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.cli.exporting import watch
-from hoopgw.cli.failure import CommandError
+from hoopgw.cli.failure import CommandError, RefusedError
 from hoopgw.cli.playing import ContentPlayer
-from hoopgw.cli.session_sources import Fetched, FolderSource
+from hoopgw.cli.session_sources import Fetched, FolderSource, GatewaySource
 from hoopgw.control.views import record_view
 from hoopgw.recording.content_frames import FrameKind
 from hoopgw.recording.content_reading import contents_of
@@ -247,14 +247,29 @@ class WatchTests(FolderCase):
             watch(self.api(forever), "a", None, Console(file=io.StringIO()), waited.append)  # type: ignore[arg-type]  # as above
         self.assertGreater(len(waited), 5)
 
+    def test_asked_too_often(self) -> None:
+        """It waits, and asks again; what is refused for another reason is."""
+        self.recorded.write(self.recorded.shell("a"))
+        api = self.api(iter(()))
+        api.refusals = ["slow_down", "slow_down"]
+        waited: list[float] = []
+        source = GatewaySource(api, waited.append)  # type: ignore[arg-type]  # as above
+        self.assertTrue(source.page("a", 0, 0).is_last)
+        self.assertEqual(len(waited), 2)
+        api.refusals = ["not_found"]
+        self.assertRaises(RefusedError, source.page, "a", 0, 0)
+
 
 class FakeApi:
     """Answers as a gateway would, from folders."""
 
     def __init__(self, source: FolderSource, lives: Iterator[bool]) -> None:
         self.source, self.lives = source, lives
+        self.refusals: list[str] = []
 
     def get(self, path: str, **query: object) -> object:
+        if self.refusals:
+            raise RefusedError("no", self.refusals.pop(0))
         parts = path.split("/")[2:]
         if parts[-1] == "records":
             kept = self.source.records(parts[1])

@@ -175,6 +175,23 @@ def test_a_terminal(rig: GatewayRig) -> None:
     assert "Password: " in "".join(event.data for event in cast.events if event.code == "o")
 
 
+def test_output_that_attacks_who_watches(rig: GatewayRig) -> None:
+    """The client got it and the file holds it; a replay and an export leave it out."""
+    alice = client(rig, "rec-attack")
+    attack = r"\033]52;c;cm0gLXJmIC8K\007\033[21t\033[6n\033]0;x\007\033[31mred\033[0m\n"
+    assert b"\x1b]52;c;" in alice.ssh("-tt", "web1", f"printf '{attack}'").stdout
+    session = session_of(rig, "rec-attack")
+    wait_until("it was put away", lambda: content_of(rig, session)["state"] == "kept")
+    assert b"\x1b]52;c;" in joined(frames_of(rig, session), OUT)
+    shown = "".join(event.data for event in read_cast(exported(rig, session)).events)
+    assert shown == "\x1b[31mred\x1b[0m\r\n"
+    raw = "".join(event.data for event in read_cast(exported(rig, session, "--raw")).events)
+    assert "\x1b]52;c;cm0gLXJmIC8K\x07" in raw
+    replayed = run("sessions", "replay", session, "--log", rig.settings.paths.log)
+    assert "\x1b" not in replayed.output
+    assert "\nred\n" in replayed.output
+
+
 def test_input_where_the_target_says_so(rig: GatewayRig) -> None:
     """Of commands without a terminal; with one it is not kept."""
     alice = client(rig, "rec-input")
