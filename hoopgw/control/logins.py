@@ -126,8 +126,8 @@ class ControlLogins:
         authorities, now = trust.ssh_user_authorities, self._clock.seconds()
         caller = verify_user(text, authorities, trust.issuer, target, account, now)
         if self._control.is_revoked(caller.lineage):
-            text = "the certificate, its log-in or a delegation was revoked: log in with hoopgw login"
-            raise AuthenticationError(text)
+            why = "the certificate, its log-in or a delegation was revoked"
+            raise AuthenticationError(f"{why}: hoopgw login begins another one")
         return caller
 
     def session_password(self, handle: str) -> Deferred[SessionPassword]:
