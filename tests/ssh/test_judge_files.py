@@ -44,7 +44,7 @@ class ClassifiedTests(JudgeCase):
 
     labels = {"/srv/secret": ("secret.key",)}  # noqa: RUF012  # as in the case
 
-    def ask(self, action: Any, *paths: str) -> bool:
+    def may(self, action: Any, *paths: str) -> bool:
         """Ask about files; say whether it is allowed."""
         operation = FileOperation(
             action=action,
@@ -73,7 +73,7 @@ class ClassifiedTests(JudgeCase):
             ("link", "/srv/secret/a", False),
             ("link", "/srvs", True),
         ):
-            self.assertEqual(self.ask(action, path), allowed, (action, path))
+            self.assertEqual(self.may(action, path), allowed, (action, path))
         self.assertIn("in clear", self.intents()[0].reason)
 
     def test_trees(self) -> None:
@@ -92,4 +92,4 @@ class ClassifiedTests(JudgeCase):
     def test_who_may_see(self) -> None:
         """Gets it."""
         self.rules('@id("all") permit (principal, action, resource);')
-        self.assertTrue(self.ask("read", "/srv/secret"))
+        self.assertTrue(self.may("read", "/srv/secret"))
