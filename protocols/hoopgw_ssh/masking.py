@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
@@ -40,8 +40,9 @@ PATTERNS: Final = "patterns"
 DETECTED: Final = tuple(name for name in STANDARD if name != "email")
 """What is looked for where a target does not say. No e-mail addresses: any binary has what looks
 like one here and there, and what a client gets should be what a command has put out."""
-_LABELS: Final[Mapping[str, str]] = {"email": "pii.email", "ssn": "pii.ssn", "card": "pii.card"}
-"""Labels of detectors; others are ``secret.<name>``."""
+_PERSONAL: Final = frozenset({"email", "ssn", "card"})
+"""Detectors with the labels ``pii`` and ``pii.<name>``; others have ``secret`` and
+``secret.<name>``."""
 _KEYS: Final = frozenset({"pattern", "text", "labels"})
 _BREAKS: Final = re.compile(r"[\s;|&<>()'\"`]+")
 _GLOB: Final = frozenset("*?[")
@@ -78,7 +79,7 @@ def sought(target: TargetSettings) -> tuple[Sought, ...]:
     names = target.options.get(DETECT, list(DETECTED))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f'{where}.{DETECT}: expected a list like ["card", "jwt"]')
-    found = {name: Sought(name, frozenset({_LABELS.get(name, f"secret.{name}")})) for name in names}
+    found = {name: Sought(name, _labels(name)) for name in names}
     tables = target.options.get(PATTERNS, {})
     if not isinstance(tables, dict):
         raise ConfigError(f"{where}.{PATTERNS}: expected a table of tables")
@@ -87,6 +88,11 @@ def sought(target: TargetSettings) -> tuple[Sought, ...]:
             raise ConfigError(f"{where}.{PATTERNS}.{name}: is the name of a detector")
         found[name] = _pattern(f"{where}.{PATTERNS}.{name}", name, table)
     return tuple(found.values())
+
+
+def _labels(name: str) -> frozenset[str]:
+    family = "pii" if name in _PERSONAL else "secret"
+    return frozenset({family, f"{family}.{name}"})
 
 
 def check_outputs(target: TargetSettings) -> None:

@@ -226,7 +226,7 @@ class SettingsTests(SynchronousTestCase):
         self.check(**given)
         found = {each.name: each.labels for each in sought(evolve(WEB1, options=given))}
         expected: dict[str, set[str]] = {
-            "email": {"pii.email"},
+            "email": {"pii", "pii.email"},
             "ticket": {"internal.ticket"},
             "project": set(),
         }
