@@ -21,15 +21,16 @@ from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopgw.errors import ProtocolViolationError, RecorderError
+from hoopgw.errors import RecorderError
 from hoopgw.events import Operation
 from hoopgw.policy.decision import Allow, Deny, Verdict
 from hoopgw.sessions.deciding import Decider, Permission
-from hoopgw.sessions.held import Held, not_recorded
+from hoopgw.sessions.held import not_recorded
 from hoopgw.sessions.journal import Answered
 from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.shell.running import Facts, facts
@@ -40,12 +41,15 @@ from hoopgw_ssh.files_seen import unseen
 from hoopgw_ssh.files_told import note_files
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
+from hoopgw_ssh.refusals import no, refused, waiting
 from hoopgw_ssh.relay import Pair
 from hoopgw_ssh.rulings import Ruling
 from hoopgw_ssh.settings import FORWARDS, HELD_INPUT
 from hoopgw_ssh.visit import Visit
 from hoopgw_ssh.watching import watch
 from hoopgw_ssh.wire import Reader
+
+log = Logger()
 
 PATIENCE: Final = 86_400.0
 """Seconds that a client waits for people at most; the policy's own limit ends it before."""
@@ -132,11 +136,13 @@ class SessionJudge:
             return succeed(_ALLOWED)
         if opening.kind in _DIRECT:
             return self._answer(self._forward(opening))
-        return succeed(_no(f"hoopgw opens no channels of this kind: {opening.kind!r}"))
+        return succeed(no(f"hoopgw opens no channels of this kind: {opening.kind!r}"))
 
     def request(self, channel: Pair, request: Request) -> Deferred[Ruling]:
         """Say whether a request may be passed on."""
         name = request.name
+        if channel.opening.kind != b"session" or (channel.started and name not in _PASSED):
+            return succeed(no("nothing is started here any more"))
         if name in _PASSED:
             return succeed(_ALLOWED)
         match name:
@@ -153,7 +159,7 @@ class SessionJudge:
             case _ if name in _EXTRAS:
                 return self._answer(self._extra(channel, request), channel)
             case _:
-                return succeed(_no("hoopgw does not know this request"))
+                return succeed(no("hoopgw does not know this request"))
 
     def for_connection(self, request: Request) -> Deferred[Ruling]:
         """Say whether a request for no channel may be passed on."""
@@ -161,7 +167,7 @@ class SessionJudge:
             return self._answer(self._listen(request))
         if request.name in _CANCEL:
             return succeed(self._cancel(request))
-        return succeed(_no("hoopgw does not know this request"))
+        return succeed(no("hoopgw does not know this request"))
 
     # The session's end
 
@@ -203,9 +209,8 @@ class SessionJudge:
             permission = await self._decide(asked, say)
         except RefusedError as error:
             return FileRuling(allowed=False, reason=error.refusal.text)
-        intent = permission.intent
-        self._let_go(asked, permission)
-        return FileRuling(allowed=True, intent=intent)
+        self._let_go(asked, permission, self._visit.end)
+        return FileRuling(allowed=True, intent=permission.intent)
 
     def finished(self, intent: int, result: FileResult) -> None:
         """Record how something done to files came out."""
@@ -304,7 +309,7 @@ class SessionJudge:
 
     def _pty(self, channel: Pair, request: Request) -> Ruling:
         if _PERMIT_PTY not in self._visit.restrictions.permissions:
-            return _no("the certificate permits no terminal")
+            return no("the certificate permits no terminal")
         reader = Reader(request.data)
         name, columns, rows = reader.text(), reader.uint32(), reader.uint32()
         reader.uint32(), reader.uint32(), reader.string()
@@ -321,11 +326,11 @@ class SessionJudge:
         setting = self._setting(channel)
         variables = (*setting.variables, (name, value))
         size = sum(len(name) + len(value) for name, value in variables)
-        if len(variables) > VARIABLES_LIMIT or size > VARIABLES_SIZE or channel.started:
-            return _no("too many variables")
+        if len(variables) > VARIABLES_LIMIT or size > VARIABLES_SIZE:
+            return no("too many variables")
         operation = self._place.variable(name, value)
         if is_forbidden(name) or not isinstance(self._judge(operation).decision, Allow):
-            return _no("this variable is not set")
+            return no("this variable is not set")
         self._settings[channel] = evolve(setting, variables=variables)
         return _ALLOWED
 
@@ -367,7 +372,7 @@ class SessionJudge:
         name = request.name.removeprefix(b"cancel-")
         intent = self._listens.pop(read_listen(name, request.data), None)
         if intent is None:
-            return _no("the host does not listen there")
+            return no("the host does not listen there")
         self._finish(intent, self._going[intent], Answered(outcome="cancelled"))
         return _ALLOWED
 
@@ -379,10 +384,10 @@ class SessionJudge:
         elif opening.kind in _FORWARDED:
             asked = self._tunnel("listen", self._listening(opening))
         else:
-            return _no("nobody has asked for this")
+            return no("nobody has asked for this")
         verdict = self._judge(asked.operation)
         if isinstance(verdict.decision, Deny):
-            return _no("this is not allowed any more")
+            return no("this is not allowed any more")
         # Who allowed to listen has allowed what comes of it.
         intent = self._visit.journal.intent(asked, verdict, Allow(), verdict.because)
         permission = Permission(verdict=verdict, intent=intent)
@@ -450,7 +455,7 @@ class SessionJudge:
         def settled(result: Ruling | Failure) -> Ruling:
             if end is not None:
                 end.early = None
-            return _refused(result) if isinstance(result, Failure) else result
+            return refused(result) if isinstance(result, Failure) else result
 
         return answer.addBoth(settled)
 
@@ -458,38 +463,13 @@ class SessionJudge:
         return self._settings.get(channel, Setting())
 
     def _finish(self, intent: int, going: _Going, answered: Answered) -> None:
-        if self._going.pop(intent, None) is not None:
+        if self._going.pop(intent, None) is None:
+            return
+        try:
             self._visit.journal.finished(intent, going.started, answered)
-
-
-def waiting(held: Held) -> str:
-    """Say what a client waits for, and what would end that."""
-    request = held.pending.request
-    return (
-        f"hoopgw: {held.standing}\n"
-        f"To approve: hoopgw requests approve {request}    (Ctrl-C withdraws the request)"
-    )
-
-
-def told(refusal: Refusal) -> str:
-    """Say a refusal to a client."""
-    return "\n".join(filter(None, (f"hoopgw: {refusal.text}", refusal.hint)))
-
-
-def _refused(failure: Failure) -> Ruling:
-    error = failure.value
-    if isinstance(error, CancelledError):
-        return _no("hoopgw: the request was withdrawn; nothing was done")
-    if isinstance(error, RefusedError):
-        return _no(told(error.refusal))
-    if isinstance(error, ProtocolViolationError):
-        return _no(f"hoopgw: {error}")
-    failure.raiseException()
-    raise AssertionError
-
-
-def _no(reason: str) -> Ruling:
-    return Ruling(allowed=False, reason=reason)
+        except RecorderError as error:
+            log.error("how an operation came out is not recorded: {error}", error=error)
+            self._visit.end(f"hoopgw: what was done cannot be recorded: {error}")
 
 
 def _one_string(data: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
-from hoopgw.errors import UnavailableError
+from hoopgw.errors import RecorderError, UnavailableError
 from hoopgw.recording.content_frames import FrameKind
 from hoopgw_ssh.channels import PROHIBITED
 from hoopgw_ssh.files import FileOperation, FileResult, PathUse, Transfer
@@ -241,6 +241,27 @@ class SettingTests(JudgeCase):
         self.assertEqual(names(self.reached), wanted)
 
 
+class ChannelTests(JudgeCase):
+    """Requests where they have no place."""
+
+    def test_on_a_forward(self) -> None:
+        """Nothing is started on a channel that is for something else."""
+        taker = self.opened(b"direct-tcpip", direct("db1", 5432))
+        assert taker.channel is not None
+        taker.channel.request(b"exec", string(b"id"), lambda _ok: None)
+        self.run_all()
+        self.assertNotIn(b"exec", names(self.reached))
+
+    def test_behind_a_start(self) -> None:
+        """What was approved with one terminal, or without an agent, keeps it so."""
+        channel, _ = self.exec(b"id")
+        for name, data in (self.pty(), self.env(b"A", b"b"), (b"auth-agent-req@openssh.com", b"")):
+            channel.request(name, data)
+        channel.request(b"exec", string(b"rm"))
+        self.run_all()
+        self.assertEqual(names(self.reached), [b"exec"])
+
+
 class EndTests(JudgeCase):
     """What ends because it is not allowed any more."""
 
@@ -252,6 +273,31 @@ class EndTests(JudgeCase):
         self.assertEqual(self.status(taker), 77)
         self.assertIn("granted for a while is over", self.told(taker))
         self.assertIn("closed", self.reached)
+
+    def test_a_file_that_is_open(self) -> None:
+        """What has it open cannot be told from the rest: the connection ends."""
+        uses = (PathUse("read", "/srv/a", "/srv/a"),)
+        operation = FileOperation(action="read", uses=uses, text="read /srv/a", sent=b"")
+        self.judge.file(operation, lambda _text: None)
+        self.judge.reconsider()
+        self.assertEqual(self.ends, [])
+        self.rules('@id("c") permit (principal, action == Ssh::Action::"connect", resource);')
+        self.judge.reconsider()
+        self.assertIn("granted for a while is over", self.ends[0])
+
+    def test_how_it_came_out_cannot_be_recorded(self) -> None:
+        """Then nothing goes on."""
+        channel, _ = self.exec(b"id")
+        self.patch(self.recorder, "put_off_encoded", self.refuse)
+        self.patch(self.recorder, "put_off", self.refuse)
+        self.far[0].close()
+        channel.close()
+        self.run_all()
+        self.assertIn("cannot be recorded", self.ends[0])
+
+    def refuse(self, _record: object) -> None:
+        """Take no record."""
+        raise RecorderError("the disk is full")
 
     def test_what_is_allowed_goes_on(self) -> None:
         _, taker = self.exec(b"sleep 100")
