@@ -18,6 +18,7 @@ from benchmarks import (
     ansible,
     bulk,
     chains,
+    contents,
     documents,
     grants,
     http,
@@ -40,6 +41,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "bulk": bulk.run,
     "memory": memory.run,
     "recording": recording.run,
+    "contents": contents.run,
     "lateness": lateness.run,
     "rows": mask_rows.run,
     "grants": grants.run,
@@ -63,7 +65,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 def main(names: tuple[str, ...], rounds: int, seconds: float, file: Path | None) -> None:
     """Measure NAMES, or everything.
 
-    They are small, bulk, memory, recording, lateness, rows, grants, chains, http, https,
+    They are small, bulk, memory, recording, contents, lateness, rows, grants, chains, http, https,
     documents, streams, ssh and ansible.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
