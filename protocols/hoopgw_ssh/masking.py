@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
@@ -25,10 +25,12 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from hoopgw.errors import ConfigError, PolicyError, ProtocolViolationError
+from hoopgw.events import Resource
 from hoopgw.policy.decision import Hidden, Sight
 from hoopgw.spi import TargetSettings
 from hoopgw.streams.mask_rules import RULES, STANDARD, Rule, Rules, detected, of_literal, of_pattern
 from hoopgw.streams.masks import OutputMask, StreamMask, Withheld
+from hoopgw.terminal import printable
 from hoopgw_ssh.channels import Request
 from hoopgw_ssh.inspector import Passage
 from hoopgw_ssh.operations import Asked, Place
@@ -128,35 +130,47 @@ def _pattern(where: str, name: str, table: Any) -> Sought:
 
 
 def masked(visit: Visit, asked: Asked) -> Masks | None:
-    """Return what is to stand in a channel, next to the target; None if nothing is masked on it."""
+    """Return what is to stand in a channel, next to the target; None if nothing is looked for."""
     operation = asked.operation
     if operation.action not in ("exec", "shell"):
         return None
     place = Place(visit.target, visit.account)
-    paths = {path: place.path(path) for path in _labelled(visit.target, asked)}
-    looked_for = sought(visit.target)
     within = [a.resource for a in operation.accesses if a.resource.type in _WITHIN]
-    fields = [place.pattern(each.name, within, each.labels) for each in looked_for]
-    fields += paths.values()
-    if not fields:
+    looked_for = {
+        each: place.pattern(each.name, within, each.labels) for each in sought(visit.target)
+    }
+    paths = {path: place.path(path) for path in _labelled(visit.target, asked)}
+    if not looked_for and not paths:
         return None
-    sights = visit.context.policy.sights(visit.principal, fields, visit.session)
-    clock: IReactorTime = visit.context.clock
-    if any(_kind(sights[path]) is not None for path in paths):
-        said = f"hoopgw: this shows {', '.join(sorted(paths))}, which you may not see in clear"
-        return Masks(clock, lambda: Withheld(f"{said}\r\n".encode()))
-    shown = ((each, _kind(sights[each.name])) for each in looked_for)
-    wanted = tuple((each, kind) for each, kind in shown if kind is not None)
-    if not wanted:
-        return None
-    rules = _rules(wanted, visit.context.mask_key())
     terminal = asked.setting.terminal
     return Masks(
-        clock,
-        lambda: StreamMask(rules),
+        visit.context.clock,
+        _Look(visit, looked_for, paths),
+        lambda: visit.context.policy.epoch,
         has_terminal=terminal is not None,
         columns=0 if terminal is None else terminal.columns,
     )
+
+
+@frozen(eq=False)
+class _Look:
+    """Says what is masked, by what policy says now."""
+
+    visit: Visit
+    looked_for: Mapping[Sought, Resource]
+    paths: Mapping[str, Resource]
+    """Labelled files that are named."""
+
+    def __call__(self) -> Rules | bytes:
+        """Return rules, or what is said where nothing is shown."""
+        visit, fields = self.visit, (*self.looked_for.values(), *self.paths.values())
+        sights = visit.context.policy.sights(visit.principal, fields, visit.session)
+        if any(_kind(sights[path]) is not None for path in self.paths):
+            named = printable(", ".join(sorted(self.paths)))
+            return f"hoopgw: this shows {named}, which you may not see in clear\r\n".encode()
+        shown = ((each, _kind(sights[each.name])) for each in self.looked_for)
+        wanted = tuple((each, kind) for each, kind in shown if kind is not None)
+        return _rules(wanted, visit.context.mask_key())
 
 
 def _kind(sight: Sight | Hidden) -> str | None:
@@ -209,24 +223,34 @@ class Masks:
 
     Args:
         clock: for what silence lets go.
-        make: makes the mask of a stream.
+        look: says what is masked now: by which rules, or everything, and what is said instead.
+        epoch: changes when that may have changed.
         has_terminal: whether what is typed comes back.
         columns: the terminal's width.
 
     """
 
     _clock: IReactorTime = field(repr=False)
-    _make: Callable[[], OutputMask] = field(repr=False)
+    _look: Callable[[], Rules | bytes] = field(repr=False)
+    _epoch: Callable[[], object] = field(repr=False)
     has_terminal: bool = False
     columns: int = 0
+    _now: Rules | bytes = field(init=False, repr=False)
+    _seen: object = field(init=False, repr=False)
+    """The epoch of these."""
     _streams: dict[int | None, OutputMask] = field(factory=dict, init=False, repr=False)
     _calls: dict[int | None, IDelayedCall] = field(factory=dict, init=False, repr=False)
+    _before: int = field(default=0, init=False)
+    """Secrets that were masked by what was masked before."""
     _passage: Passage = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen, self._now = self._epoch(), self._look()
 
     @property
     def masked(self) -> int:
         """Secrets that were masked until now."""
-        return sum(mask.masked for mask in self._streams.values())
+        return self._before + sum(mask.masked for mask in self._streams.values())
 
     def attach(self, passage: Passage) -> None:
         """Take the way back into the channel."""
@@ -244,6 +268,8 @@ class Masks:
 
     def to_client(self, data: bytes, code: int | None) -> bytes:
         """Pass on what can be no secret."""
+        if self._epoch() != self._seen:
+            self._look_again()
         mask = self._stream(code)
         shown = mask.feed(data)
         self._wait(code, mask.wait)
@@ -278,9 +304,24 @@ class Masks:
     def _stream(self, code: int | None) -> OutputMask:
         mask = self._streams.get(code)
         if mask is None:
-            mask = self._streams[code] = self._make()
+            now = self._now
+            mask = Withheld(now) if isinstance(now, bytes) else StreamMask(now)
+            self._streams[code] = mask
             mask.resize(self.columns)
         return mask
+
+    def _look_again(self) -> None:
+        """Mask by what policy says now: it, or what the principal was granted, has changed."""
+        self._seen, now = self._epoch(), self._look()
+        if now == self._now:
+            return
+        self._now = now
+        for code, mask in list(self._streams.items()):
+            rest = self.rest(code)  # what was kept back was masked by what held when it came
+            del self._streams[code]
+            self._before += mask.masked
+            if rest:
+                self._passage.to_client(rest, code)
 
     def _wait(self, code: int | None, seconds: float | None) -> None:
         call = self._calls.get(code)

@@ -106,6 +106,24 @@ class OutputTests(MaskingCase):
         self.rules(ALL)
         self.assertEqual(self.shown(b"report", CARD[:4], CARD[4:]), CARD)
 
+    def test_what_policy_says_later(self) -> None:
+        """Holds for what comes later: more is masked, or less; what was kept back is not lost."""
+        channel, taker = self.exec(b"report")
+        self.put(KEY + b" AKIAIOSF")
+        self.assertEqual(taker.text, b"*** ")
+        self.rules(ALL)
+        self.policy.epoch = "v2"
+        self.put(KEY + b" ")
+        self.assertEqual(taker.text, b"*** AKIAIOSF" + KEY + b" ")
+        self.rules(NO_SIGHT)
+        self.policy.epoch = "v3"
+        self.put(KEY + b"\n")
+        self.assertEqual(taker.text, b"*** AKIAIOSF" + KEY + b" ***\n")
+        self.far[0].close()
+        channel.close()
+        self.run_all()
+        self.assertEqual([result.masked for result in self.results()], [2])
+
     def test_what_only_looks_like_a_transfer(self) -> None:
         """Is an output as any other."""
         for command in (b"scp -f x; cat y", b"cat scp -f"):
