@@ -93,12 +93,19 @@ class FileResult:
 class FileJudge(Protocol):
     """Decides on operations, and records them."""
 
-    def file(self, operation: FileOperation, say: Callable[[str], None]) -> Deferred[FileRuling]:
+    def file(
+        self,
+        operation: FileOperation,
+        say: Callable[[str], None],
+        end: Callable[[str], None] | None = None,
+    ) -> Deferred[FileRuling]:
         """Decide; the intent is recorded when this fires, so the operation may be sent.
 
         Args:
             operation: what is asked for.
             say: shows the client why it waits, as while people are asked.
+            end: of what goes on for a while, a file that is open: ends the channel, with a reason,
+                when it is not allowed any more.
 
         The Deferred is cancelled when nobody waits any more. If it fails, that is a refusal.
 

@@ -194,11 +194,16 @@ class SessionJudge:
 
     # Files
 
-    def file(self, operation: FileOperation, say: Callable[[str], None]) -> Deferred[FileRuling]:
+    def file(
+        self,
+        operation: FileOperation,
+        say: Callable[[str], None],
+        end: Callable[[str], None] | None = None,
+    ) -> Deferred[FileRuling]:
         """Decide on something done to files; see `hoopgw_ssh.files.FileJudge`."""
-        return Deferred.fromCoroutine(self._file(operation, say))
+        return Deferred.fromCoroutine(self._file(operation, say, end))
 
-    async def _file(self, operation: FileOperation, say: Callable[[str], None]) -> FileRuling:
+    async def _file(self, operation: FileOperation, say: Any, end: Any) -> FileRuling:
         uses = [
             (each.action, path) for each in operation.uses for path in (each.path, each.written)
         ]
@@ -209,7 +214,7 @@ class SessionJudge:
             permission = await self._decide(asked, say)
         except RefusedError as error:
             return FileRuling(allowed=False, reason=error.refusal.text)
-        self._let_go(asked, permission, self._visit.end)
+        self._let_go(asked, permission, end)
         return FileRuling(allowed=True, intent=permission.intent)
 
     def finished(self, intent: int, result: FileResult) -> None:

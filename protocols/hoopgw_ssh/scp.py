@@ -248,7 +248,7 @@ class ScpInspector:
 
     async def _decide(self, entry: Entry, operation: FileOperation) -> None:
         try:
-            ruling = await self._files.file(operation, self._say)
+            ruling = await self._files.file(operation, self._say, self._end)
         except CancelledError:
             raise
         except Exception:

@@ -336,7 +336,8 @@ class SftpInspector:
 
     async def _ask(self, request: Request, places: tuple[Resolved, ...]) -> tuple[FileRuling, bool]:
         """Return what was decided, and whether that took time."""
-        asked = self._files.file(operation_of(request, places), self._say)
+        end = self._line.end if request.kind == sftp.OPEN else None
+        asked = self._files.file(operation_of(request, places), self._say, end)
         has_waited = not asked.called
         try:
             return await asked, has_waited

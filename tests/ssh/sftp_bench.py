@@ -26,10 +26,17 @@ class Deciding:
     held: dict[str, Deferred[FileRuling]] = field(factory=dict)
     operations: list[FileOperation] = field(factory=list)
     results: list[tuple[int, FileResult]] = field(factory=list)
-    says: str = ""
+    ends: list[Callable[[str], None] | None] = field(factory=list)
+    """What ends each of them."""
 
-    def file(self, operation: FileOperation, say: Callable[[str], None]) -> Deferred[FileRuling]:
+    def file(
+        self,
+        operation: FileOperation,
+        say: Callable[[str], None],
+        end: Callable[[str], None] | None = None,
+    ) -> Deferred[FileRuling]:
         """Decide."""
+        self.ends.append(end)
         self.operations.append(operation)
         uses = [
             f"{use.action} {path}" for use in operation.uses for path in (use.path, use.written)

@@ -275,15 +275,16 @@ class EndTests(JudgeCase):
         self.assertIn("closed", self.reached)
 
     def test_a_file_that_is_open(self) -> None:
-        """What has it open cannot be told from the rest: the connection ends."""
+        """Its channel ends."""
         uses = (PathUse("read", "/srv/a", "/srv/a"),)
         operation = FileOperation(action="read", uses=uses, text="read /srv/a", sent=b"")
-        self.judge.file(operation, lambda _text: None)
+        ends: list[str] = []
+        self.judge.file(operation, lambda _text: None, ends.append)
         self.judge.reconsider()
-        self.assertEqual(self.ends, [])
+        self.assertEqual(ends, [])
         self.rules('@id("c") permit (principal, action == Ssh::Action::"connect", resource);')
         self.judge.reconsider()
-        self.assertIn("granted for a while is over", self.ends[0])
+        self.assertIn("granted for a while is over", ends[0])
 
     def test_how_it_came_out_cannot_be_recorded(self) -> None:
         """Then nothing goes on."""

@@ -93,3 +93,26 @@ class ClassifiedTests(JudgeCase):
         """Gets it."""
         self.rules('@id("all") permit (principal, action, resource);')
         self.assertTrue(self.may("read", "/srv/secret"))
+
+
+class EndTests(JudgeCase):
+    """What is open when it is not allowed any more."""
+
+    def test_an_open_file(self) -> None:
+        """Ends its channel; what was over in a moment ends nothing."""
+        self.rules('@id("all") permit (principal, action, resource);')
+        ends: list[str] = []
+        for end in (ends.append, None):
+            operation = FileOperation(
+                action="read",
+                uses=(PathUse("read", "/srv/a", "/srv/a"),),
+                text="read /srv/a",
+                sent=b"request",
+            )
+            self.judge.file(operation, ends.append, end)
+        self.assertIsNone(self.judge.reconsider())
+        self.assertEqual(ends, [])
+        self.rules('@id("in") permit (principal, action == Ssh::Action::"connect", resource);')
+        self.assertIsNone(self.judge.reconsider())
+        self.assertEqual(len(ends), 1)
+        self.assertIn("is over", ends[0])

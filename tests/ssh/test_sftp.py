@@ -231,6 +231,18 @@ class FileTests(SftpCase):
         self.assertEqual(moved.digest, sha256(bytes(100_000)).digest())
         self.assertEqual(len(self.bench.content), 100_000)
 
+    def test_what_is_not_allowed_any_more(self) -> None:
+        """Ends the channel, if a file is open."""
+        self.bench.ask(sftp.STAT, 1, b"/a")
+        self.bench.open(2, b"/a")
+        first, second = self.deciding.ends
+        self.assertIsNone(first)
+        assert second is not None
+        second("Over.")
+        self.assertEqual(self.ground.ends, ["Over."])
+        self.bench.ask(sftp.STAT, 3, b"/a")
+        self.assertEqual(len(self.deciding.operations), 2)
+
     def test_answers_out_of_order(self) -> None:
         """Are put in the order of the file."""
         handle = self.bench.open(1, b"/a")
