@@ -210,7 +210,7 @@ class Line:
         """Ask the target something of our own; ``request`` encodes it for an id."""
         number = self._next_id
         self._next_id = number - 1 if number > _LAST_ID - _OUR_IDS else _LAST_ID
-        asked: Deferred[Packet] = Deferred(lambda _: None)  # its answer comes all the same
+        asked: Deferred[Packet] = Deferred()  # without a canceller: its answer comes all the same
         self._ours[number] = asked
         self.forward(request(number))
         return asked

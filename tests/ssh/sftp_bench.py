@@ -145,6 +145,8 @@ class Bench:
     """Answers to kinds of requests that are not as usual."""
     answers: bool = True
     """Whether the target answers by itself."""
+    resolves: bool = True
+    """Whether it says where paths lead."""
     inspector: SftpInspector = field(init=False)
     seen: list[Packet | Bulk] = field(factory=list)
     """What reached the target, besides REALPATH."""
@@ -218,7 +220,7 @@ class Bench:
             self.asked.append(piece)
         else:
             self.seen.append(piece)
-        if self.answers or ours:
+        if self.resolves if ours else self.answers:
             self.ground.down += self.inspector.to_client(self._answer(piece), None)
 
     def _answer(self, piece: Packet | Bulk) -> bytes:

@@ -69,6 +69,17 @@ class HoldTests(SftpCase):
         self.assertEqual((len(withdrawn), self.bench.seen), (1, []))
         self.assertEqual(self.deciding.texts, ["remove /x"])
 
+    def test_who_leaves_before_the_target_has_answered(self) -> None:
+        """What it answers later is nobody's, and harms nothing."""
+        self.bench.answers = self.bench.resolves = False
+        self.bench.ask(sftp.SYMLINK, 2, b"/to", b"/at")
+        (asked,) = self.bench.asked
+        assert asked.id is not None
+        self.bench.inspector.abandoned()
+        self.bench.target(sftp.name(asked.id, b"/"))
+        self.bench.inspector.ended(None)
+        self.assertEqual((self.bench.seen, self.ground.ends), ([], []))
+
     def test_the_end_of_input(self) -> None:
         """Waits for what is held."""
         held = self.deciding.held["remove /x"] = Deferred[FileRuling]()
