@@ -18,7 +18,7 @@ from tests.integration.test_recording import records_of
 from tests.policy.world import ROOT
 from tests.support import gateway, openssh
 from tests.support.gateway import GatewayRig
-from tests.support.processes import SOON, Processes, wait_until
+from tests.support.processes import PATIENCE, Processes, wait_until
 from tests.support.ssh_gateway import SshClient, SshTarget
 
 SCHEMAS = {
@@ -137,7 +137,7 @@ def test_approved(rig: GatewayRig, alice: SshClient, processes: Processes, folde
     running.wait_for_line(f"hoopgw requests approve {line[1]}")
     assert not mark.exists()
     vote(rig, str(mark), "approve")
-    assert running.process.wait(SOON) == 0
+    assert running.process.wait(PATIENCE) == 0
     assert mark.read_bytes() == b""
 
 
@@ -146,7 +146,7 @@ def test_denied(rig: GatewayRig, alice: SshClient, processes: Processes, folder:
     mark = folder / "denied"
     running = alice.start(processes, "held", "ssh", "web1", f"touch {mark}")
     vote(rig, str(mark), "deny")
-    assert running.process.wait(SOON) == 77
+    assert running.process.wait(PATIENCE) == 77
     assert not mark.exists()
 
 
@@ -156,7 +156,7 @@ def test_interrupted(rig: GatewayRig, alice: SshClient, processes: Processes, fo
     running = alice.start(processes, "held", "ssh", "web1", f"touch {mark}")
     running.wait_for_line("held for approval")
     running.process.send_signal(signal.SIGINT)
-    running.process.wait(SOON)
+    running.process.wait(PATIENCE)
 
     def is_withdrawn() -> bool:
         return [each["state"] for each in requests_of(rig, str(mark))] == ["withdrawn"]
@@ -171,7 +171,7 @@ def test_a_shell(rig: GatewayRig, alice: SshClient, processes: Processes) -> Non
     running = processes.start("shell", ["sh", "-c", 'exec "$@" < /dev/null', "sh", *argv])
     running.wait_for_line("held for approval by ops")
     vote(rig, "an interactive shell", "deny")
-    assert running.process.wait(SOON) == 77
+    assert running.process.wait(PATIENCE) == 77
 
 
 def test_forwards_that_lead_nowhere(alice: SshClient) -> None:
