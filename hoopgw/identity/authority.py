@@ -30,6 +30,12 @@ SKEW: Final = timedelta(minutes=5)
 """How far behind the clock of whoever checks a certificate may be."""
 REQUEST_LIMIT: Final = 8_192
 """Characters of a certificate request."""
+UNREADABLE: Final = (
+    *(ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion),
+    *(x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+"""What `cryptography` raises where a certificate, or a part of it, cannot be read: it has no word
+for all of them, and whoever shows one may send any bytes."""
 _EVERYTHING: Final = ("0.0.0.0/0", "::/0")
 
 
@@ -125,7 +131,7 @@ def check_issued(
         raise AuthenticationError("the certificate is outside its time")
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("the certificate's extensions are malformed") from error
     if basic.ca:
         raise AuthenticationError("the certificate is a CA's, not an end's")
@@ -135,7 +141,7 @@ def has_purpose(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -
     """Say whether a certificate is for this purpose and no other."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except UNREADABLE:
         return False
     return list(usage) == [purpose]
 
@@ -160,7 +166,7 @@ def requested_key(csr: str) -> ec.EllipticCurvePublicKey:
     try:
         read = x509.load_pem_x509_csr(csr.encode())
         key, genuine = read.public_key(), read.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (*UNREADABLE, InvalidSignature) as error:
         raise AuthenticationError("the certificate request is malformed") from error
     if not genuine:
         raise AuthenticationError("the certificate request is not signed by its own key")
@@ -192,7 +198,7 @@ def moment(seconds: float) -> datetime:
 def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 

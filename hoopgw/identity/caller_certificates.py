@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hoopgw.errors import AuthenticationError
 from hoopgw.events import Principal
 from hoopgw.identity.authority import (
+    UNREADABLE,
     Authority,
     check_issued,
     common_name,
@@ -139,7 +140,7 @@ def verify_caller(
         if not has_purpose(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
             raise AuthenticationError("the certificate is not a caller's")
         form = _chain(certificate)
-    except (ValueError, TypeError, OverflowError) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("the certificate is malformed") from error
     certified = decode(form, issuer)
     if certified.principal.expires <= now:

@@ -10,7 +10,6 @@ Reference: RFC 7523 section 3 (``private_key_jwt``).
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import ECKey
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.identity.authority import UNREADABLE
 from hoopgw.identity.jose import PublicKey, parse, sign, verify
 from hoopgw.identity.oidc import LEEWAY, moment, text
 from hoopgw.link.identity import key_pem
@@ -103,5 +103,5 @@ def _certificate(chain: object) -> x509.Certificate:
     try:
         der = base64.b64decode(chain[0], validate=True)
         return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError, binascii.Error) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("x5c is malformed") from error

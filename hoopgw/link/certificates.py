@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hoopgw.errors import AuthenticationError
 from hoopgw.identity.authority import (
     SKEW,
+    UNREADABLE,
     Authority,
     check_issued,
     common_name,
@@ -134,7 +135,7 @@ def agent_name(certificate: x509.Certificate) -> str:
     """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("not an agent's certificate") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     is_client = has_purpose(certificate, ExtendedKeyUsageOID.CLIENT_AUTH)

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.identity.authority import UNREADABLE
 from hoopgw.link.certificates import SKEW, is_agent_name, moment, requested_key, verify_agent
 
 CA_PATH: Final = "/agents/ca"
@@ -205,7 +206,7 @@ def verify_renewal(
         key.verify(signature, payload, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature as error:
         raise AuthenticationError("the renewal is not signed by the certificate's key") from error
-    except (ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("the renewal is malformed") from error
     return Renewal(name, certificate.serial_number, requested_key(request.csr))
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hoopgw.errors import AuthenticationError
+from hoopgw.identity.authority import UNREADABLE
 from hoopgw.link.certificates import verify_agent
 from hoopgw.link.frames import VERSION, Challenge, Hello
 from hoopgw.link.tickets import NONCE_SIZE
@@ -73,7 +74,7 @@ def verify_hello(
     try:
         certificate = x509.load_der_x509_certificate(hello.certificate)
         key = certificate.public_key()
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise AuthenticationError("the agent's certificate is malformed") from error
     name = verify_agent(certificate, authorities, now)
     if name != hello.agent:
