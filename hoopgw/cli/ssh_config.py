@@ -14,7 +14,8 @@ from hoopgw.cli.home import Home
 from hoopgw.cli.output import Output, json_option
 from hoopgw.cli.ssh_folder import SshFolder
 from hoopgw.cli.ssh_include import OwnConfig, difference, with_line, without_line
-from hoopgw.client.ssh import Choices, Plan, complete, config_text, environment, taken_names
+from hoopgw.client.ssh import Choices, Plan, complete, taken_names
+from hoopgw.client.ssh_texts import config_text, environment
 
 
 @click.command("ssh-config")

@@ -1,9 +1,9 @@
 """The folder in which `ssh` finds what it needs: beside the log-in, and of this person alone.
 
 What is in it is made when it is needed. A certificate lasts minutes, as the token does that it is
-given for; before each connection `ssh` runs a small shell script (`hoopgw.client.ssh.script_text`),
-and only if the certificate is about to end does that start Python, which asks the gateway. So a
-connection costs a few milliseconds, nobody is logged out in the middle of a day's work, and what an
+given for; before each connection `ssh` runs a small shell script
+(`hoopgw.client.ssh_texts.script_text`), and only if the certificate is about to end does that start
+Python, which asks the gateway. So a connection costs a few milliseconds, nobody is logged out in the middle of a day's work, and what an
 administrator takes away is gone within minutes, without a process in the background.
 
 One command renews at a time; the others wait for it and take what it got.
@@ -38,17 +38,19 @@ from hoopgw.client.logins import read_targets
 from hoopgw.client.ssh import (
     HOSTS_PATH,
     Choices,
-    ClientFiles,
     Issued,
     Plan,
     SshTarget,
+    make_plan,
+    read_hosts,
+    wanted_certificate,
+)
+from hoopgw.client.ssh_texts import (
+    ClientFiles,
     config_text,
     is_usable,
     known_hosts_text,
-    make_plan,
-    read_hosts,
     script_text,
-    wanted_certificate,
 )
 from hoopgw.identity.private_files import replace_private, write_private
 

@@ -37,15 +37,13 @@ from hoopgw.client.ssh import (
     AGENT_VARIABLE,
     HOSTS_PATH,
     Choices,
-    ClientFiles,
     Issued,
     Plan,
-    config_text,
-    environment,
-    known_hosts_text,
     make_plan,
+    read_hosts,
     wanted_certificate,
 )
+from hoopgw.client.ssh_texts import ClientFiles, config_text, environment, known_hosts_text
 from hoopgw.errors import AuthenticationError, ProtocolViolationError
 from hoopgw.identity.ssh_certificates import public_line
 from hoopgw.identity.tokens import GATEWAY
@@ -208,14 +206,10 @@ class Hosts:
     async def fetch(self) -> bool:
         """Write them down; say whether they could be had."""
         try:
-            given = await asyncio.to_thread(
-                lambda: _api(self._place, anonymous=True).get(HOSTS_PATH)
-            )
+            lines = read_hosts(await asyncio.to_thread(self._ask))
         except (Refused, CommandError):
-            given = {}
-        keys = given.get("keys")
-        lines = [str(line) for line in keys] if isinstance(keys, list) else []
-        if not lines or not all(line.isprintable() for line in lines):
+            lines = []
+        if not lines:
             if not self._path.exists():
                 self._write("")
             return False
@@ -227,6 +221,9 @@ class Hosts:
         while True:
             await asyncio.sleep(HOSTS_EVERY if found else HOSTS_RETRY)
             found = await self.fetch()
+
+    def _ask(self) -> object:
+        return _api(self._place, anonymous=True).get(HOSTS_PATH)
 
     def _ask(self) -> object:
         return _api(self._place, anonymous=True).get(HOSTS_PATH)

@@ -20,7 +20,7 @@ from hoopgw import config
 from hoopgw.cli.home import Home
 from hoopgw.cli.ssh_include import OwnConfig, difference, with_line, without_line
 from hoopgw.cli.ssh_run import _destination
-from hoopgw.client.ssh import ClientFiles
+from hoopgw.client.ssh_texts import ClientFiles
 from hoopgw.events import Principal
 from hoopgw.spi import TargetSettings
 from tests.cli.support import Run, run

@@ -13,18 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.client.ssh import (
-    Choices,
+from hoopgw.client.ssh import Choices, Plan, SshTarget, complete, make_plan, taken_names
+from hoopgw.client.ssh_texts import (
     ClientFiles,
-    Plan,
-    SshTarget,
-    complete,
     config_text,
     is_usable,
     known_hosts_text,
-    make_plan,
     script_text,
-    taken_names,
 )
 from hoopgw.client.values import Target
 from hoopgw.identity.certified import TARGETS_LIMIT
