@@ -3,8 +3,9 @@
 What is in it is made when it is needed. A certificate lasts minutes, as the token does that it is
 given for; before each connection `ssh` runs a small shell script
 (`hoopgw.client.ssh_texts.script_text`), and only if the certificate is about to end does that start
-Python, which asks the gateway. So a connection costs a few milliseconds, nobody is logged out in the middle of a day's work, and what an
-administrator takes away is gone within minutes, without a process in the background.
+Python, which asks the gateway. So a connection costs a few milliseconds, nobody is logged out in
+the middle of a day's work, and what an administrator takes away is gone within minutes, without a
+process in the background.
 
 One command renews at a time; the others wait for it and take what it got.
 """

@@ -225,9 +225,6 @@ class Hosts:
     def _ask(self) -> object:
         return _api(self._place, anonymous=True).get(HOSTS_PATH)
 
-    def _ask(self) -> object:
-        return _api(self._place, anonymous=True).get(HOSTS_PATH)
-
     def _write(self, text: str) -> None:
         draft = self._path.with_name(f".{self._path.name}-{secrets.token_hex(4)}")
         write_once(draft, text, mode=self._place.file_mode)
