@@ -28,6 +28,10 @@ LOGINS: Final = 10
 ECHOES: Final = 300
 """In a round."""
 SESSIONS: Final = 200
+BLIND: Final = """
+@id("all") permit (principal, action, resource) unless { action == Ssh::Action::"see" };
+"""
+"""A policy that lets nobody see what may be a secret: each output is searched for it."""
 _BUFFER: Final = 2**20
 _TRANSFERS: Final[Mapping[str, tuple[bool, Callable[[Way, Path], list[str]]]]] = {
     # What it is called: whether it is a transfer of files that is recorded as such, and how to.
@@ -47,7 +51,7 @@ _OUTPUT: Final[tuple[Target, None]] = (at_least(0.35), None)
 
 def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
     """Measure. ``seconds`` is for how long a client that does not read is watched."""
-    task = progress.add_task("ssh", total=rounds * (len(_TRANSFERS) + 2) + 1)
+    task = progress.add_task("ssh", total=rounds * (len(_TRANSFERS) + 3) + 1)
 
     def advance() -> None:
         progress.advance(task)
@@ -56,6 +60,8 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
         sections = [_transfers(ways, name, rounds, advance) for name in _TRANSFERS]
         sections.append(_logins(ways, rounds, advance))
         sections.append(_echoes(ways, rounds, advance))
+    with opened(policy=BLIND) as ways:
+        sections.append(_transfers(ways, "cat", rounds, advance, ", masked, lines of text"))
     sections.append(_memory(max(seconds, 3.0)))
     advance()
     return sections
@@ -64,23 +70,33 @@ def run(progress: Progress, rounds: int, seconds: float) -> list[Section]:
 # Half a gigabyte
 
 
-def _transfers(ways: Ways, name: str, rounds: int, advance: Callable[[], None]) -> Section:
+def _transfers(
+    ways: Ways, name: str, rounds: int, advance: Callable[[], None], masks: str = ""
+) -> Section:
     file = ways.folder / "big"
     if not file.exists():
         with file.open("wb") as stream:
             for _ in range(MEGABYTES):
-                stream.write(os.urandom(_BUFFER))
+                stream.write(_text() if masks else os.urandom(_BUFFER))
     is_files, command = _TRANSFERS[name]
     found: dict[str, list[Sample]] = {way.name: [] for way in ways.all}
     for _ in range(rounds):
         for way in ways.all:
             found[way.name].append(way.measured(command(way, file)))
         advance()
+    targets = (None, None) if masks else _FILES if is_files else _OUTPUT
     return Section(
-        name=f"{MEGABYTES} MB by {name}",
+        name=f"{MEGABYTES} MB by {name}{masks}",
         method=f"{rounds} rounds, {'recorded with hashes' if is_files else 'recorded whole'}",
-        figures=[*_speeds(found, *(_FILES if is_files else _OUTPUT))],
+        figures=[*_speeds(found, *targets)],
     )
+
+
+def _text() -> bytes:
+    """Return a megabyte of a log's lines, with nothing to mask."""
+    line = b'10.0.0.7 - - [22/Nov/2026:12:00:00] "GET /a/%08d?x=%08d HTTP/1.1" 200 5123\n'
+    lines = b"".join(line % (number, number * 7919) for number in range(_BUFFER // 70))
+    return lines[:_BUFFER]
 
 
 def _speeds(

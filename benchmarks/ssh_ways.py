@@ -82,22 +82,22 @@ class Ways:
 
 @contextmanager
 def opened(
-    link: Literal["tcp", "unix"] = "unix", options: str = "", extra: str = ""
+    link: Literal["tcp", "unix"] = "unix", extra: str = "", policy: str = gateway.POLICY
 ) -> Iterator[Ways]:
     """Start an sshd, and hoopgw before it.
 
     Args:
         link: between gateway and agent; ``tcp`` is with TLS.
-        options: more lines of the target.
         extra: more lines for ``hoopgw.toml``.
+        policy: Cedar.
 
     """
     with ExitStack() as stack:
         server = stack.enter_context(openssh.running())
         folder = Path(tempfile.mkdtemp(prefix="hg-bench-", dir=MEMORY if MEMORY.is_dir() else None))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        target = SshTarget(name=TARGET, server=server, options=options)
-        rig = gateway.start(ssh=[target], link=link, extra=extra)
+        target = SshTarget(name=TARGET, server=server)
+        rig = gateway.start(ssh=[target], link=link, extra=extra, policy=policy)
         stack.callback(rig.stop)
         roles = processors.roles(rig)
         client = rig.ssh_client(TARGET, lifetime=7_200.0)

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopgw.transport.addresses import address_of
+from hoopgw.transport.pieces import rest_of
 from hoopgw.transport.tls import NestedTls, TlsStream
 
 log = Logger()
@@ -352,7 +353,6 @@ class DataTransport:
 
     def _send_pieces(self, pieces: list[Any]) -> None:
         """Send several pieces while nothing is queued."""
-        sent = 0
         try:
             sent = self._sock.sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
@@ -360,8 +360,8 @@ class DataTransport:
         except OSError as error:
             self._unsent(error)
             return
-        if sent < sum(map(len, pieces)):
-            self._keep(memoryview(b"".join(pieces))[sent:])
+        if rest := rest_of(pieces, sent):
+            self._keep(memoryview(rest))
 
     def _unsent(self, error: OSError) -> None:
         # While we read, the end is reported by reading: after what the peer sent last.
