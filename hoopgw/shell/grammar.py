@@ -43,6 +43,8 @@ _EXPANDS: Final = re.compile(r"[*?\[\]{}~!^]|=~|(?<!\\)\$")
 _ESCAPE: Final = re.compile(r"\\(.)")
 _IN_QUOTES: Final = re.compile(r"\\([$`\"\\])")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RUNS: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$\()")
+"""Where a substitution begins, in text that is not quoted."""
 
 # What is walked through for the commands in it; what each is, for policy.
 _CONSTRUCTS: Final = {
@@ -154,6 +156,8 @@ class Script:
     constructs: frozenset[str]
     """Of ``list pipeline subshell group condition loop function substitution background``; and of
     ``evaluation``: bash evaluates the value of a variable, in which there may be commands."""
+    is_portable: bool = True
+    """Whether other shells than bash run the same: dash finds commands in ``[[ a || b ]]``."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -187,9 +191,14 @@ def parse(text: bytes) -> Script:
     if tree.root_node.has_error:
         raise UnknownCommandError("the command does not parse as a shell would read it")
     _check_gaps(tree.root_node, text)
+    _check_hidden(tree.root_node)
     walk = _Walk()
     walk.visit(tree.root_node, 0)
-    return Script(commands=tuple(walk.commands), constructs=frozenset(walk.constructs))
+    return Script(
+        commands=tuple(walk.commands),
+        constructs=frozenset(walk.constructs),
+        is_portable=not any(map(_is_of_bash, _all(tree.root_node))),
+    )
 
 
 @define
@@ -232,6 +241,8 @@ class _Walk:
                 continue
             elif self._is_name_or_value(node, child):
                 self._word(child, depth)
+                if child.type == "variable_name":
+                    self._sets(_text(child))
             else:
                 self.visit(child, depth + 1)
         if redirects:
@@ -363,8 +374,15 @@ class _Walk:
         """Take the substitutions inside of something."""
         if any(map(_evaluates, _all(node))):
             self.constructs.add("evaluation")
+        for each in _all(node):
+            if each.type == "expansion" and {":=", "="} & {child.type for child in each.children}:
+                self._sets(_text(each.children[1]))
         for child in _substitutions(node):
             self.visit(child, depth + 1)
+
+    def _sets(self, name: str) -> None:
+        """Note a variable that is set otherwise than by an assignment: its value is not told."""
+        self._add([], [Word(f"{name}=", None)], [])
 
 
 def _check_apart(parts: list[Node]) -> None:
@@ -402,6 +420,31 @@ def _check_gaps(root: Node, source: bytes) -> None:
         at = max(at, node.end_byte)
     if source[at:].strip(b" \t\n"):
         raise UnknownCommandError("a part of the command is not known")
+
+
+def _check_hidden(root: Node) -> None:
+    """See that what the grammar takes for text is none that a shell would run.
+
+    In ``${x:-`a`}`` it sees no command, and in ``"${x:-'$(a)'}"`` quotes, which are none there.
+    """
+    waiting = [(root, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        inside = inside or node.type == "expansion"
+        if node.type in ("raw_string", "ansi_c_string"):
+            hides = inside and bool({"`", "$"} & set(_text(node)[1:]))
+        elif node.type == "word" or (inside and node.type in ("regex", "string_content")):
+            hides = not node.children and _RUNS.search(_text(node)) is not None
+        else:
+            hides = False
+        if hides:
+            raise UnknownCommandError("a substitution stands where it is not known")
+        waiting.extend((child, inside) for child in node.children)
+
+
+def _is_of_bash(node: Node) -> bool:
+    """Whether another shell may read something so that other commands run."""
+    return node.type in ("[[", "ansi_c_string", "&>", "&>>")
 
 
 def _substitutions(node: Node) -> Iterator[Node]:

@@ -25,6 +25,9 @@ _EVALUATE: Final = frozenset(
 )
 """Builtins that take names of variables, whose subscripts bash evaluates, commands included."""
 DECLARE: Final = frozenset({"declare", "typeset", "local", "export", "readonly"})
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WITH_VALUE: Final = re.compile(r"-[A-Za-z]*?[apv](.+)")
+"""An option of ``read``, ``wait`` or ``printf`` with the variable that it sets."""
 ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
@@ -39,8 +42,8 @@ class Reading(Protocol):
         """Note that a command is run."""
         ...
 
-    def text(self, text: str, depth: int) -> None:
-        """Note that a text is run by a shell."""
+    def text(self, text: str, depth: int, *, is_for_bash: bool = True) -> None:
+        """Note that a text is run by a shell, which is bash, or only reads POSIX's language."""
         ...
 
     def redirect(self, operator: str, path: str | None) -> None:
@@ -122,7 +125,7 @@ def _assigned(reading: Reading, words: Words, depth: int) -> bool:
         word = words[at]
         if word is None:
             return False
-        if not ASSIGNMENT.match(word):
+        if "=" not in word:
             reading.run(words[at:], depth + 1)
             return True
         reading.variables[variable_of(word)] = None
@@ -166,8 +169,8 @@ def _shell(reading: Reading, words: Words, depth: int) -> bool:
         word = words[at]
         if word is None:
             return False
-        if word == "--" or not word.startswith(("-", "+")):
-            at += word == "--"
+        if word in ("-", "--") or not word.startswith(("-", "+")):
+            at += word in ("-", "--")
             break
         if word.startswith("--"):
             if word not in ("--login", "--norc", "--noprofile", "--posix"):
@@ -176,12 +179,13 @@ def _shell(reading: Reading, words: Words, depth: int) -> bool:
             continue
         is_text |= "c" in word[1:]
         reads |= "s" in word[1:]
-        at += 2 if "o" in word[1:] or "O" in word[1:] else 1
+        at += 1 + word[1:].count("o") + word[1:].count("O")
     rest = words[at:]
     if is_text:
         if not rest or rest[0] is None:
             return False
-        reading.text(rest[0], depth + 1)
+        is_for_bash = (words[0] or "").rpartition("/")[2] in ("bash", "rbash")
+        reading.text(rest[0], depth + 1, is_for_bash=is_for_bash)
         return True
     reading.opaque.add("input" if reads or not rest else "script")
     return True
@@ -242,10 +246,8 @@ def _replaced(options: Words) -> list[str]:
 
 def _find(reading: Reading, words: Words, depth: int) -> bool:
     """Take ``find``: the commands behind ``-exec`` and its like, and files that it writes."""
-    if any(word is None for word in words[1:]) and any(
-        word in ("-exec", "-execdir", "-ok", "-okdir") for word in words
-    ):
-        return False
+    if None in words[1:]:
+        return False  # it may be -exec
     at = 1
     while at < len(words):
         word = words[at] or ""
@@ -330,7 +332,22 @@ def _names(reading: Reading, words: Words, depth: int) -> bool:
         return False
     if words[0] in ("mapfile", "readarray") and "C" in options:
         return False
+    _note_names(reading, words)
     return not any("[" in (word or "[").partition("=")[0] for word in words[1:])
+
+
+def _note_names(reading: Reading, words: Words) -> None:
+    """Note the variables that a builtin sets, and rather too many: ``PATH`` is one by any way."""
+    if words[0] in ("test", "[", "export", "readonly"):
+        return
+    given = [word for word in words[1:] if word]
+    if words[0] == "printf":
+        given = given[:2]
+    for word in given:
+        found = _WITH_VALUE.fullmatch(word)
+        name = found[1] if found else word
+        if _NAME.fullmatch(name):
+            reading.variables[name] = None
 
 
 def variable_of(assignment: str) -> str:

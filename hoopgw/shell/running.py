@@ -47,6 +47,7 @@ _OTHERS: Final = frozenset(
 )
 """They can be made to run others, in more ways than are told here."""
 _NUMBER: Final = re.compile(r"[0-9]+-?|-")
+_DESCRIPTOR: Final = re.compile(r"/dev/fd/[0-9]+")
 _NETWORK: Final = re.compile(r"/dev/(?:tcp|udp)/([^/]+)/([^/]+)")
 _HARMLESS: Final = frozenset({"/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/zero"})
 
@@ -115,13 +116,15 @@ class _Reading:
         self.opaque.add(what)
         self.unknown.append(why)
 
-    def text(self, text: str, depth: int) -> None:
+    def text(self, text: str, depth: int, *, is_for_bash: bool = True) -> None:
         """Take a text apart."""
         try:
             script = parse(text.encode("utf-8", "surrogateescape"))
         except UnknownCommandError as error:
             self.hide("syntax", str(error))
             return
+        if not (is_for_bash or script.is_portable):
+            self.hide("syntax", "bash reads this otherwise than other shells: run it by bash")
         self.constructs |= script.constructs
         if "evaluation" in script.constructs:
             self.hide("arithmetic", "bash evaluates what may hold commands: use plain words")
@@ -159,7 +162,7 @@ class _Reading:
         if (found := _NETWORK.fullmatch(path)) is not None:
             self.connects[found[1], found[2]] = None
             return
-        if path in _HARMLESS or path.startswith("/dev/fd/"):
+        if path in _HARMLESS or _DESCRIPTOR.fullmatch(path):
             return
         places = self.places(path)
         if not places:

@@ -7,6 +7,7 @@ hoopgw takes for the facts either names that program, or says that nobody can te
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,10 @@ class Place:
             path.chmod(0o700)
         for name in ("cat", "env", "find", "timeout", "xargs", "sh", "bash", "ls"):
             (programs / name).symlink_to(f"/bin/{name}")
+        other = folder / "other"
+        other.mkdir()
+        (other / "ls").write_text(f"#!/bin/sh\necho victim >> '{self._log}'\n")
+        (other / "ls").chmod(0o700)
         self._environment = {"PATH": str(programs), "FUNCNEST": "20", "HOME": str(folder)}
 
     def run(self, text: str) -> set[str]:
@@ -154,7 +159,26 @@ ATTACKS: Final = (
     "a\nvictim",
     "a # c\nvictim",
     "cat <<'E'; victim\n$(a)\nE",
+    "echo ${x:-`victim`}",
+    'echo "${x:-`victim`}"',
+    'echo "${x/`victim`/b}"',
+    "echo \"${x:-'$(victim)'}\"",
+    "cat <<E\n${x:-`victim`}\nE",
+    "find . $(echo -exec) victim \\;",
+    "env 1=2 victim",
 )
+OTHER_PATHS: Final = (
+    "for PATH in ../other; do ls; done",
+    "printf -v PATH ../other; ls",
+    "printf -vPATH ../other; ls",
+    "read -r PATH <<< ../other; ls",
+    "echo ../other | while read PATH; do ls; done",
+    "unset PATH; : ${PATH:=../other}; ls",
+    "unset PATH; cd ../other; ls",
+)
+"""What ``ls`` is, is said otherwise than by an assignment."""
+OTHER_SHELLS: Final = ("[[ a || victim ]]", "echo $'a\\'; victim #'", "ls a &> f")
+"""bash runs nothing of it, and dash does."""
 
 
 @pytest.mark.parametrize("text", ATTACKS)
@@ -164,6 +188,38 @@ def test_nothing_runs_that_is_not_told(place: Place, text: str) -> None:
     told = "victim" in names(found) or found.unknown or {"input", "script"} & found.opaque
     # Some variables are asked for as `unknown`, whatever they are set to.
     assert told or any(map(is_forbidden, found.variables)), found
+
+
+@pytest.mark.parametrize("text", OTHER_PATHS)
+def test_what_says_where_programs_are(place: Place, text: str) -> None:
+    """It makes another program of ``ls``; a variable that nobody may set is told."""
+    assert "victim" in place.run(text)
+    found = facts(text.encode())
+    assert found.unknown or any(map(is_forbidden, found.variables)), found
+
+
+@pytest.mark.parametrize("text", OTHER_SHELLS)
+def test_what_other_shells_read_otherwise(text: str) -> None:
+    """``sh`` may be dash: what only bash reads as it is told here is not known of ``sh``."""
+    assert facts(f"sh -c {shlex.quote(text)}".encode()).unknown
+    assert not facts(f"bash -c {shlex.quote(text)}".encode()).unknown
+
+
+def test_descriptors_that_are_files(place: Place) -> None:
+    """``/dev/fd`` leads to all files, by way of ``..``: those are told."""
+    text = "echo there > /dev/fd/../cwd/made"
+    place.run(text)
+    assert (place.folder / "work" / "made").read_text() == "there\n"
+    assert facts(text.encode()).writes == ("/dev/cwd/made",)
+    assert facts(b"cat < /dev/fd/../../../etc/passwd").reads == ("/etc/passwd",)
+    assert not facts(b"cat < /dev/fd/0").reads
+
+
+def test_a_script_with_the_name_of_an_option() -> None:
+    """Behind ``-`` there are no options."""
+    for text in (b"sh - -c ls", b"bash -oo posix posix -- -c ls"):
+        found = facts(text)
+        assert ("script" in found.opaque, "ls" in names(found)) == (True, False)
 
 
 def test_the_attacks_are_real(place: Place) -> None:
