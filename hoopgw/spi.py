@@ -23,6 +23,7 @@ from hoopgw.policy.decision import Review, Sights, Use, Verdict
 from hoopgw.recording.contents import Contents, NoContents
 from hoopgw.recording.records import AnyRecord, Record
 from hoopgw.sessions.elsewhere import Elsewhere, NothingElsewhere
+from hoopgw.sessions.living import Sessions
 from hoopgw.sessions.purses import Budgets
 
 API: Final = 1
@@ -241,37 +242,6 @@ class NoGrants:
         """Do nothing."""
 
 
-class Sessions(Protocol):
-    """The live sessions of this worker: counted, limited, and cut when their time is over."""
-
-    def opened(
-        self,
-        session: str,
-        principal: Principal,
-        target: str,
-        cut: Callable[[str], None],
-        account: str = "",
-        address: str = "",
-        reconsider: Callable[[], str | None] | None = None,
-        credential: str = "",
-    ) -> None:
-        """Announce a session. ``cut`` is called with a reason at expiry, revocation or shutdown.
-
-        ``reconsider`` is called when what the principal was granted has changed; it says why the
-        session must end by that, or None. ``credential`` is what may be revoked besides the
-        principal's lineage, if there is anything.
-
-        Raises:
-            UnavailableError: there are too many, for the gateway or for this principal.
-
-        """
-        ...
-
-    def closed(self, session: str, reason: str = "") -> None:
-        """Announce its end; harmless if it is not known."""
-        ...
-
-
 @frozen(kw_only=True)
 class TargetSettings:
     """One ``[[targets]]`` table of the configuration."""
@@ -487,6 +457,8 @@ class ProtocolSpec:
     targets: control issues certificates for these and no others. Raises `ConfigError`."""
     check_listener: Callable[[Mapping[str, Any]], None] | None = None
     """Validate the protocol's part of a listener's table; raises `ConfigError`."""
+    freezes: bool = False
+    """Whether its sessions can be frozen, and go on later."""
     api: int = API
 
 

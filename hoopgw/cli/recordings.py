@@ -258,6 +258,37 @@ def cut(session: str, reason: str) -> None:
 
 
 @sessions.command()
+@click.argument("session")
+@click.option("--reason", default="", help="For whoever is stopped, and for the record.")
+@json_option
+def freeze(session: str, reason: str) -> None:
+    """Let nothing through SESSION, either way, until `hoopgw sessions thaw`: SSH only.
+
+    Who may cut it may freeze it.
+    """
+    _still(session, reason, "freeze", "frozen")
+
+
+@sessions.command()
+@click.argument("session")
+@click.option("--reason", default="", help="For whoever was stopped, and for the record.")
+@json_option
+def thaw(session: str, reason: str) -> None:
+    """Let SESSION go on, which was frozen by you, or by somebody below you."""
+    _still(session, reason, "thaw", "thawed")
+
+
+def _still(session: str, reason: str, verb: str, done: str) -> None:
+    output = Output.current()
+    body = {"reason": reason} if reason else {}
+    answer = Home.current().api().post(f"/v1/sessions/{path_part(session)}/{verb}", body)
+    if output.is_json:
+        output.json(answer)
+    else:
+        output.say(f"session {session} is {done}")
+
+
+@sessions.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--key", help="The log's public key, or a file with it.")
 @click.option(

@@ -6,6 +6,8 @@ GET     sessions/ID                   one
 GET     sessions/ID/records           ``?after=LEAF&limit=``: records in order
 GET     sessions/ID/replay            the same, told for people, by the session's protocol
 POST    sessions/ID/cut               ``{reason?}``: end it now
+POST    sessions/ID/freeze            ``{reason?}``: let nothing through for a while
+POST    sessions/ID/thaw              ``{reason?}``: let it go on
 ======  ============================  ======================================================
 
 A person sees the sessions of the chains that begin with that person; an agent only the live ones
@@ -19,11 +21,12 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from attrs import define
+from attrs import define, field
 
 from hoopgw.control.arguments import LIST_LIMIT, flag, limit, number, only, text
 from hoopgw.control.callers import Caller, Callers
 from hoopgw.control.fleet import Fleet
+from hoopgw.control.freezes import Freezes, standing
 from hoopgw.control.reading import ReadingRoom
 from hoopgw.control.views import head_view, record_view, replay_view, summary_view
 from hoopgw.control.web import ApiError, Call, Route
@@ -63,6 +66,10 @@ class SessionRoutes:
     _reader: LogReader
     _protocols: Mapping[str, ProtocolSpec]
     _in_thread: ReadingRoom
+    _freezes: Freezes = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._freezes = Freezes(lambda session: self._store.session(session) is not None)
 
     def routes(self) -> list[Route]:
         """Return the routes below ``/v1``."""
@@ -72,6 +79,8 @@ class SessionRoutes:
             Route("GET", "sessions/*/records", self._records),
             Route("GET", "sessions/*/replay", self._replay),
             Route("POST", "sessions/*/cut", self._cut),
+            Route("POST", "sessions/*/freeze", self._freeze),
+            Route("POST", "sessions/*/thaw", self._thaw),
         ]
 
     async def _list(self, call: Call) -> dict[str, Any]:
@@ -171,19 +180,48 @@ class SessionRoutes:
         return list(islice(replay(self._reader.records(session)), REPLAY_LIMIT + 1))
 
     def _cut(self, call: Call) -> dict[str, Any]:
+        caller, head, reason = self._to_end(call)
+        said = f"ended by {caller.principal.path}" + (f": {reason}" if reason else "")
+        self._tell(head, "cut", {"reason": said})
+        return {"session": head.id, "cut": True}
+
+    def _freeze(self, call: Call) -> dict[str, Any]:
+        caller, head, reason = self._to_end(call)
+        protocol = self._protocols.get(head.protocol)
+        if protocol is None or not protocol.freezes:
+            what = f"sessions of {head.protocol or 'this protocol'} cannot be frozen; cut it"
+            raise ApiError(409, "refused", what)
+        self._tell(head, "freeze", {"frozen": True, **_said(caller, reason)})
+        self._freezes.froze(head.id, standing(caller, head.principal))
+        return {"session": head.id, "frozen": True}
+
+    def _thaw(self, call: Call) -> dict[str, Any]:
+        caller, head, reason = self._to_end(call)
+        if not self._freezes.may_thaw(head.id, standing(caller, head.principal)):
+            raise ApiError(
+                403,
+                "refused",
+                "only who froze it, or somebody above, may thaw it: an administrator who has no"
+                " part in it always may",
+            )
+        self._tell(head, "freeze", {"frozen": False, **_said(caller, reason)})
+        self._freezes.thawed(head.id)
+        return {"session": head.id, "frozen": False}
+
+    def _to_end(self, call: Call) -> tuple[Caller, SessionHead, str]:
+        """Return who calls about which live session, if they may end it, and the reason given."""
         caller = self._callers.identify(call)
         only(call.body, "reason")
         head = self._store.session(call.path[0])
         if head is None or not (caller.is_admin or self._is_shown(head, caller)):
             raise ApiError(404, "not_found", "no such session lives")
         if not caller.is_admin and not owns(caller.principal, head.principal):
-            raise ApiError(403, "refused", "auditors look on; they do not end sessions")
-        reason = text(call.body, "reason", "")[:200]
-        said = f"ended by {caller.principal.path}" + (f": {reason}" if reason else "")
-        told = self._fleet.tell_one(head.worker, "cut", {"session": head.id, "reason": said})
-        if not told:
+            raise ApiError(403, "refused", "auditors look on; they do not end or stop sessions")
+        return caller, head, text(call.body, "reason", "")[:200]
+
+    def _tell(self, head: SessionHead, name: str, body: dict[str, Any]) -> None:
+        if not self._fleet.tell_one(head.worker, name, {"session": head.id, **body}):
             raise ApiError(503, "unavailable", "the worker of this session is not connected")
-        return {"session": head.id, "cut": True}
 
     def _is_shown(self, head: SessionHead, caller: Caller) -> bool:
         return caller.oversees or owns(caller.principal, head.principal)
@@ -205,6 +243,11 @@ class SessionRoutes:
         if not caller.oversees and summary.root_id != caller.principal.root.id:
             raise missing
         return summary
+
+
+def _said(caller: Caller, reason: str) -> dict[str, str]:
+    principal = caller.principal
+    return {"by": principal.path, "by_id": principal.chain[-1].id, "reason": reason}
 
 
 def _fits(view: Mapping[str, Any], call: Call, live: bool | None) -> bool:

@@ -15,6 +15,7 @@ from hoopgw.events import Principal
 from hoopgw.identity.shares import SharedCount, has_already
 from hoopgw.ipc import Body
 from hoopgw.sessions.ends import EXPIRED, REVOKED, SHUTDOWN
+from hoopgw.sessions.living import Freeze
 from hoopgw.wire_values import principal_to_dict
 
 log = Logger()
@@ -36,13 +37,14 @@ class _Live:
     opened: float
     cut: Callable[[str], None] = field(repr=False)
     reconsider: Callable[[], str | None] | None = field(default=None, repr=False)
+    freeze: Freeze | None = field(default=None, repr=False)
     timer: IDelayedCall | None = field(default=None, repr=False)
     was_cut: bool = False
 
 
 @define(eq=False)
 class SessionRegistry:
-    """Implements `hoopgw.spi.Sessions`."""
+    """Implements `hoopgw.sessions.living.Sessions`."""
 
     _control: ControlClient
     _clock: IReactorTime
@@ -57,6 +59,7 @@ class SessionRegistry:
     def __attrs_post_init__(self) -> None:
         self._by_root = SharedCount(self.limit_per_principal)
         self._control.on_tell("cut", self._told_to_cut)
+        self._control.on_tell("freeze", self._told_to_freeze)
         self._control.on_connected(self._cut_revoked)
         self._control.on_connected(self._announce_all)
         self._control.on_beat(self._look_at_control)
@@ -74,10 +77,12 @@ class SessionRegistry:
         address: str = "",
         reconsider: Callable[[], str | None] | None = None,
         credential: str = "",
+        freeze: Freeze | None = None,
     ) -> None:
         """Announce a session. ``cut`` is called, once at most, when it must end.
 
-        ``reconsider`` says whether it must, when what its principal was granted has changed.
+        ``reconsider`` says whether it must, when what its principal was granted has changed;
+        ``freeze`` stops it for a while.
 
         Raises:
             UnavailableError: there are too many, the log-in is over or was revoked, or whether
@@ -109,6 +114,7 @@ class SessionRegistry:
             self._clock.seconds(),
             cut,
             reconsider,
+            freeze,
         )
         live.timer = self._clock.callLater(left, self.cut, session, EXPIRED)
         self._live[session] = live
@@ -167,6 +173,18 @@ class SessionRegistry:
             self.cut_lineage(str(body["node"]), str(body["reason"]))
         else:
             self.cut(str(body["session"]), str(body["reason"]))
+
+    def _told_to_freeze(self, body: Body) -> None:
+        session, frozen = str(body["session"]), bool(body["frozen"])
+        live = self._live.get(session)
+        if live is None or live.freeze is None:
+            return
+        by, reason = str(body["by"]), str(body["reason"])
+        try:
+            live.freeze(frozen=frozen, by=by, by_id=str(body["by_id"]), reason=reason)
+        except Exception:  # whether anything goes through is not known then
+            log.failure("freezing or thawing session {session} failed", session=session)
+            self.cut(session, "the gateway could not freeze it, or let it go on")
 
     def _cut_revoked(self) -> None:
         """Cut what was revoked while control could not tell us."""

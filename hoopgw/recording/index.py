@@ -125,6 +125,14 @@ class _Removed(_Other, frozen=True, tag="content.removed"):
     pass
 
 
+class _Frozen(_Other, frozen=True, tag="session.frozen"):
+    pass
+
+
+class _Thawed(_Other, frozen=True, tag="session.thawed"):
+    pass
+
+
 class _Intent(msgspec.Struct, frozen=True, array_like=True, tag="intent"):
     """What it needs of an intent, and as little of the rest as there is on the way."""
 
@@ -156,6 +164,8 @@ _Noted: TypeAlias = (
     | _Piece
     | _Ended
     | _Removed
+    | _Frozen
+    | _Thawed
 )
 _decode: Final = msgspec.msgpack.Decoder(_Noted).decode
 

@@ -362,6 +362,25 @@ class SessionEnded(Record, frozen=True, tag="session.ended"):
     reason: str
 
 
+class SessionFrozen(Record, frozen=True, tag="session.frozen"):
+    """Somebody has stopped all that goes through a live session, either way."""
+
+    by: str
+    """Who: the names of its chain."""
+    by_id: str
+    """The id of the last of them."""
+    reason: str
+
+
+class SessionThawed(Record, frozen=True, tag="session.thawed"):
+    """Somebody has let it go on."""
+
+    by: str
+    """As in `SessionFrozen`."""
+    by_id: str
+    reason: str
+
+
 def trail(chain: Sequence[HopRecord]) -> str:
     """Return a chain as `hoopgw.events.Principal.trail`."""
     return trail_of((hop.name, hop.node) for hop in chain)
@@ -390,6 +409,8 @@ AnyRecord: TypeAlias = (
     | ContentEnded
     | ContentRemoved
     | SessionEnded
+    | SessionFrozen
+    | SessionThawed
 )
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

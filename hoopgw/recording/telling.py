@@ -16,8 +16,10 @@ from hoopgw.recording.records import (
     Result,
     ReviewSettled,
     SessionEnded,
+    SessionFrozen,
     SessionRefused,
     SessionStarted,
+    SessionThawed,
     purposes,
     trail,
 )
@@ -49,6 +51,11 @@ def told(record: AnyRecord) -> Iterator[ReplayLine]:
             yield ReplayLine(at=record.at, kind="note", text=printable(text))
         case SessionEnded():
             text = f"session ended: {printable(record.reason)}"
+            yield ReplayLine(at=record.at, kind="note", text=text)
+        case SessionFrozen() | SessionThawed():
+            word = "frozen" if isinstance(record, SessionFrozen) else "thawed"
+            why = f": {record.reason}" if record.reason else ""
+            text = printable(f"session {word} by {record.by}{why}")
             yield ReplayLine(at=record.at, kind="note", text=text)
 
 

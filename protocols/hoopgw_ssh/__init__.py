@@ -37,6 +37,7 @@ def __getattr__(name: str) -> ProtocolSpec:
         check_listener=check_listener,
         replay=replay,
         connecting=connecting,
+        freezes=True,
     )
     globals()["protocol"] = made
     return made

@@ -78,3 +78,10 @@ def passed_on(slot: Slot | None) -> Callable[[bool], None] | None:
     if slot is None:
         return None
     return lambda succeeded: slot.succeed() if succeeded else slot.fail()
+
+
+def answer_to(slot: Slot | None) -> Callable[[bytes | None], None] | None:
+    """Return what answers a request of the connection as the other side did; None: it did not."""
+    if slot is None:
+        return None
+    return lambda answer: slot.fail() if answer is None else slot.succeed(answer)

@@ -367,9 +367,9 @@ class Channel:
     def _pump(self) -> None:
         if not self.is_open or self._has_closed:
             return
-        send = self._connection.send
-        while self._queue and self._connection.is_writable:
-            piece = self._queue[0]
+        send, queue = self._connection.send, self._queue
+        while queue and (self._connection.is_writable or queue[0].number == CHANNEL_CLOSE):
+            piece = queue[0]
             if piece.number in (CHANNEL_DATA, EXTENDED_DATA):
                 if not self._send_from(piece):
                     return

@@ -33,6 +33,7 @@ LEFT: Final = "the client has closed the connection"
 TARGET_LEFT: Final = "the target, or the agent before it, has closed the connection"
 FULL: Final = "full"
 EXCHANGING: Final = "exchanging"
+FROZEN: Final = "frozen"
 
 
 @implementer(IPushProducer)
@@ -88,6 +89,7 @@ class Joined(SSHService):
     transport: Any = field(default=None, init=False, repr=False)
     relay: Relay = field(init=False, repr=False)
     _to_client: _Valve = field(init=False, repr=False)
+    _to_target: _Valve = field(init=False, repr=False)
     _frames: FrameReader = field(init=False, repr=False)
     _outgoing: list[Bytes] = field(factory=list, init=False, repr=False)
     """Pieces of frames for the agent that leave at the end of the transport's batch."""
@@ -104,10 +106,13 @@ class Joined(SSHService):
     def serviceStarted(self) -> None:
         """Begin: both legs are read from now on."""
         self._to_client = _Valve(self.relay.client, self.transport)
+        self._to_target = _Valve(self.relay.target, self.transport)
+        if self.relay.frozen:
+            self._stop()
         self.transport.afterwards = self._flush
         self.transport.transport.registerProducer(self._to_client, True)
         self.link.protocol = self
-        self.link.registerProducer(_Valve(self.relay.target, self.transport), True)
+        self.link.registerProducer(self._to_target, True)
         self.link.resumeProducing()
 
     def serviceStopped(self) -> None:
@@ -144,6 +149,40 @@ class Joined(SSHService):
         if not self._over:
             self.end(self.why_lost())
 
+    # Freezing
+
+    def freeze(self, why: str) -> None:
+        """Pass nothing on, either way, until `thaw`; the connections live on.
+
+        What is under way waits in the channels, whose room is not given back meanwhile. Who closes
+        a channel, or the connection, ends it as ever.
+
+        Args:
+            why: what the client is told.
+
+        """
+        self.relay.freeze(why)
+        if self.transport is not None:
+            self._stop()
+
+    def thaw(self, said: str) -> None:
+        """Let all go on, in its order; ``said`` is what the client is told."""
+        if self._over:
+            return
+        self.relay.say(said)
+        if self.transport is not None:
+            self._to_client.open(FROZEN)
+            self._to_target.open(FROZEN)
+        try:
+            self.relay.thaw()
+        except ProtocolViolationError as error:
+            log.warn("the client breaks the protocol: {why}", why=str(error))
+            self.end("what you sent while you were frozen broke the protocol")
+
+    def _stop(self) -> None:
+        self._to_client.close(FROZEN)
+        self._to_target.close(FROZEN)
+
     def end(self, why: str, reason: str = "", *, at_once: bool = False) -> None:
         """End both sides.
 
@@ -159,9 +198,13 @@ class Joined(SSHService):
             return
         if at_once:
             self._outgoing.clear()
-            for pair in self.relay.pairs:
-                if pair.started and pair.target is not None:
-                    pair.target.interrupt(b"signal", wire.string(b"HUP"))
+            for target, started in [(pair.target, pair.started) for pair in self.relay.pairs]:
+                if target is not None and started:
+                    target.interrupt(b"signal", wire.string(b"HUP"))
+                elif target is not None and self.relay.frozen:
+                    target.abort()
+            if self.relay.frozen and self.transport is not None:
+                self._to_target.open(FROZEN)  # for that; nothing else waits any more
         self._end(reason or why)
         self.transport.sendDisconnect(wire.DISCONNECT_BY_APPLICATION, why)
         self._flush()

@@ -17,12 +17,11 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from hoopgw.errors import ProtocolViolationError
-from hoopgw_ssh.answers import REQUESTS_LIMIT, fail, passed_on
+from hoopgw_ssh.answers import REQUESTS_LIMIT, answer_to, fail, passed_on
 from hoopgw_ssh.channels import (
     EXTRA_LIMIT,
     PROHIBITED,
@@ -35,10 +34,8 @@ from hoopgw_ssh.channels import (
 )
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector, said
-from hoopgw_ssh.rulings import Judge, Ruling
+from hoopgw_ssh.rulings import Judge, Ruling, ruled
 from hoopgw_ssh.wire import Bytes
-
-log = Logger()
 
 REFUSED_STATUS: Final = 77
 """Exit status of what was refused: EX_NOPERM of sysexits.h; no shell gives it by itself."""
@@ -85,11 +82,17 @@ class Pair:
     # Opening
 
     def begin(self) -> None:
-        """Ask the judge, then the other side."""
+        """Ask the judge, then the other side; while it is frozen nothing new is opened."""
+        if self.relay.frozen:
+            self._do_not_open(self.relay.frozen)
+            return
         judged = self.relay.judge.opening(self.opening, by_target=self.by_target)
         self._wait(judged, self._open, self._do_not_open)
 
     def _open(self, ruling: Ruling) -> None:
+        if self.relay.frozen:
+            self._do_not_open(self.relay.frozen)
+            return
         self._inspect(ruling)
         end = self.relay.client if self.by_target else self.relay.target
         try:
@@ -235,7 +238,10 @@ class Pair:
         if sink is not None:
             if source is self.target:
                 self._flush(sink)
-            sink.close()
+            if source is self.client and self.relay.frozen:
+                sink.abort()  # what waits there is kept from the target for good
+            else:
+                sink.close()
         if sink is None or sink.peer_has_closed or not sink.is_open:
             self._end()
 
@@ -304,7 +310,8 @@ class Pair:
 
     def _asked_by_target(self, request: Request) -> None:
         client = self.client
-        if client is None or request.name not in _FROM_TARGET:
+        kept = self.relay.frozen and request.name in _KEEP_ALIVES  # it asks whether we live
+        if client is None or request.name not in _FROM_TARGET or kept:
             fail(request.slot)
             return
         if request.name in (b"exit-status", b"exit-signal"):
@@ -325,7 +332,7 @@ class Pair:
             self._waiting = None
             if self._is_gone or self.asker.peer_has_closed:
                 return
-            ruling = _ruling(result)
+            ruling = ruled(result)
             if ruling.allowed:
                 allow(ruling)
             else:
@@ -416,6 +423,10 @@ class Relay:
     client: Connection = field(init=False, repr=False)
     target: Connection = field(init=False, repr=False)
     pairs: set[Pair] = field(factory=set, init=False)
+    frozen: str = field(default="", init=False)
+    """What the client is told of who has frozen it; empty: nobody has."""
+    _held: list[Channel] = field(factory=list, init=False, repr=False)
+    """The client's channels whose input is kept back by that."""
     _waiting: set[Deferred[Ruling]] = field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -431,7 +442,7 @@ class Relay:
         """
         if len(self._waiting) >= REQUESTS_LIMIT:
             raise ProtocolViolationError("too many requests wait for a decision")
-        if len(request.data) > EXTRA_LIMIT:
+        if len(request.data) > EXTRA_LIMIT or self.frozen:
             fail(request.slot)
             return
         judged = self.judge.for_connection(request)
@@ -439,12 +450,43 @@ class Relay:
 
         def settled(result: Ruling | Failure) -> None:
             self._waiting.discard(judged)
-            if _ruling(result).allowed:
-                self.target.request(request.name, request.data, _answer_to(request))
+            if ruled(result).allowed and not self.frozen:
+                self.target.request(request.name, request.data, answer_to(request.slot))
             else:
                 fail(request.slot)
 
         judged.addBoth(settled)
+
+    def freeze(self, why: str) -> None:
+        """Keep the client's input back, unlooked at, and open nothing new.
+
+        Args:
+            why: what the client is told, now and when it asks for more.
+
+        """
+        self.frozen = why
+        self._held = [pair.client for pair in self.pairs if pair.client is not None]
+        for channel in self._held:
+            channel.hold()
+        self.say(why)
+
+    def thaw(self) -> None:
+        """Let it go on.
+
+        Raises:
+            ProtocolViolationError: what was kept back breaks the protocol.
+
+        """
+        self.frozen = ""
+        held, self._held = self._held, []
+        for channel in held:
+            channel.release()
+
+    def say(self, text: str) -> None:
+        """Tell whoever looks at one of the client's sessions something."""
+        for pair in self.pairs:
+            if pair.opening.kind == b"session" and pair.client is not None:
+                pair.say(text)
 
     def lost(self) -> None:
         """End all: one side is gone."""
@@ -452,19 +494,3 @@ class Relay:
             waiting.cancel()
         self.client.lost()
         self.target.lost()
-
-
-def _ruling(result: Ruling | Failure) -> Ruling:
-    """Return what a judge said; what it failed to say is a refusal."""
-    if not isinstance(result, Failure):
-        return result
-    if result.check(CancelledError) is None:
-        log.failure("deciding failed", result)
-    return Ruling(allowed=False, reason="hoopgw could not decide on this; it was not done.")
-
-
-def _answer_to(request: Request) -> Callable[[bytes | None], None] | None:
-    slot = request.slot
-    if slot is None:
-        return None
-    return lambda answer: slot.fail() if answer is None else slot.succeed(answer)

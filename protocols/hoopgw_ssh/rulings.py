@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from hoopgw_ssh.channels import Opening, Request
 from hoopgw_ssh.inspector import Inspector
 
 if TYPE_CHECKING:
     from hoopgw_ssh.relay import Pair
+
+log = Logger()
 
 
 @frozen(kw_only=True)
@@ -41,3 +45,12 @@ class Judge(Protocol):
     def for_connection(self, request: Request) -> Deferred[Ruling]:
         """Say whether a request of a client may be passed on that is for no channel."""
         ...
+
+
+def ruled(result: Ruling | Failure) -> Ruling:
+    """Return what a judge said; what it failed to say is a refusal."""
+    if not isinstance(result, Failure):
+        return result
+    if result.check(CancelledError) is None:
+        log.failure("deciding failed", result)
+    return Ruling(allowed=False, reason="hoopgw could not decide on this; it was not done.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
@@ -16,11 +16,13 @@ from hoopgw.errors import HoopgwError, RecorderError, UnavailableError
 from hoopgw.events import Operation, Principal
 from hoopgw.policy.decision import Allow, Verdict
 from hoopgw.recording.inputs import InputBook
+from hoopgw.recording.records import SessionFrozen, SessionThawed
 from hoopgw.sessions.admission import ConnectRefusedError, admit
 from hoopgw.sessions.ends import EXPIRED, LEEWAY, WHAT_TO_DO
 from hoopgw.sessions.journal import Opening, SessionJournal
 from hoopgw.sessions.purses import Purse
 from hoopgw.spi import GatewayContext, OpenTarget, TargetSettings
+from hoopgw.terminal import printable
 from hoopgw_ssh import wire
 from hoopgw_ssh.ciphers import PACKET_LIMIT
 from hoopgw_ssh.joined import TARGET_LEFT, Joined
@@ -32,7 +34,22 @@ from hoopgw_ssh.visit import Visit
 
 log = Logger()
 
+UNTIL_THAWED: Final = (
+    "Nothing goes through, either way, until it is thawed; close the connection to end it."
+)
 GRANT_OVER: Final = "the access that was granted for a while is over"
+
+
+@frozen
+class _Word:
+    """Who freezes or thaws, and why."""
+
+    by: str
+    by_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.by}: {self.reason}" if self.reason else self.by)
 
 
 @define(eq=False)
@@ -63,6 +80,7 @@ class Session:
     """Why it ended, or never began."""
     _why_cut: str = field(default="", init=False)
     _over: bool = field(default=False, init=False)
+    _frozen: _Word | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.id = self._context.new_session()
@@ -110,6 +128,7 @@ class Session:
             self._address,
             self.reconsider,
             self._found.credential,
+            self.freeze,
         )
         return target
 
@@ -163,7 +182,43 @@ class Session:
         self._judge = judge = SessionJudge(visit)
         self._client.packet_limit = PACKET_LIMIT
         self._joined = Joined(opened.leg, judge, self._ended, self._why_lost)
+        if self._frozen is not None:
+            self._stop(self._joined, journal, self._frozen)
         return self._joined
+
+    # Freezing
+
+    def freeze(self, *, frozen: bool, by: str, by_id: str, reason: str) -> None:
+        """Stop all that goes through, either way, or let it go on.
+
+        Raises:
+            RecorderError: it could not be recorded; the session must end.
+
+        """
+        if self._over or frozen == (self._frozen is not None):
+            return
+        word = _Word(by, by_id, reason)
+        joined, journal = self._joined, self._journal
+        self._frozen = word if frozen else None
+        if joined is None or journal is None:
+            return  # it is not open yet: it will begin like that
+        if frozen:
+            self._stop(joined, journal, word)
+        else:
+            self._note(journal, SessionThawed, word)
+            joined.thaw(f"hoopgw: thawed by {word}. What was kept back goes on now.")
+
+    def _stop(self, joined: Joined, journal: SessionJournal, word: _Word) -> None:
+        joined.freeze(f"hoopgw: frozen by {word}. {UNTIL_THAWED}")
+        self._note(journal, SessionFrozen, word)
+
+    def _note(
+        self,
+        journal: SessionJournal,
+        kind: type[SessionFrozen | SessionThawed],
+        word: _Word,
+    ) -> None:
+        journal.note(lambda number, at: kind(self.id, number, at, word.by, word.by_id, word.reason))
 
     # The end
 

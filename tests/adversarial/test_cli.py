@@ -39,6 +39,8 @@ COMMANDS = (
     ("sessions", "show", "s-1"),
     ("sessions", "replay", "s-1"),
     ("sessions", "cut", "s-1"),
+    ("sessions", "freeze", "s-1"),
+    ("sessions", "thaw", "s-1"),
     ("agent", "list"),
     ("agent", "token", "local"),
     ("agent", "revoke", "local"),

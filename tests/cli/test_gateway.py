@@ -351,7 +351,7 @@ class SessionTests(CommandCase):
         """Nothing has happened yet."""
         result = await self.hoopgw(ALICE, "sessions", "list")
         self.assertEqual((result.status, result.output), (0, "there are no sessions\n"))
-        for command in ("show", "replay", "cut"):
+        for command in ("show", "replay", "cut", "freeze", "thaw"):
             unknown = await self.hoopgw(ALICE, "sessions", command, "nobody")
             self.assertEqual(unknown.status, 1)
             self.assertRegex(unknown.errors, "no (such )?session")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve
 
 from hoopgw.control import api_sessions
+from hoopgw.events import Origin, Principal
 from hoopgw.recording.index import SessionIndex
 from hoopgw.recording.records import AnyRecord, HopRecord, SessionStarted, decode, encode
 from hoopgw.store.rows import SessionHead
@@ -16,12 +20,23 @@ from tests.control.gateway_case import (
     AUDITOR,
     CAROL,
     ROOT,
+    TOML,
     GatewayCase,
     keeping,
     soon,
 )
 from tests.recording.samples import START, ended, fill, intent, opened, result
 from tests.store.values import person
+
+SSH = """
+[[listeners]]
+protocol = "ssh"
+listen = "127.0.0.1:6422"
+[[targets]]
+name = "web1"
+protocol = "ssh"
+agent = "local"
+"""
 
 
 def begun(session: str, *hops: str, name: str = "") -> SessionStarted:
@@ -37,6 +52,8 @@ def begun(session: str, *hops: str, name: str = "") -> SessionStarted:
 
 class SessionApiTests(GatewayCase):
     """Alice's session ``a``, which is over, and others."""
+
+    toml = TOML + SSH
 
     def setUp(self) -> None:
         super().setUp()
@@ -61,7 +78,9 @@ class SessionApiTests(GatewayCase):
         index.close()
         log.close()
 
-    def open(self, session: str, worker: str = "w1", who: object = ALICE) -> None:
+    def open(
+        self, session: str, worker: str = "w1", who: object = ALICE, protocol: str = "postgres"
+    ) -> None:
         """Let a session live."""
         assert isinstance(who, type(ALICE))
         self.store.open_session(
@@ -70,7 +89,7 @@ class SessionApiTests(GatewayCase):
                 worker=worker,
                 principal=who,
                 target="orders",
-                protocol="postgres",
+                protocol=protocol,
                 account="reader",
                 address="::1",
                 opened=time.time(),
@@ -170,3 +189,59 @@ class SessionApiTests(GatewayCase):
         self.open("f", worker="gone")
         self.assertEqual((await self.call("POST", "/v1/sessions/f/cut", ALICE, {})).status, 503)
         self.assertEqual((await self.call("POST", "/v1/sessions/a/cut", ALICE, {})).status, 404)
+
+    async def test_freezing_a_session(self) -> None:
+        """Who may end it may freeze it; who froze it, or stands above, lets it go on."""
+        told: list[Any] = []
+        peer = await self.peer(freeze=keeping(told))
+        await peer.call("hello", worker="w1")
+        self.open("d", who=AGENT, protocol="ssh")
+        self.open("o")
+
+        async def says(who: Principal, verb: str, status: int, session: str = "d") -> Any:
+            answer = await self.call("POST", f"/v1/sessions/{session}/{verb}", who, {})
+            self.assertEqual(answer.status, status, answer.body)
+            return answer.body
+
+        refused = await says(ALICE, "freeze", 409, "o")
+        self.assertIn("sessions of postgres cannot be frozen", str(refused))
+        for who, status in ((CAROL, 404), (AUDITOR, 403)):
+            await says(who, "freeze", status)
+            await says(who, "thaw", status)
+        await says(ALICE, "thaw", 403)  # nobody knows who froze it, if anybody did
+        await says(ALICE, "freeze", 200)
+        await says(AGENT, "freeze", 200)
+        await says(AGENT, "thaw", 403)
+        await says(ALICE, "thaw", 200)
+        await says(ROOT, "freeze", 200)
+        await says(ALICE, "freeze", 200)
+        refused = await says(ALICE, "thaw", 403)
+        self.assertIn("only who froze it", str(refused))
+        await says(ROOT, "thaw", 200)
+        await peer.call("review_alive", requests=[])  # what was told before has come
+        self.assertEqual(
+            [(each["frozen"], each["by"]) for each in told],
+            [
+                (True, "alice"),
+                (True, AGENT.path),
+                (False, "alice"),
+                (True, "root"),
+                (True, "alice"),
+                (False, "root"),
+            ],
+        )
+        self.assertEqual(told[1]["by_id"], AGENT.chain[-1].id)
+
+    async def test_an_administrator_does_not_free_oneself(self) -> None:
+        """Nor what runs for one."""
+        peer = await self.peer(freeze=keeping([]))
+        await peer.call("hello", worker="w1")
+        other = soon(person("olga", "admins"))
+        self.open("r", who=ROOT, protocol="ssh")
+        pushed = Origin(persons=frozenset({ROOT.root.id}))
+        self.open("w", who=evolve(CAROL, origin=pushed), protocol="ssh")
+        for session in ("r", "w"):
+            path = f"/v1/sessions/{session}"
+            self.assertEqual((await self.call("POST", f"{path}/freeze", other, {})).status, 200)
+            self.assertEqual((await self.call("POST", f"{path}/thaw", ROOT, {})).status, 403)
+            self.assertEqual((await self.call("POST", f"{path}/thaw", other, {})).status, 200)

@@ -20,6 +20,7 @@ from hoopgw.identity.tokens import (
     target_audience,
 )
 from hoopgw.ipc import CALL_TIMEOUT, Body
+from hoopgw.sessions.living import Freeze
 from hoopgw.store.rows import PasswordRow
 from tests.control.world import URL, WorldCase
 from tests.store.values import ALICE, ALICES_AGENT, CAROL, person
@@ -291,6 +292,31 @@ class SessionTests(WorldCase):
         self.carry()
         self.assertEqual(self.cuts, [("s-1", "by carol"), ("s-2", "revoked")])
 
+    def test_control_freezes_a_session(self) -> None:
+        """And thaws it; what fails is cut, as nobody knows then what goes through."""
+        said: list[dict[str, object]] = []
+        self.end.sessions.opened("s-1", ALICE, "web1", lambda _why: None, freeze=_keeping(said))
+        self.open("s-2")
+        for session in ("s-1", "s-2", "s-9"):
+            for frozen in (True, False):
+                body = {"frozen": frozen, "by": "bob", "by_id": "corp|bob", "reason": "a look"}
+                self.board.fleet.tell_one("w1", "freeze", {"session": session, **body})
+        self.carry()
+        who = {"by": "bob", "by_id": "corp|bob", "reason": "a look"}
+        self.assertEqual(said, [{"frozen": True, **who}, {"frozen": False, **who}])
+        self.assertEqual(self.cuts, [])
+
+        def broken(**_more: object) -> None:
+            raise ZeroDivisionError
+
+        cut: list[str] = []
+        self.end.sessions.opened("s-3", ALICE, "web1", cut.append, freeze=broken)
+        body = {"frozen": True, "by": "bob", "by_id": "corp|bob", "reason": ""}
+        self.board.fleet.tell_one("w1", "freeze", {"session": "s-3", **body})
+        self.carry()
+        self.assertEqual(cut, ["the gateway could not freeze it, or let it go on"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_a_cut_that_fails_does_not_spare_the_others(self) -> None:
         def broken(_reason: str) -> None:
             raise ZeroDivisionError
@@ -372,3 +398,10 @@ class SessionTests(WorldCase):
     def test_the_same_id_twice_is_our_own_mistake(self) -> None:
         self.open("s-1")
         self.assertRaises(ValueError, self.open, "s-1")
+
+
+def _keeping(said: list[dict[str, object]]) -> Freeze:
+    def keep(*, frozen: bool, by: str, by_id: str, reason: str) -> None:
+        said.append({"frozen": frozen, "by": by, "by_id": by_id, "reason": reason})
+
+    return keep

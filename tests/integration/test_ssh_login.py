@@ -241,10 +241,10 @@ class Typing:
             self.seen += piece
         return found
 
-    def enter(self) -> None:
-        """Press Enter, and forget what was shown before."""
+    def enter(self, text: str = "") -> None:
+        """Type something, press Enter, and forget what was shown before."""
         self.seen = ""
-        os.write(self._fd, b"\n")
+        os.write(self._fd, f"{text}\n".encode())
 
     def wait(self) -> int:
         """Return the status that it ends with."""

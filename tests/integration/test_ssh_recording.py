@@ -20,6 +20,7 @@ from hoopgw.recording.verification import Report, verify
 from hoopgw.streams.asciicast import read_cast
 from tests.cli.support import run
 from tests.integration.test_ssh import no_room
+from tests.integration.test_ssh_login import Typing
 from tests.support import gateway, openssh
 from tests.support.gateway import GatewayRig, process_of
 from tests.support.openssh import SshServer
@@ -219,6 +220,34 @@ def test_while_it_goes_on(rig: GatewayRig, processes: Processes) -> None:
     assert session_of(rig, "rec-live") == session
     wait_until("it was put away", lambda: content_of(rig, session)["state"] == "kept")
     assert content_of(rig, session)["outcome"]
+
+
+def test_frozen(rig: GatewayRig, server: SshServer) -> None:
+    """What is typed does not get to a frozen shell; then it does, and a frozen one can be cut."""
+    typing = Typing(client(rig, "rec-frozen").argv("ssh", "-tt", "web1"))
+    typing.enter("echo ready-$((1 + 1))")
+    typing.read_until("ready-2")
+    session = session_of(rig, "rec-frozen", ended=False)
+    rig.api("POST", f"/v1/sessions/{session}/freeze", {"reason": "a look"})
+    typing.read_until(r"hoopgw: frozen by root: a look\. Nothing goes through")
+    there = server.folder / "typed-while-frozen"
+    typing.enter(f"touch {there}; echo done-$((2 + 2))")
+    assert client(rig, "rec-beside").ssh("web1", "echo yes").stdout == b"yes\n"
+    assert not there.exists()
+    assert "done" not in typing.seen
+    rig.api("POST", f"/v1/sessions/{session}/thaw", {})
+    typing.read_until(r"(?s)hoopgw: thawed by root\..*done-4")
+    assert there.exists()
+    rig.api("POST", f"/v1/sessions/{session}/freeze", {})
+    typing.read_until(r"hoopgw: frozen by root\.")
+    rig.api("POST", f"/v1/sessions/{session}/cut", {"reason": "enough"})
+    assert typing.wait() == 255
+    assert session_of(rig, "rec-frozen") == session
+    records = rig.api("GET", f"/v1/sessions/{session}/records", groups=["auditors"])["records"]
+    kinds = [each["kind"] for each in records]
+    told = [kind for kind in kinds if kind in ("session.frozen", "session.thawed")]
+    assert told == ["session.frozen", "session.thawed", "session.frozen"]
+    assert {each["by"] for each in records if each["kind"] in told} == {"root"}
 
 
 def test_a_full_disk(rig: GatewayRig, processes: Processes) -> None:

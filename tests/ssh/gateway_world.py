@@ -27,6 +27,7 @@ from hoopgw.identity.ssh_certificates import (
     verify_user,
 )
 from hoopgw.policy.decision import Allow, Sight, Verdict
+from hoopgw.sessions.living import Freeze
 from hoopgw.spi import GatewayContext, TargetSettings
 from hoopgw_ssh.client import ClientTransport
 from hoopgw_ssh.framing import FrameReader, encode_frame
@@ -285,6 +286,12 @@ class World:
     def reconsider(self) -> Callable[[], str | None]:
         """Looks at the last session, as grants have changed."""
         found: Callable[[], str | None] = self.opened[list(self.opened)[-1]][5]
+        return found
+
+    @property
+    def freeze(self) -> Freeze:
+        """Freezes the last session, or thaws it."""
+        found: Freeze = self.opened[list(self.opened)[-1]][7]
         return found
 
     def kinds(self) -> list[str]:

@@ -40,7 +40,7 @@ class LoginTests(SynchronousTestCase):
         self.assertIn(USERAUTH_SUCCESS, visitor.numbers)
         self.assertIsInstance(visitor.server.service, Joined)
         (session,) = self.world.opened
-        principal, target, _, account, address, _, credential = self.world.opened[session]
+        principal, target, _, account, address, _, credential, _ = self.world.opened[session]
         self.assertEqual((target, account, address), ("web1", "deploy", "192.0.2.7"))
         self.assertEqual(credential, certificate_node(self.world.shown[-1].serial))
         (started,) = self.world.recorder.of(SessionStarted)

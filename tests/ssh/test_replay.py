@@ -8,9 +8,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from hoopgw.recording.records import FileMoved, Intent, Result
+from hoopgw.recording.records import (
+    FileMoved,
+    Intent,
+    Result,
+    SessionFrozen,
+    SessionThawed,
+    decode,
+    encode,
+)
 from hoopgw_ssh.replay import SHOWN, replay
 from tests.ssh.judge_case import JudgeCase, direct
+
+
+class FrozenTests(SynchronousTestCase):
+    """A session that was stopped for a while."""
+
+    def test_who_did_it(self) -> None:
+        """By name, with the reason, safe for a terminal; as the log keeps it."""
+        records = (
+            SessionFrozen("s", 4, 1, "bob", "corp|bob", "a \x1b[31mlook"),
+            SessionThawed("s", 5, 2, "bob", "corp|bob", ""),
+        )
+        kept = [decode(encode(each)) for each in records]
+        self.assertEqual(tuple(kept), records)
+        told = [(line.kind, line.text) for line in replay(kept)]
+        self.assertEqual([kind for kind, _ in told], ["note", "note"])
+        self.assertTrue(told[0][1].startswith("session frozen by bob: a "))
+        self.assertNotIn("\x1b", told[0][1])
+        self.assertEqual(told[1][1], "session thawed by bob")
 
 
 class SessionTests(JudgeCase):
