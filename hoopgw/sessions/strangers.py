@@ -3,7 +3,8 @@
 Whoever can reach the port can open connections and say nothing. A plain limit would let one host
 keep everybody out for the length of the log-in's deadline. So when the limit is reached, the oldest
 connection of the host that has most of them is closed: whoever fills the house loses, and a log-in,
-which takes milliseconds, is hardly ever the oldest.
+which takes milliseconds, is hardly ever the oldest. With IPv6, where any host has as many addresses
+as it likes, its network counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from attrs import define, field
+
+from hoopgw.identity.rate import network_of
 
 LIMIT: Final = 500
 """Connections that may be logging in at once."""
@@ -39,7 +42,7 @@ class Strangers:
 
     def came(self, address: str, stranger: Stranger) -> None:
         """Let one in; another has to go if there are too many."""
-        here = self._by_address.setdefault(address, {})
+        here = self._by_address.setdefault(network_of(address), {})
         here[stranger] = None
         self._count += 1
         if len(here) > self.limit_per_address:
@@ -50,6 +53,7 @@ class Strangers:
 
     def left(self, address: str, stranger: Stranger) -> None:
         """Forget one: it has logged in, or is gone. Harmless if it is not known."""
+        address = network_of(address)
         here = self._by_address.get(address)
         if here is None or stranger not in here:
             return

@@ -50,6 +50,11 @@ TYPED: Final = 1024
 REDACTED: Final = "***"
 _CONTEXT: Final = 16 * 2**10
 """Bytes before what is kept back that are remembered, at most."""
+_LONG: Final = 2 * 2**10
+"""Bytes from which what is kept is not looked at again for each byte that comes: whoever sends the
+smallest pieces would else have all of it searched for each of them."""
+_SHARE: Final = 8
+"""It is looked at when so much of it is new, or after `QUIET`."""
 _FED: Final = Stay.BRIEFLY
 _TYPED: Final = Stay.WHOLE
 _QUIET: Final = Stay.LONG
@@ -105,6 +110,8 @@ class StreamMask:
     """What is kept back, and before that what is needed to understand it."""
     _shown: int = field(default=0, init=False)
     """How much of that has gone on, or was masked."""
+    _unseen: int = field(default=0, init=False)
+    """How much has come since it was searched."""
     _masked_to: int = field(default=-1, init=False)
     """Where the last mask's secret ended, if that is where it stands."""
     _next: list[list[int]] = field(init=False, repr=False)
@@ -125,7 +132,12 @@ class StreamMask:
         if not data or not self.rules.rules:
             return data
         self._raw = self._raw + data if self._raw else data
-        return self._go_on(_TYPED if self._is_echo(data) else _FED)
+        self._unseen += len(data)
+        is_echo = self._is_echo(data)
+        if len(self._raw) > max(_LONG, self._unseen * _SHARE):
+            self.wait = QUIET
+            return b""
+        return self._go_on(_TYPED if is_echo else _FED)
 
     def let_go(self) -> bytes:
         """Return what silence lets go: first after `QUIET`, then after `PATIENCE`."""
@@ -154,7 +166,7 @@ class StreamMask:
 
     def _go_on(self, least: int) -> bytes:
         """Return what may go on; what stays for a lesser reason than ``least`` is not kept."""
-        size = len(self._raw)
+        size, self._unseen = len(self._raw), 0
         reading = read(
             self._raw, self.rules.part, self.columns, self._column, is_all=least >= _OVER
         )

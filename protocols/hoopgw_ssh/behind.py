@@ -1,7 +1,8 @@
 """What comes on a channel while somebody holds it. No I/O, no clock.
 
 Data is bounded by the channel's window, which is not given back meanwhile; pieces are put together,
-as a client that asks much in small messages would else need more room than it may have.
+and those that cannot be are counted, as a client that asks much in small messages would else need
+more room than it may have.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Final
 from attrs import define, field
 
 from hoopgw.errors import ProtocolViolationError
-from hoopgw_ssh.answers import REQUESTS_LIMIT
 from hoopgw_ssh.wire import Bytes
 
 ASKING_LIMIT: Final = 512 * 1024
-"""Bytes of requests that wait on one channel, or behind a hold: no window bounds them."""
+"""Bytes of requests that wait on one channel, or of all that waits behind a hold besides data: no
+window bounds them."""
 _TOGETHER: Final = 32_768
 """Bytes of data up to which pieces are put together."""
-_EVENTS_LIMIT: Final = REQUESTS_LIMIT + 32_768
+_COST: Final = 128
+"""Bytes that anything that waits takes at least."""
 
 
 @define(eq=False)
@@ -69,8 +71,8 @@ class Behind:
         finally:
             self._releasing = False
 
-    def event(self, event: Callable[[], None], size: int = 0) -> None:
-        """Hand an event on, or keep it; ``size`` is in bytes, if no window counts them.
+    def event(self, event: Callable[[], None], size: int = _COST) -> None:
+        """Hand an event on, or keep it; ``size`` is in bytes, besides what a window counts.
 
         Raises:
             ProtocolViolationError: too much waits.
@@ -79,7 +81,7 @@ class Behind:
         if not self._holds and not self._events:
             event()
             return
-        if len(self._events) >= _EVENTS_LIMIT or self._size > ASKING_LIMIT:
+        if self._size > ASKING_LIMIT:
             raise ProtocolViolationError("too much waits behind a held request")
         self._events.append((size, event))
         self._size += size

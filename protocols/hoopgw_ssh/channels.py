@@ -24,6 +24,7 @@ from attrs import define, field, frozen
 from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh.answers import Answers, Slot
 from hoopgw_ssh.behind import ASKING_LIMIT, Behind
+from hoopgw_ssh.pieces import Piece, put
 from hoopgw_ssh.wire import (
     CHANNEL_CLOSE,
     CHANNEL_DATA,
@@ -57,8 +58,6 @@ EXTRA_LIMIT: Final = 4_096
 """Bytes that a kind of channel may add to its opening; they are kept while it lives."""
 _COST: Final = 256
 """Bytes that anything that waits takes at least."""
-_SMALL: Final = 1_024
-"""Bytes up to which pieces that wait are put together, for the same reason."""
 
 _U32: Final = Struct(">I")
 _HEAD: Final = Struct(">II")
@@ -148,27 +147,6 @@ class Carrier(Protocol):
 
 
 @define(eq=False)
-class _Piece:
-    """Something that waits to leave on a channel."""
-
-    number: int
-    data: memoryview
-    code: int = 0
-    credit: Callable[[int], None] | None = None
-    owed: int = 0
-
-    def take(self, other: _Piece) -> bool:
-        """Put a small piece of the same stream behind this one; say whether that was done."""
-        if (self.number, self.code, self.credit) != (other.number, other.code, other.credit):
-            return False
-        if not len(other.data) or len(self.data) + len(other.data) > _SMALL:
-            return False
-        self.data = memoryview(b"".join((self.data, other.data)))
-        self.owed += other.owed
-        return True
-
-
-@define(eq=False)
 class Channel:
     """One end of a channel."""
 
@@ -188,7 +166,7 @@ class Channel:
     _room: int = field(init=False)
     """What the peer may send still."""
     _credit: int = field(default=0, init=False)
-    _queue: deque[_Piece] = field(factory=deque, init=False, repr=False)
+    _queue: deque[Piece] = field(factory=deque, init=False, repr=False)
     _asking: int = field(default=0, init=False)
     """Bytes of the requests in the queue."""
     early: Callable[[bytes], None] | None = field(default=None, init=False, repr=False)
@@ -273,9 +251,7 @@ class Channel:
             if sent == size:
                 return
             data, owed = memoryview(data)[sent:], owed - paid
-        piece = _Piece(number, memoryview(bytes(data)), code, credit, owed)
-        if not self._queue or not self._queue[-1].take(piece):
-            self._queue.append(piece)
+        put(self._queue, Piece(number, memoryview(bytes(data)), code, credit, owed))
         self._pump()
 
     def _send_at_once(self, number: int, code: int, data: Bytes) -> int:
@@ -307,21 +283,21 @@ class Channel:
         self._asking += len(body) + _COST
         if answered is not None:
             self._asked.append(answered)
-        self._queue.append(_Piece(CHANNEL_REQUEST, memoryview(body)))
+        self._queue.append(Piece(CHANNEL_REQUEST, memoryview(body)))
         self._pump()
 
     def eof(self) -> None:
         """Say that no more data comes, after what waits."""
         if not self._ended and not self._closing:
             self._ended = True
-            self._queue.append(_Piece(CHANNEL_EOF, memoryview(b"")))
+            self._queue.append(Piece(CHANNEL_EOF, memoryview(b"")))
             self._pump()
 
     def close(self) -> None:
         """Close, after what waits."""
         if not self._closing:
             self._closing = True
-            self._queue.append(_Piece(CHANNEL_CLOSE, memoryview(b"")))
+            self._queue.append(Piece(CHANNEL_CLOSE, memoryview(b"")))
             self._pump()
 
     def abort(self) -> None:
@@ -393,7 +369,7 @@ class Channel:
         self.sent += count
         self._connection.send(number, head, data)
 
-    def _send_from(self, piece: _Piece) -> bool:
+    def _send_from(self, piece: Piece) -> bool:
         """Send as much of a piece as goes; say whether any did."""
         count = min(len(piece.data), self._window, self._packet)
         if not count:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from attrs import define, field
@@ -17,6 +19,8 @@ from hoopgw_ssh.inspector import NOT_OPENED, Passage
 
 UNPAID_LIMIT: Final = 4 * 2**20
 """Bytes that may wait to be paid for: more than a target may send without being given room."""
+_TOGETHER: Final = 32_768
+"""Bytes up to which pieces of one stream that wait are put together, however small they come."""
 _NOT_CHARGED: Final = "hoopgw: the budget cannot be charged now, so nothing more is shown"
 
 
@@ -38,7 +42,7 @@ class Meter:
     _passage: Passage | None = field(default=None, init=False, repr=False)
     _sent: int = field(default=0, init=False)
     _received: int = field(default=0, init=False)
-    _unpaid: list[tuple[bytes, int | None]] = field(factory=list, init=False, repr=False)
+    _unpaid: deque[tuple[bytearray, int | None]] = field(factory=deque, init=False, repr=False)
     _size: int = field(default=0, init=False)
     """Bytes of these."""
     _asking: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -74,8 +78,7 @@ class Meter:
         if not self._unpaid and self._pays(len(data)):
             self._sent += len(data)
             return data
-        self._unpaid.append((data, code))
-        self._size += len(data)
+        self._keep(data, code)
         if self._size > UNPAID_LIMIT:
             self.end("hoopgw: more is sent than can be paid for in time")
         elif self._asking is None:
@@ -85,6 +88,17 @@ class Meter:
             if not asking.called:
                 self._asking = asking
         return b""
+
+    def _keep(self, data: bytes, code: int | None) -> None:
+        """Keep what is not paid for; output and errors may alternate by the byte."""
+        self._size += len(data)
+        for kept, its in islice(reversed(self._unpaid), 2):
+            if its == code:
+                if len(kept) + len(data) <= _TOGETHER:
+                    kept += data
+                    return
+                break
+        self._unpaid.append((bytearray(data), code))
 
     def _pays(self, size: int) -> bool:
         purse = self._purse
@@ -109,10 +123,10 @@ class Meter:
                     self.end(f"hoopgw: {said}")
                     return
                 continue
-            self._unpaid.pop(0)
+            self._unpaid.popleft()
             self._size -= len(data)
             self._sent += len(data)
-            passage.to_client(data, code)
+            passage.to_client(bytes(data), code)
         self._asking = None
         passage.release_output()
 
@@ -123,7 +137,7 @@ class Meter:
     def rest(self, code: int | None) -> bytes:
         """Return what is not paid for yet and can be, at the end of an output."""
         left = [data for data, its in self._unpaid if its == code]
-        self._unpaid = [each for each in self._unpaid if each[1] != code]
+        self._unpaid = deque(each for each in self._unpaid if each[1] != code)
         rest = b"".join(left)
         if not rest or self._why or not self._pays(len(rest)):
             return b""

@@ -126,7 +126,8 @@ class Pair:
         """Pass data on, through the inspector; it is valid during the call."""
         is_output = source is self.target
         sink = self.client if is_output else self.target
-        if sink is None:
+        if sink is None or code not in (None, STDERR):
+            # No code but one is defined, and what stands in a channel keeps much for each.
             source.credit(len(data))
             return
         passed, credit = data, source.credit

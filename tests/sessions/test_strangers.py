@@ -55,6 +55,17 @@ class StrangersTests(SynchronousTestCase):
         self.assertEqual([caller.is_away for caller in crowd], [True, False, False])
         self.assertFalse(other.is_away)
 
+    def test_a_host_with_many_addresses(self) -> None:
+        """An IPv6 host is its network: it wears nobody else out, who takes minutes for a code."""
+        strangers = Strangers(limit=10, limit_per_address=4)
+        other = Caller(strangers, "2001:db8:1::1").come()
+        crowd = [Caller(strangers, f"2001:db8:2::{n:x}").come() for n in range(20)]
+        self.assertFalse(other.is_away)
+        self.assertEqual(len(strangers), 1 + 4)
+        for caller in crowd:
+            strangers.left(caller.address, caller)
+        self.assertEqual(len(strangers), 1)
+
     def test_to_leave_twice(self) -> None:
         """It counts once."""
         strangers = Strangers(limit=2)

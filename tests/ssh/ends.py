@@ -59,8 +59,12 @@ class Taker:
     @property
     def text(self) -> bytes:
         """All data that came."""
+        return self.stream(None)
+
+    def stream(self, code: int | None) -> bytes:
+        """All extended data of a code that came."""
         return b"".join(
-            event[1] for event in self.events if isinstance(event, tuple) and event[0] is None
+            event[1] for event in self.events if isinstance(event, tuple) and event[0] == code
         )
 
 

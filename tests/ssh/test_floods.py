@@ -14,6 +14,7 @@ from hoopgw_ssh.channels import (
     EXTRA_LIMIT,
     LESSER_WINDOW,
     PACKET_LEAST,
+    STDERR,
     WINDOW,
 )
 from hoopgw_ssh.connection import WIDE_CHANNELS
@@ -22,7 +23,7 @@ from hoopgw_ssh.transport import SERVICE_TIMEOUT
 from hoopgw_ssh.wire import string
 from tests.ssh.ends import Taker
 from tests.ssh.pairs import Notes, Pair
-from tests.ssh.test_relay import YES, Judging, RelayCase
+from tests.ssh.test_relay import YES, Judging, RelayCase, Upper
 
 BIG = bytes(100_000)
 
@@ -90,6 +91,45 @@ class ChannelTests(RelayCase):
         self.relay.target.resume()
         self.run_all()
         self.assertEqual(self.far[1].text, bytes(n & 255 for n in range(20_000)))
+
+    def test_single_bytes_of_two_streams(self) -> None:
+        """A target that alternates between its outputs, and a client that does not read."""
+        _, taker = self.session()
+        pair = next(iter(self.relay.pairs))
+        assert pair.target is not None
+        assert pair.client is not None
+        self.relay.client.pause()
+        for number in range(20_000):
+            pair.target.took(bytes([number & 255]), STDERR if number % 2 else None)
+        self.assertEqual(pair.client.waiting, 20_000)
+        self.assertLess(len(pair.client._queue), 1_100)
+        self.relay.client.resume()
+        self.run_all()
+        self.assertEqual(taker.text, bytes(n & 255 for n in range(0, 20_000, 2)))
+        self.assertEqual(taker.stream(STDERR), bytes(n & 255 for n in range(1, 20_000, 2)))
+
+    def test_streams_that_nobody_knows(self) -> None:
+        """What stands in a channel keeps something for each of its streams."""
+        _, taker = self.session()
+        pair = next(iter(self.relay.pairs))
+        pair.inspector = Upper()
+        for code in range(100):
+            self.far[0].write_extended(code, b"a")
+        self.run_all()
+        self.assertEqual(pair.inspector.codes, [STDERR])
+        self.assertEqual(taker.events[1:], [(STDERR, b"a")])
+
+    def test_single_bytes_behind_a_held_request(self) -> None:
+        """Pieces that cannot be put together are counted."""
+        self.judging.answers[b"exec"] = Deferred()
+        channel, _ = self.session()
+        channel.request(b"exec", b"")
+        self.run_all()
+        with self.assertRaises(ProtocolViolationError):
+            for _ in range(10_000):
+                channel.write(b"a")
+                channel.write_extended(STDERR, b"b")
+                self.run_all()
 
     def test_the_smallest_packets(self) -> None:
         head = string(b"session") + pack(">III", 7, WINDOW, PACKET_LEAST - 1)

@@ -51,6 +51,8 @@ class Upper:
     inputs: list[bytes] = field(factory=list)
     ends: list[Request | None] = field(factory=list)
     abandons: int = 0
+    codes: list[int | None] = field(factory=list)
+    """Of what was put out."""
     passage: Passage = field(init=False)
 
     def attach(self, passage: Passage) -> None:
@@ -72,6 +74,7 @@ class Upper:
 
     def to_client(self, data: bytes, code: int | None) -> bytes:
         """Shout."""
+        self.codes.append(code)
         if code is not None:
             return data
         whole, self.kept = self.kept + data[:-1].upper(), data[-1:].upper()

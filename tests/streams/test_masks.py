@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.masking import token_text
+from hoopgw.streams import masks
 from hoopgw.streams.mask_rules import Rules, detected, of_literal, of_pattern, standard
+from hoopgw.streams.mask_views import Reading, read
 from hoopgw.streams.masks import KEPT, PATIENCE, QUIET, StreamMask
 from tests.streams.masking import (
     BEFORE,
@@ -292,6 +295,25 @@ class CostTests(SynchronousTestCase):
             begun = time.process_time()
             shown(stream, [16 * 1024])
             self.assertLess(time.process_time() - begun, 3, piece)
+
+    def test_the_smallest_pieces_of_what_is_kept(self) -> None:
+        """What is kept is not searched for each of them: else one command stops all sessions."""
+        searched = 0
+
+        def counting(raw: bytes, *others: Any, **named: Any) -> Reading:
+            nonlocal searched
+            searched += len(raw)
+            return read(raw, *others, **named)
+
+        self.patch(masks, "read", counting)
+        for begin, piece in ((b"4111", b"\x1b[C"), (KEY[:32], b"A"), (b"eyJa.", b"a")):
+            mask, shown_, searched = StreamMask(RULES, 80), b"", 0
+            shown_ += mask.feed(begin)
+            for _ in range(6_000):
+                shown_ += mask.feed(piece)
+            self.assertLess(searched, 600 * 6_000 * len(piece), begin)
+            shown_ += mask.rest()
+            self.assertEqual(shown_, shown(begin + piece * 6_000), begin)
 
     def test_standard_rules_have_fixed_texts(self) -> None:
         """What has none would be searched for at every place."""
