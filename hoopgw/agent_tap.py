@@ -39,6 +39,7 @@ from hoopgw.link.opening import TargetOpener
 from hoopgw.link.tickets import TicketVerifier
 from hoopgw.link.tls import agent_context
 from hoopgw.link.witness import LogWitness
+from hoopgw.open_files import allow_many_files
 from hoopgw.spi import AgentContext, AgentTarget, TargetLeg, TokenScope
 from hoopgw.transport import connect
 from hoopgw.transport.timers import let_timers_be_late
@@ -67,6 +68,7 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     let_timers_be_late()
+    allow_many_files()
     clock = go_forward(reactor)
     try:
         settings = config.load_agent(Path(options["config"]))

@@ -13,7 +13,6 @@ import ctypes
 import errno
 import os
 import pwd
-import resource
 import signal
 import stat
 from collections.abc import Mapping, Sequence
@@ -27,8 +26,6 @@ from hoopgw.client.errors import BAD_REQUEST, Refused
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
 """Exit statuses, as shells have them."""
-FILES: Final = 16_384
-"""Open files of a broker, if the system lets it."""
 SIGNALLED: Final = 128
 PASSED_ON: Final = (
     signal.SIGHUP,
@@ -131,16 +128,6 @@ def start_paused(command: Sequence[str], account: Account | None, *, apart: bool
             os._exit(NOT_EXECUTABLE)  # never back into the parent's code
     os.close(waits)
     return Paused(pid, goes)
-
-
-def allow_many_files() -> None:
-    """Raise our own limit of open files: each session that passes the broker takes two.
-
-    After the command was forked: its limit stays what it was.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def wait(pid: int, *, apart: bool = False) -> int:

@@ -12,7 +12,6 @@ from attrs import field, frozen
 from hoopgw.broker.command import (
     Account,
     Paused,
-    allow_many_files,
     block_signals,
     hide_memory,
     is_closed_to,
@@ -30,6 +29,7 @@ from hoopgw.client.errors import BAD_REQUEST, Refused
 from hoopgw.client.link import BrokerLink
 from hoopgw.client.messages import standing_from_dict, terms_to_dict
 from hoopgw.client.signers import ChildSigner, ChildTerms, Signer, Standing
+from hoopgw.open_files import allow_many_files
 
 
 @frozen(kw_only=True)
@@ -91,7 +91,7 @@ def run_here(
     try:
         block_signals()
         paused = start_paused(errand.command, account, apart=apart)
-        allow_many_files()
+        allow_many_files()  # the command was forked: its limit stays what it was
         try:
             broker = Broker(
                 folder=folder.path,

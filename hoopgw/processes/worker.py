@@ -48,6 +48,7 @@ from hoopgw.link.gateway import LinkHub
 from hoopgw.link.tickets import TicketSigner
 from hoopgw.link.tls import listener_context
 from hoopgw.logs import start_logging
+from hoopgw.open_files import allow_many_files
 from hoopgw.policy.engine import PolicyDirectory
 from hoopgw.policy.sets import PolicySet
 from hoopgw.processes import lifeline
@@ -424,6 +425,7 @@ def run(path: Path, name: str, reactor: Any) -> int:
     """Run a worker on a reactor until that stops; returns the exit status."""
     os.umask(0o077)
     let_timers_be_late()
+    allow_many_files()
     clock = go_forward(reactor)
     try:
         worker = Worker(config.load(path), name, reactor, clock)
