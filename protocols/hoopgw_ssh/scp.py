@@ -1,9 +1,13 @@
 """scp's own protocol between client and target: files decided by their names, and recorded.
 
 One side sends, the other answers each line before the next is sent; so a line is kept back while it
-is decided on, and a refused file is answered by us: the sending side goes on with the next. Names
-come with the files. Those that a client sends are looked at, and so are those of a target: it may
-send what was asked for, and nothing else (the class of CVE-2019-6111).
+is decided on, and a refused file is answered by us: the sending side goes on with the next. Whether
+a content follows a file's line is for that answer to say, so what is sent before it is there waits:
+who could have the one side read as lines what we take for a content would move what nobody has
+decided on.
+
+Names come with the files. Those that a client sends are looked at, and so are those of a target: it
+may send what was asked for, and nothing else (the class of CVE-2019-6111).
 
 Where links lead is not known here: the protocol has no way to ask. Use SFTP where that matters.
 """
@@ -38,6 +42,10 @@ log = Logger()
 
 DEPTH_LIMIT: Final = 256
 """Folders inside each other."""
+ANSWER_LIMIT: Final = 2_000
+"""Bytes of an answer: scp takes longer ones for several."""
+EARLY_LIMIT: Final = 4_096
+"""Bytes of answers that nobody waits for yet."""
 COULD_NOT: Final = "hoopgw could not decide on this; it was not done."
 _NOT_ASKED: Final = "The target sends a file that was not asked for; it is not passed on."
 
@@ -72,11 +80,18 @@ class ScpInspector:
     _folders: list[tuple[str, ...]] = field(factory=list, init=False, repr=False)
     """For each folder that is open, the paths that it may have: which of them, its target knows."""
     _moving: _Moving | None = field(default=None, init=False, repr=False)
-    _told: list[_Moving] = field(factory=list, init=False, repr=False)
-    """Files that were sent, whose target has not said yet that it has them."""
+    _told: _Moving | None = field(default=None, init=False, repr=False)
+    """A file that was sent, whose target has not said yet that it has it."""
+    _asked: _Moving | tuple[str, ...] | None = field(default=None, init=False, repr=False)
+    """A file whose content is not wanted yet, or a folder that is not entered yet."""
+    _awaits: bool = field(default=True, init=False)
+    """Whether the sending side has to wait for an answer; there is one before all else."""
+    _is_holding: bool = field(default=False, init=False)
     _task: Deferred[None] | None = field(default=None, init=False, repr=False)
     """A decision that is waited for."""
     _out: list[bytes | memoryview] = field(factory=list, init=False, repr=False)
+    _answers: list[bytes] = field(factory=list, init=False, repr=False)
+    """What is on its way to the sending side; ``_out`` is what is on its way from there."""
     _is_over: bool = field(default=False, init=False)
     _input_ended: bool = field(default=False, init=False)
 
@@ -97,11 +112,9 @@ class ScpInspector:
         return self._answered(data) if self._command.is_upload else self._sent(data)
 
     def input_ended(self) -> bytes | None:
-        """Put the end off while something waits for a decision."""
-        if self._task is not None and self._command.is_upload and not self._is_over:
-            self._input_ended = True
-            return None
-        return b""
+        """Put the end off while something of the input waits."""
+        self._input_ended = self._has_input
+        return None if self._input_ended else b""
 
     def rest(self, code: int | None) -> bytes:
         """Keep nothing back: a line that is not whole is none."""
@@ -118,11 +131,12 @@ class ScpInspector:
         """Tell what became of what is still on its way."""
         del status
         self.abandoned()
-        if self._moving is not None:
-            self._tell(self._moving, "not all of it came")
-        while self._told:
-            self._tell(self._told.pop(0), "not answered")
-        self._moving = None
+        for moving in (self._moving, self._asked):
+            if isinstance(moving, _Moving):
+                self._tell(moving, "not all of it came")
+        if self._told is not None:
+            self._tell(self._told, "not answered")
+        self._moving = self._asked = self._told = None
 
     # The side that sends
 
@@ -130,21 +144,58 @@ class ScpInspector:
         if self._is_over:
             return b""
         self._sending.receive(data)
-        self._look()
-        passed = b"".join(self._out)
-        self._out.clear()
+        self._advance()
+        answers, passed = self._taken()
+        self._give_answers(answers)
+        self._end_input()
+        self._hold_or_release()
         return passed
 
-    def _look(self) -> None:
-        """Take what is there, until something has to be decided that takes time."""
+    def _taken(self) -> tuple[bytes, bytes]:
+        """Return the answers, and what of the sending side's goes on."""
+        answers, passed = b"".join(self._answers), b"".join(self._out)
+        self._answers.clear()
+        self._out.clear()
+        return answers, passed
+
+    def _give_answers(self, answers: bytes) -> None:
+        up = self._command.is_upload
+        if answers:
+            self._passage.to_client(answers) if up else self._passage.to_target(answers)
+
+    @property
+    def _must_hold(self) -> bool:
+        """Whether something of the sending side's waits."""
+        waits = self._task is not None or (self._awaits and self._sending.kept > 0)
+        return waits and not self._is_over
+
+    def _hold_or_release(self) -> None:
+        if self._must_hold == self._is_holding or self._is_over:
+            return
+        self._is_holding = not self._is_holding
+        passage = self._passage
+        if self._command.is_upload:
+            passage.hold() if self._is_holding else passage.release()
+        else:
+            passage.hold_output() if self._is_holding else passage.release_output()
+
+    def _advance(self) -> None:
+        """Take what is there of both sides, until one has to wait for the other or a decision."""
         try:
-            while self._task is None and not self._is_over:
-                piece = self._sending.next_piece()
-                if piece is None:
-                    return
-                self._take(piece)
+            self._look()
+            while (answer := self._next_answer()) is not None:
+                self._answers.append(answer.line)
+                self._take_answer(answer)
+                self._look()
         except ProtocolViolationError as error:
             self._end(f"This is not scp as it is spoken: {error}")
+
+    def _look(self) -> None:
+        while self._task is None and not self._awaits and not self._is_over:
+            piece = self._sending.next_piece()
+            if piece is None:
+                return
+            self._take(piece)
 
     def _take(self, piece: Piece) -> None:
         if isinstance(piece, memoryview):
@@ -166,6 +217,7 @@ class ScpInspector:
             raise ProtocolViolationError("the end of nothing")
         if piece.is_end:
             self._folders.pop()
+        self._awaits = True
         self._out.append(piece.line)
 
     def _came(self, said: Said) -> None:
@@ -178,11 +230,12 @@ class ScpInspector:
         if moving.meter.end != moving.size:
             raise ProtocolViolationError("a content that is shorter than was said")
         moving.is_sent = said.is_fine
+        self._awaits = True
         moving.meter.ended_at(moving.size)
         if not said.is_fine:
             moving.meter.spoil()
         if self._command.is_upload:
-            self._told.append(moving)
+            self._told = moving
         else:
             self._tell(moving, "OK" if said.is_fine else "FAILURE")
 
@@ -199,8 +252,6 @@ class ScpInspector:
             task.addErrback(self._failed)
             return
         self._task = task
-        is_upload = self._command.is_upload
-        self._passage.hold() if is_upload else self._passage.hold_output()
         task.addErrback(self._failed)
         task.addCallback(self._go_on)
 
@@ -261,41 +312,52 @@ class ScpInspector:
             return
         paths = tuple(dict.fromkeys(use.path for use in operation.uses))
         if entry.is_folder:
-            self._folders.append(paths)
+            self._asked = paths
             self._files.finished(ruling.intent, FileResult(outcome="OK"))
         else:
             up = self._command.is_upload
             meter = FileMeter(0, is_upload=up, is_new=True)
-            self._moving = _Moving(ruling.intent, " or ".join(paths), meter, entry.size)
-            self._sending.expect(entry.size)
+            self._asked = _Moving(ruling.intent, " or ".join(paths), meter, entry.size)
+        self._awaits = True
         self._out.append(entry.line)
 
     def _refuse(self, reason: str) -> None:
         """Answer the sending side, which goes on with the next; tell who waits for the file."""
         if self._command.is_upload:
-            self._passage.to_client(refusal(f"hoopgw: {reason}"))
+            self._answers.append(refusal(f"hoopgw: {reason}"))
         else:
-            self._passage.to_target(refusal("hoopgw: refused"))
+            self._answers.append(refusal("hoopgw: refused"))
             self._out.append(refusal(f"hoopgw: {reason}"))
 
     def _go_on(self, _result: object) -> None:
         """Take what came meanwhile: the decision is there."""
         self._task = None
+        self._resume()
+
+    def _resume(self) -> None:
+        """Take what waits, and send it on."""
         if self._is_over:
             return
-        self._look()
-        passed = b"".join(self._out)
-        self._out.clear()
+        self._advance()
+        answers, passed = self._taken()
+        self._give_answers(answers)
+        is_upload = self._command.is_upload
+        if passed:
+            self._passage.to_target(passed) if is_upload else self._passage.to_client(passed)
+        self._end_input()
+        self._hold_or_release()
+
+    def _end_input(self) -> None:
+        if self._input_ended and not self._has_input and not self._is_over:
+            self._input_ended = False
+            self._passage.end_input()
+
+    @property
+    def _has_input(self) -> bool:
+        """Whether something of the client's waits."""
         if self._command.is_upload:
-            if passed:
-                self._passage.to_target(passed)
-            if self._input_ended and self._task is None:
-                self._passage.end_input()
-            self._passage.release()
-        else:
-            if passed:
-                self._passage.to_client(passed)
-            self._passage.release_output()
+            return self._must_hold
+        return self._answering.kept > 0 and not self._is_over
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
@@ -309,20 +371,40 @@ class ScpInspector:
     # The side that answers
 
     def _answered(self, data: bytes) -> bytes:
-        """Pass answers on; of an upload they tell what became of each file."""
+        """Pass answers on: each when it is due, then what has waited for it may go on."""
         if self._is_over:
             return b""
-        if not self._command.is_upload or not self._told:
-            return data
         self._answering.receive(data)
-        try:
-            while self._told and (piece := self._answering.next_piece()) is not None:
-                is_fine = isinstance(piece, Said) and piece.is_fine
-                self._tell(self._told.pop(0), "OK" if is_fine else "FAILURE")
-        except ProtocolViolationError as error:
-            self._end(f"The target does not speak scp as it should: {error}")
-            return b""
-        return data
+        self._resume()
+        return b""
+
+    def _next_answer(self) -> Said | None:
+        """Return the answer that somebody waits for, if it is there."""
+        if not self._awaits or self._task is not None or self._is_over:
+            if self._answering.kept > EARLY_LIMIT:
+                raise ProtocolViolationError("too many answers")
+            return None
+        answer = self._answering.next_piece()
+        if answer is None and self._answering.kept <= ANSWER_LIMIT:
+            return None
+        if isinstance(answer, Said) and len(answer.line) <= ANSWER_LIMIT:
+            return answer
+        raise ProtocolViolationError("an answer that is none")
+
+    def _take_answer(self, answer: Said) -> None:
+        """Take what the receiving side says of the last line, or content."""
+        asked, self._asked, self._awaits = self._asked, None, False
+        told, self._told = self._told, None
+        if told is not None:
+            self._tell(told, "OK" if answer.is_fine else "FAILURE")
+        if isinstance(asked, _Moving):
+            if answer.is_fine:
+                self._moving = asked
+                self._sending.expect(asked.size)
+            else:
+                self._tell(asked, "FAILURE")
+        elif asked is not None and answer.is_fine:
+            self._folders.append(asked)
 
     def _tell(self, moving: _Moving, outcome: str) -> None:
         if outcome != "OK":

@@ -18,7 +18,7 @@ from hoopgw.errors import ProtocolViolationError
 
 LINE_LIMIT: Final = 8_192
 """Bytes of a line: modes, a size, and a name."""
-_ENTRY: Final = re.compile(rb"([CD])([0-7]{4,5}) ([0-9]{1,19}) ([^\n]+)\n")
+_ENTRY: Final = re.compile(rb"([CD])([0-7]{4,5}) ([0-9]{1,19}) ([^\n]{1,255})\n")
 _TIMES: Final = re.compile(rb"T[0-9]{1,19} [0-9]{1,9} [0-9]{1,19} [0-9]{1,9}\n")
 
 

@@ -44,14 +44,29 @@ class ScpCase(SynchronousTestCase):
     def up(self, data: bytes) -> bytes:
         """Send something of the client's; return what reached the target."""
         self.ground.up += self.inspector.to_target(data)
+        if self.inspector._command.is_upload:
+            while self._waits():
+                at = len(self.ground.down)
+                self.ground.down += self.inspector.to_client(b"\0", None)
+                del self.ground.down[at : at + 1]
         found, self.ground.up = bytes(self.ground.up), bytearray()
         return found
 
     def down(self, data: bytes) -> bytes:
         """Send something of the target's; return what reached the client."""
         self.ground.down += self.inspector.to_client(data, None)
+        if not self.inspector._command.is_upload:
+            while self._waits():
+                at = len(self.ground.up)
+                self.ground.up += self.inspector.to_target(b"\0")
+                del self.ground.up[at : at + 1]
         found, self.ground.down = bytes(self.ground.down), bytearray()
         return found
+
+    def _waits(self) -> bool:
+        """Whether something waits for an answer: the other side is a good one, and gives it."""
+        inspector = self.inspector
+        return inspector._must_hold and inspector._task is None
 
 
 class UploadTests(ScpCase):
@@ -195,6 +210,47 @@ class DownloadTests(ScpCase):
         self.begin(b"scp -f /srv/x")
         said = b"\1scp: /srv/x: No such file or directory\n"
         self.assertEqual(self.down(said), said)
+
+
+class AnswerTests(ScpCase):
+    """What is sent waits for its answer."""
+
+    def test_a_file_that_is_not_taken(self) -> None:
+        """Has no content: what follows are lines."""
+        self.begin(b"scp -d -t /srv")
+        self.deciding.refused = {"write /srv/no"}
+        self.down(b"\0")
+        self.inspector.to_target(b"C0644 12 a\n")
+        self.assertEqual(self.inspector.to_target(b"C0644 0 no\n\0"), b"")
+        self.assertEqual(self.ground.holds, 1)
+        self.down(b"\1no room\n")
+        self.assertEqual(bytes(self.ground.up), b"")
+        self.assertEqual(self.deciding.texts[1:], ["write /srv/no mode=0644 size=0"])
+        self.assertEqual(self.deciding.results[0][1].outcome, "FAILURE")
+
+    def test_a_folder_that_is_not_made(self) -> None:
+        """Is not entered."""
+        self.begin(b"scp -r -d -t /srv")
+        self.down(b"\0")
+        self.inspector.to_target(b"D0755 0 a\n")
+        self.down(b"\1there is a file\n")
+        self.assertEqual(self.inspector.to_target(b"C0644 0 b\n"), b"C0644 0 b\n")
+        self.assertEqual(self.deciding.operations[1].uses[0].path, "/srv/b")
+
+    def test_answers_that_come_early(self) -> None:
+        """Are passed on when they are due, and are not many; nor are they long."""
+        self.begin(b"scp -f /srv/x")
+        self.assertEqual(self.up(b"\0\0\1no\n"), b"\0")
+        self.assertIsNone(self.inspector.input_ended())
+        self.assertEqual(self.inspector.to_client(b"T1 0 2 0\n", None), b"T1 0 2 0\n")
+        self.assertEqual((bytes(self.ground.up), self.ground.input_ended), (b"\0", False))
+        self.inspector.to_client(b"C0644 5 x\n", None)
+        self.assertEqual(bytes(self.ground.up), b"\0\1no\n")
+        self.assertTrue(self.ground.input_ended)
+        for much in (b"\0" * 5_000, b"\1" + b"a" * 2_100 + b"\n"):
+            self.begin(b"scp -f /srv/x")
+            self.inspector.to_target(much)
+            self.assertEqual(len(self.ground.ends), 1)
 
 
 class HostileTests(ScpCase):
