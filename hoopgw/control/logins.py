@@ -175,9 +175,26 @@ class ControlDevices:
     _control: ControlClient
 
     def begin(self, issuer: str, address: str) -> Deferred[DeviceWait]:
-        """Let control ask an issuer for a device code."""
+        """Let control ask an issuer for a device code.
+
+        Who does not wait for it any more (cancels) has it dropped when it comes: the codes that
+        control keeps are few, and whoever leaves at once could have them all.
+        """
+        wanted: Deferred[DeviceWait] = Deferred()
+
+        def came(wait: DeviceWait) -> None:
+            if wanted.called:
+                self.drop(wait.id)
+            else:
+                wanted.callback(wait)
+
+        def refused(failure: Failure) -> None:
+            if not wanted.called:
+                wanted.errback(failure)
+
         answer = self._control.call("device_begin", issuer=issuer, address=address)
-        return answer.addCallback(_waiting)
+        answer.addCallback(_waiting).addCallbacks(came, refused)
+        return wanted
 
     def poll(self, id: str, address: str) -> Deferred[Principal | None]:  # noqa: A002  # what it is
         """Let control ask whether a person has approved."""
