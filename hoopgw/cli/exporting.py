@@ -20,13 +20,15 @@ from hoopgw.cli.ids import path_part
 from hoopgw.cli.playing import POLL, ContentPlayer
 from hoopgw.cli.session_sources import Fetched, GatewaySource, SessionSource
 from hoopgw.control.views import record_view
-from hoopgw.recording.content_frames import ContentFrame, FrameKind
+from hoopgw.recording.content_frames import FILE_KINDS, ContentFrame, FrameKind
 from hoopgw.recording.content_reading import ContentRecords, contents_of
 from hoopgw.recording.records import AnyRecord
 from hoopgw.streams.asciicast import Version, asciicast
 
 Format = Literal["asciicast", "asciicast-v3", "json"]
 FORMATS: Final[tuple[Format, ...]] = ("asciicast", "asciicast-v3", "json")
+FILE: Final = "file"
+"""The format of a file that was moved: its bytes; see `exporting_files`."""
 _BEGIN_PATIENCE: Final = 20
 """Looks for the first content of a session that lives, before it is said that there is none."""
 
@@ -48,6 +50,22 @@ def choose(contents: Mapping[int, ContentRecords], wanted: int | None) -> Conten
     return contents[wanted]
 
 
+def choose_shown(contents: Mapping[int, ContentRecords], wanted: int | None) -> ContentRecords:
+    """Return the content that is meant, which is to be shown.
+
+    Raises:
+        CommandError: as `choose`; or it is a file's.
+
+    """
+    content = choose(contents, wanted)
+    if content.opened.kind in FILE_KINDS:
+        raise CommandError(
+            f"content {content.opened.number} is a file: write it with "
+            f"hoopgw sessions export --channel {content.opened.number} --format {FILE} -o FILE"
+        )
+    return content
+
+
 def export(
     source: SessionSource,
     records: list[AnyRecord],
@@ -67,15 +85,15 @@ def export(
     if form == "json":
         yield from _json(source, records, contents, wanted)
         return
-    fetched = Fetched(source, choose(contents, wanted))
-    frames = _whole(fetched)
+    fetched = Fetched(source, choose_shown(contents, wanted))
+    frames = whole(fetched)
     first = next(frames, None)
     if fetched.head is None:
         raise CommandError("the content is empty")
     version: Version = 3 if form == "asciicast-v3" else 2
     behind = frames if first is None else _chain(first, frames)
     yield from asciicast(fetched.head, behind, version, filtered=not raw)
-    _check(fetched)
+    check(fetched)
 
 
 def save(lines: Iterable[str], output: Path | None) -> None:
@@ -111,9 +129,9 @@ def _json(
     chosen = contents if wanted is None else {wanted: choose(contents, wanted)}
     for number, content in sorted(chosen.items()):
         fetched = Fetched(source, content)
-        for frame in _whole(fetched):
+        for frame in whole(fetched):
             yield json.dumps({"line": "frame", "content": number, **_frame_view(frame)})
-        _check(fetched)
+        check(fetched)
 
 
 def _frame_view(frame: ContentFrame) -> dict[str, Any]:
@@ -124,7 +142,8 @@ def _frame_view(frame: ContentFrame) -> dict[str, Any]:
     return {"at": frame.at / 1e6, "kind": kind, "data": base64.b64encode(frame.data).decode()}
 
 
-def _whole(fetched: Fetched) -> Iterator[ContentFrame]:
+def whole(fetched: Fetched) -> Iterator[ContentFrame]:
+    """Give the frames that there are now. Raises `CommandError`."""
     return (frame for frame in fetched.frames() if frame is not None)
 
 
@@ -133,7 +152,8 @@ def _chain(first: ContentFrame, rest: Iterator[ContentFrame]) -> Iterator[Conten
     yield from rest
 
 
-def _check(fetched: Fetched) -> None:
+def check(fetched: Fetched) -> None:
+    """Raise `CommandError`: what was fetched is not what was written."""
     if fetched.is_intact is False:
         raise CommandError(
             f"content {fetched.number} is not what was written: its hash in the log is another"
@@ -194,7 +214,10 @@ def _newest(
     found = [
         each
         for number, each in contents_of(records).items()
-        if each.ended is None and number not in seen and wanted in (None, number)
+        if each.ended is None
+        and number not in seen
+        and wanted in (None, number)
+        and each.opened.kind not in FILE_KINDS
     ]
     found.sort(key=lambda each: (bool(each.opened.term), each.opened.number))
     return found[-1] if found else None

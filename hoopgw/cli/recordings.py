@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
 from hoopgw.cli.api import GatewayApi
-from hoopgw.cli.exporting import FORMATS, Format, choose, export, save, watch
+from hoopgw.cli.exporting import FILE, FORMATS, Format, choose_shown, export, save, watch
+from hoopgw.cli.exporting_files import export_file
 from hoopgw.cli.failure import CommandError, RefusedError
 from hoopgw.cli.home import Home
 from hoopgw.cli.ids import path_part
@@ -19,6 +20,7 @@ from hoopgw.cli.replaying import PAUSE_LIMIT, Between, Player, lines_of, without
 from hoopgw.cli.session_sources import Fetched, FolderSource, GatewaySource, SessionSource
 from hoopgw.cli.verifying import verify_log
 from hoopgw.recording.content_files import ContentFolder
+from hoopgw.recording.content_frames import FILE_KINDS
 from hoopgw.recording.content_reading import contents_of
 from hoopgw.recording.records import AnyRecord
 
@@ -180,13 +182,17 @@ def replay(
     records = _records(source, session)
     found = contents_of(records)
     if channel is not None:
-        found = {channel: choose(found, channel)}
+        found = {channel: choose_shown(found, channel)}
     lines = list(lines_of(without_doubles(records)))
     if output.is_json:
         output.json([{"at": line.at, "kind": line.kind, "text": line.text} for line in lines])
         return
     player = ContentPlayer(console=output.console, speed=speed, max_pause=max_pause)
-    between = [_between(output, player, Fetched(source, each)) for each in found.values()]
+    between = [
+        _between(output, player, Fetched(source, each))
+        for each in found.values()
+        if each.opened.kind not in FILE_KINDS
+    ]
     shown = lines if channel is None else []
     Player(console=output.console, speed=speed, max_pause=max_pause).play(shown, between)
 
@@ -196,10 +202,11 @@ def replay(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=click.Choice((*FORMATS, FILE)),
     default="asciicast",
     show_default=True,
-    help="asciicast (version 2) plays in asciinema; json has the records and frames, line by line.",
+    help="asciicast (version 2) plays in asciinema; json has the records and frames, line by line; "
+    "file is a file that was moved, where its target keeps those.",
 )
 @_CHANNEL
 @click.option(
@@ -219,7 +226,7 @@ def replay(
 @json_option
 def export_session(
     session: str,
-    form: Format,
+    form: Format | Literal["file"],
     channel: int | None,
     target: Path | None,
     folder: Path | None,
@@ -229,7 +236,13 @@ def export_session(
 ) -> None:
     """Write what was recorded of a channel of SESSION as a file that other programs read."""
     source = _source(folder, contents)
-    save(export(source, _records(source, session), channel, form, raw=raw), target)
+    records = _records(source, session)
+    if form != "file":
+        save(export(source, records, channel, form, raw=raw), target)
+    elif target is None:
+        raise CommandError("a file is written to a file: name it with -o FILE")
+    elif said := export_file(source, records, channel, target):
+        click.echo(said, err=True)
 
 
 @sessions.command("watch")

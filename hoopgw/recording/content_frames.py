@@ -27,6 +27,9 @@ FRAME_HEAD: Final = Struct(">BQI")
 """Kind, microseconds, length."""
 _LENGTH: Final = Struct(">I")
 _SIZE: Final = Struct(">II")
+_PLACE: Final = Struct(">Q")
+FILE_KINDS: Final = ("upload", "download")
+"""Kinds of contents that hold a file: to the target, and from it."""
 _SIDE_LIMIT: Final = 10_000
 """Columns or rows that a terminal has at most; what clients claim beyond it is cut to it."""
 
@@ -50,6 +53,8 @@ class FrameKind(enum.IntEnum):
     """A note in UTF-8: the gateway's own word."""
     EXIT = 6
     """How it ended, in UTF-8: a number, or a signal's name."""
+    FILE = 7
+    """A piece of a file, and where it belongs: `piece_data`."""
 
 
 @frozen(kw_only=True)
@@ -108,6 +113,23 @@ class ContentFrame:
 def resize_data(columns: int, rows: int) -> bytes:
     """Return what a frame of kind ``RESIZE`` holds."""
     return _SIZE.pack(side(columns), side(rows))
+
+
+def piece_data(offset: int, data: bytes | bytearray | memoryview) -> bytes:
+    """Return what a frame of kind ``FILE`` holds; ``offset`` counts from the file's begin."""
+    return _PLACE.pack(offset) + data
+
+
+def piece_of(data: bytes) -> tuple[int, bytes]:
+    """Return the offset and the bytes of a frame of kind ``FILE``.
+
+    Raises:
+        ContentFormatError: it holds something else.
+
+    """
+    if len(data) < _PLACE.size:
+        raise ContentFormatError("a piece of a file that is none")
+    return _PLACE.unpack_from(data)[0], data[_PLACE.size :]
 
 
 def side(claimed: int) -> int:

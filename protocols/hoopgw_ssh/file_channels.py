@@ -15,6 +15,7 @@ from hoopgw_ssh.files_told import note_files
 from hoopgw_ssh.hashed_streams import HashedStream
 from hoopgw_ssh.inspecting import outcome_of
 from hoopgw_ssh.inspector import Inspector, Stack
+from hoopgw_ssh.kept_files import FileKeeping, files_kept
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked
 from hoopgw_ssh.scp import ScpInspector
@@ -33,7 +34,7 @@ def moves_files(
 ) -> Inspector | None:
     """Return what is to stand in a channel that moves files; None if it does nothing known.
 
-    Bytes of files are not kept as an output is: their hashes are, file by file.
+    Of files hashes are recorded, file by file; what they hold is kept only if the target says so.
 
     Args:
         visit: the connection.
@@ -48,12 +49,19 @@ def moves_files(
         stream = _stream(visit, command, permission.intent, finished)
         return Stack(Meter(visit.purse, lambda _answered: None), stream)
     if command is not None:
-        inner: Inspector = ScpInspector(files, command)
+        inner: Inspector = ScpInspector(files, command, _keeping(visit))
     elif (asked.operation.action, asked.operation.text) == ("subsystem", SFTP):
-        inner = SftpInspector(files, "OpenSSH" in visit.server)
+        inner = SftpInspector(files, "OpenSSH" in visit.server, _keeping(visit))
     else:
         return None
     return Stack(Meter(visit.purse, finished), inner)
+
+
+def _keeping(visit: Visit) -> FileKeeping | None:
+    which = files_kept(visit.target)
+    if which == "never":
+        return None
+    return FileKeeping(visit.context.contents, visit.journal, which)
 
 
 def _stream(

@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from hoopgw_ssh.files import Extent, Transfer
+from hoopgw_ssh.kept_files import KeptFile
 from hoopgw_ssh.wire import Bytes
 
 EARLY_LIMIT: Final = 4 * 2**20
@@ -27,6 +28,7 @@ class FileMeter:
         start: where in the file the first piece belongs, as the client asked.
         is_upload: whether bytes go to the target.
         is_new: whether the file holds nothing but what is moved: it was made, or emptied.
+        kept: keeps what it holds, if that is wanted.
 
     """
 
@@ -38,6 +40,7 @@ class FileMeter:
         "_has_holes",
         "_hash",
         "_is_new",
+        "_kept",
         "_lost",
         "_next",
         "_order",
@@ -46,8 +49,16 @@ class FileMeter:
         "is_upload",
     )
 
-    def __init__(self, start: int, *, is_upload: bool, is_new: bool = False) -> None:
+    def __init__(
+        self,
+        start: int,
+        *,
+        is_upload: bool,
+        is_new: bool = False,
+        kept: KeptFile | None = None,
+    ) -> None:
         self.is_upload = is_upload
+        self._kept = kept
         self._is_new = is_new
         self._start = self._next = start
         self._hash = hashlib.sha256()
@@ -60,7 +71,17 @@ class FileMeter:
         self._end: int | None = None
 
     def feed(self, offset: int, data: Bytes) -> None:
-        """Take bytes that belong at an offset."""
+        """Take bytes that belong at an offset.
+
+        Raises:
+            RecorderError: they are to be kept, and cannot be; so they must not go on.
+
+        """
+        if self._kept is not None:
+            self._kept.take(offset, data)
+        self._count(offset, data)
+
+    def _count(self, offset: int, data: Bytes) -> None:
         if offset == self._next:
             self._update(data)
             self._next += len(data)
@@ -77,7 +98,7 @@ class FileMeter:
         elif self.is_upload:
             self._again = True
         if len(data) > past:
-            self.feed(self._next, data[past:])
+            self._count(self._next, data[past:])
 
     def ended_at(self, size: int) -> None:
         """Take note that the target says the file has so many bytes."""
@@ -95,14 +116,18 @@ class FileMeter:
         self._has_holes = True
 
     def transfer(self, path: str) -> Transfer:
-        """Return what was moved."""
+        """Return what was moved; what is kept of it ends."""
+        extent, kept = self._extent(), self._kept
+        if kept is not None:
+            kept.end(extent)
         return Transfer(
             path=path,
             is_upload=self.is_upload,
             size=self._next - self._start + self._early_size + self._lost,
             digest=self._hash.digest(),
             offset=self._start,
-            extent=self._extent(),
+            extent=extent,
+            content=-1 if kept is None else kept.number,
         )
 
     @property

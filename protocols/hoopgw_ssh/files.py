@@ -78,6 +78,8 @@ class Transfer:
     """``whole``: all of the file, from its begin to its end. ``range``: a piece without a hole.
     ``partial``: with holes, or bytes that were written twice; the digest is of the beginning, as
     far as it has none. ``stream``: the bytes of a protocol that names no files, as they came."""
+    content: int = -1
+    """The session's content that holds them; -1: they are not kept, or there are none."""
 
 
 @frozen(kw_only=True)

@@ -40,4 +40,5 @@ def _record(session: str, intent: int, moved: Transfer, sequence: int, at: int) 
         moved.digest,
         moved.offset,
         moved.extent,
+        moved.content,
     )

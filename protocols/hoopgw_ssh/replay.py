@@ -56,11 +56,12 @@ def _result(record: Result) -> Iterator[ReplayLine]:
 
 
 def _moved(record: FileMoved) -> str:
-    """Tell what was moved of a file: ``downloaded /srv/a: 3 bytes, SHA-256 ...``."""
+    """Tell what was moved of a file, as in ``downloaded /srv/a: 3 bytes, SHA-256 ...``."""
     said = f"{record.size} bytes"
     if record.extent == "range":
         said += f" from {record.offset}"
     elif record.extent != "whole":
         said += f" ({record.extent})"
     word = "uploaded" if record.upload else "downloaded"
-    return f"{word} {printable(record.path)}: {said}, SHA-256 {record.digest.hex()}"
+    kept = "" if record.content < 0 else f", kept as content {record.content}"
+    return f"{word} {printable(record.path)}: {said}, SHA-256 {record.digest.hex()}{kept}"

@@ -21,7 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopgw.errors import ProtocolViolationError
+from hoopgw.errors import ProtocolViolationError, RecorderError
 from hoopgw_ssh.channels import STDERR, Request
 from hoopgw_ssh.file_commands import FileCommand
 from hoopgw_ssh.file_meter import FileMeter
@@ -35,6 +35,7 @@ from hoopgw_ssh.files import (
     PathUse,
 )
 from hoopgw_ssh.inspector import Passage, said
+from hoopgw_ssh.kept_files import FileKeeping, not_kept
 from hoopgw_ssh.paths import UnclearPathError, shown, text_of
 from hoopgw_ssh.scp_wire import Entry, Other, Piece, Said, ScpReader, refusal
 
@@ -69,11 +70,13 @@ class ScpInspector:
     Args:
         files: decides, and records.
         command: what was started.
+        keeping: keeps what files hold, if that is wanted.
 
     """
 
     _files: FileJudge = field(repr=False)
     _command: FileCommand
+    _keeping: FileKeeping | None = field(default=None, repr=False)
     _passage: Passage = field(init=False, repr=False)
     _sending: ScpReader = field(factory=ScpReader, init=False, repr=False)
     _answering: ScpReader = field(factory=ScpReader, init=False, repr=False)
@@ -100,6 +103,8 @@ class ScpInspector:
     def attach(self, passage: Passage) -> None:
         """Begin."""
         self._passage = passage
+        if self._keeping is not None:
+            self._keeping.attach(passage)
 
     def to_target(self, data: bytes) -> bytes:
         """Look at what the client sends, or answers."""
@@ -189,6 +194,8 @@ class ScpInspector:
                 self._look()
         except ProtocolViolationError as error:
             self._end(f"This is not scp as it is spoken: {error}")
+        except RecorderError as error:
+            self._end(not_kept(error))
 
     def _look(self) -> None:
         while self._task is None and not self._awaits and not self._is_over:
@@ -316,8 +323,10 @@ class ScpInspector:
             self._files.finished(ruling.intent, FileResult(outcome="OK"))
         else:
             up = self._command.is_upload
-            meter = FileMeter(0, is_upload=up, is_new=True)
-            self._asked = _Moving(ruling.intent, " or ".join(paths), meter, entry.size)
+            path, keeping = " or ".join(paths), self._keeping
+            kept = None if keeping is None else keeping.file(path, ruling.intent, is_upload=up)
+            meter = FileMeter(0, is_upload=up, is_new=True, kept=kept)
+            self._asked = _Moving(ruling.intent, path, meter, entry.size)
         self._awaits = True
         self._out.append(entry.line)
 

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from hoopgw.errors import ConfigError
 from hoopgw.spi import TargetSettings
 from hoopgw_ssh.inspecting import RECORD_INPUT, input_kept
+from hoopgw_ssh.kept_files import KEEP_FILES, files_kept
 from hoopgw_ssh.masking import DETECT, PATTERNS, check_outputs
 from hoopgw_ssh.user_login import ATTEMPTS_LIMIT, LOGIN_TIMEOUT
 
@@ -29,7 +30,9 @@ HELD_INPUT: Final = "held_input"
 """What becomes of the input of what people have approved: ``closed``, or ``open``."""
 FORWARDS: Final = "forwards"
 """Endpoints that forwards may lead to, if policy says so, though none do otherwise."""
-TARGET_OPTIONS: Final = frozenset({RECORD_INPUT, HELD_INPUT, FORWARDS, DETECT, PATTERNS})
+TARGET_OPTIONS: Final = frozenset(
+    {RECORD_INPUT, KEEP_FILES, HELD_INPUT, FORWARDS, DETECT, PATTERNS}
+)
 """Options of a target that the gateway knows, besides those of every protocol."""
 
 
@@ -120,4 +123,5 @@ def check_target(target: TargetSettings) -> None:
     if not isinstance(forwards, list) or not all(isinstance(each, str) for each in forwards):
         raise ConfigError(f'{where}.{FORWARDS}: expected a list like ["db.internal:5432"]')
     input_kept(target)
+    files_kept(target)
     check_outputs(target)

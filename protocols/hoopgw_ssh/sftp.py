@@ -23,6 +23,7 @@ from hoopgw_ssh.channels import STDERR
 from hoopgw_ssh.channels import Request as ChannelRequest
 from hoopgw_ssh.files import FileJudge, FileResult, FileRuling
 from hoopgw_ssh.inspector import Passage, said
+from hoopgw_ssh.kept_files import FileKeeping
 from hoopgw_ssh.paths import UnclearPathError
 from hoopgw_ssh.sftp_answers import (
     PLAIN,
@@ -65,11 +66,13 @@ class SftpInspector:
     Args:
         files: decides, and records.
         is_openssh: whether the target's server is OpenSSH's, by its version line.
+        keeping: keeps what files hold, if that is wanted.
 
     """
 
     _files: FileJudge = field(repr=False)
     _is_openssh: bool = True
+    _keeping: FileKeeping | None = field(default=None, repr=False)
     _line: Line = field(init=False, repr=False)
     _resolver: Resolver = field(init=False, repr=False)
     _passage: Passage = field(init=False, repr=False)
@@ -97,6 +100,8 @@ class SftpInspector:
         """Begin."""
         self._passage = passage
         self._line.attach(passage)
+        if self._keeping is not None:
+            self._keeping.attach(passage)
 
     def to_target(self, data: bytes) -> bytes:
         """Look at what the client asks; return what goes on."""
@@ -374,6 +379,7 @@ class SftpInspector:
                 intent,
                 flags=flags_of(request),
                 is_folder=request.kind == sftp.OPENDIR,
+                keeping=self._keeping,
             )
             self._expected.opening += 1
             self._expected.waiting[request.id] = Opening(file)

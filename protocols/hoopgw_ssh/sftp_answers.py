@@ -11,6 +11,7 @@ from hoopgw.errors import ProtocolViolationError
 from hoopgw_ssh import sftp_wire as sftp
 from hoopgw_ssh.file_meter import FileMeter
 from hoopgw_ssh.files import FileJudge, FileResult, Transfer
+from hoopgw_ssh.kept_files import FileKeeping, KeptFile
 from hoopgw_ssh.sftp_line import Count
 from hoopgw_ssh.sftp_packets import Bulk
 from hoopgw_ssh.sftp_wire import Packet
@@ -28,6 +29,8 @@ class OpenFile:
     intent: int
     flags: int
     is_folder: bool = False
+    keeping: FileKeeping | None = field(default=None, repr=False)
+    """Keeps what it holds, if that is wanted."""
     size: int | None = None
     """As the target said last."""
     down: FileMeter | None = None
@@ -51,7 +54,7 @@ class OpenFile:
     def reads(self, offset: int) -> FileMeter:
         """Return what counts what is read."""
         if self.down is None:
-            self.down = FileMeter(offset, is_upload=False)
+            self.down = FileMeter(offset, is_upload=False, kept=self._kept(is_upload=False))
         return self.down
 
     def at_end(self, offset: int) -> None:
@@ -69,8 +72,14 @@ class OpenFile:
         if self.up is None:
             is_new = bool(self.flags & (sftp.TRUNCATING | sftp.EXCLUSIVELY))
             is_new = is_new and not self.flags & sftp.APPENDING
-            self.up = FileMeter(offset, is_upload=True, is_new=is_new)
+            kept = self._kept(is_upload=True)
+            self.up = FileMeter(offset, is_upload=True, is_new=is_new, kept=kept)
         return self.up
+
+    def _kept(self, *, is_upload: bool) -> KeptFile | None:
+        if self.keeping is None:
+            return None
+        return self.keeping.file(self.path, self.intent, is_upload=is_upload)
 
     def resized(self, size: int) -> None:
         """Take note that the client has set its size."""

@@ -13,9 +13,10 @@ from typing import Final, Protocol, TypeAlias
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from hoopgw.errors import ProtocolViolationError
+from hoopgw.errors import ProtocolViolationError, RecorderError
 from hoopgw_ssh import sftp_wire as sftp
 from hoopgw_ssh.inspector import Passage
+from hoopgw_ssh.kept_files import not_kept
 from hoopgw_ssh.sftp_packets import Bulk, PacketReader
 from hoopgw_ssh.sftp_wire import Packet
 
@@ -174,6 +175,8 @@ class Line:
             self._look_at_requests()
         except ProtocolViolationError as error:
             self.end(f"This is not SFTP as it is spoken: {error}")
+        except RecorderError as error:
+            self.end(not_kept(error))
         going = self._up.end(data)
         return b"" if self.is_over else going
 
@@ -234,6 +237,9 @@ class Line:
         except ProtocolViolationError as error:
             way.end(None)
             self.end(f"The target does not speak SFTP as it should: {error}")
+        except RecorderError as error:
+            way.end(None)
+            self.end(not_kept(error))
         going = way.end(data if is_whole else None)
         if self.is_over:
             return b""

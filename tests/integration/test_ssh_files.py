@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from hoopgw.recording.content_files import ContentFolder
+from hoopgw.recording.notes import Verifier
+from hoopgw.recording.verification import verify
+from tests.cli.support import run
 from tests.integration.test_recording import records_of
 from tests.support import gateway, openssh
 from tests.support.gateway import GatewayRig
@@ -50,7 +54,8 @@ def rig(root: Path) -> Iterator[GatewayRig]:
     """Start a gateway with a server behind it."""
     with openssh.running() as server:
         web1 = SshTarget(name="web1", server=server)
-        running = gateway.start(ssh=[web1], policy=POLICY.format(root=root))
+        keeping = SshTarget(name="keeping", server=server, options='keep_files = "all"')
+        running = gateway.start(ssh=[web1, keeping], policy=POLICY.format(root=root))
         yield running
         running.stop()
 
@@ -156,6 +161,37 @@ def test_old_scp(rig: GatewayRig, root: Path, here: Path) -> None:
     assert (True, 100_000, digest, "whole") in found
     assert (False, 100_000, digest, "whole") in found
     assert not (here / "c").exists()
+
+
+def test_kept(rig: GatewayRig, root: Path, here: Path) -> None:
+    """Where the target says so, what files hold is kept, and exported as it was."""
+    content = os.urandom(5_000_000)
+    (here / "a").write_bytes(content)
+    up, down = f"keeping:{root}/open/kept", here / "back"
+    ways: list[tuple[list[str], str | Path, str | Path]] = [
+        ([], here / "a", up),
+        ([], up, down),
+        (["-O"], here / "a", up),
+        (["-O"], up, down),
+    ]
+    for number, (how, source, target) in enumerate(ways):
+        name = f"iris-keeps-{number}"
+        iris = rig.ssh_client("keeping", name=name)
+        iris.run("scp", *how, "-q", source, target)
+        records = records_of(rig, name)
+        (told,) = [each for each in records if each["kind"] == "file.moved"]
+        assert (told["upload"], told["extent"], told["content"]) == (target == up, "whole", 0)
+        again = here / f"again-{number}"
+        done = run(
+            "sessions", "export", records[0]["session"], "--log", rig.settings.paths.log,
+            "--channel", "0", "--format", "file", "-o", again,
+        )  # fmt: skip
+        assert (done.status, done.errors) == (0, ""), done.errors
+        assert again.read_bytes() == content
+    paths = rig.settings.paths
+    verifier = Verifier.decode((paths.log / "verifier").read_text())
+    report = verify(paths.log, verifier, ContentFolder(paths.contents))
+    assert not report.problems, report.problems
 
 
 def records_of_all(rig: GatewayRig) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import ConfigError
 from hoopgw.spi import TargetSettings
+from hoopgw_ssh.kept_files import files_kept
 from hoopgw_ssh.settings import ListenerOptions, check_listener, check_target
 
 WEB1 = TargetSettings(name="web1", protocol="ssh", agent="local")
@@ -84,6 +85,13 @@ class TargetTests(SynchronousTestCase):
         for wrong in ({"held_input": "maybe"}, {"forwards": "db:5432"}, {"forwards": [5432]}):
             with self.subTest(wrong), self.assertRaises(ConfigError):
                 check_target(evolve(WEB1, options=wrong))
+
+    def test_kept_files(self) -> None:
+        """One of four words, and none are kept where none is said."""
+        self.assertEqual(files_kept(WEB1), "never")
+        check_target(evolve(WEB1, options={"keep_files": "uploads"}))
+        with self.assertRaisesRegex(ConfigError, r"web1.keep_files: expected one of never, up"):
+            check_target(evolve(WEB1, options={"keep_files": True}))
 
     def test_labels(self) -> None:
         """There is nothing that they could name."""
