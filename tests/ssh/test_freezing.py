@@ -8,13 +8,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw.errors import RecorderError
-from hoopgw.recording.records import SessionEnded, SessionFrozen, SessionThawed
+from hoopgw.policy.decision import Deny, Verdict
+from hoopgw.recording.records import Intent, SessionEnded, SessionFrozen, SessionThawed
 from hoopgw.sessions.ends import REVOKED
 from hoopgw_ssh.channels import PROHIBITED, STDERR, WINDOW
 from hoopgw_ssh.wire import string
 from tests.ssh.ends import Taker
 from tests.ssh.gateway_world import Talk, World
 
+NO = Verdict(decision=Deny(reason="no more"), because=("p",), policy="v1")
 BOB: Any = {"by": "bob", "by_id": "corp|bob", "reason": ""}
 HUNG_UP = (b"signal", string(b"HUP"))
 
@@ -115,6 +117,22 @@ class FreezingTests(SynchronousTestCase):
         self.assertIn(b"frozen by bob", text)
         self.assertEqual(asked, [None])
         self.assertEqual(len(self.talk.far.openings), 1)
+
+    def test_what_is_asked_meanwhile_is_decided_later(self) -> None:
+        """By what policy says then."""
+        taker = Taker()
+        taker.channel = channel = self.talk.near.connection.open(b"session", b"", taker)
+        self.talk.run()
+        before = len(self.world.recorder.of(Intent))
+        self.freeze()
+        channel.request(b"exec", string(b"reboot"))
+        self.talk.run()
+        self.assertEqual(len(self.world.recorder.of(Intent)), before)
+        self.world.verdict = lambda _operation: NO
+        self.freeze(frozen=False)
+        intent = self.world.recorder.of(Intent)[-1]
+        self.assertEqual((intent.text, intent.decision), (b"reboot", "deny"))
+        self.assertNotIn(b"exec", [each.name for each in self.talk.far.takers[1].requests])
 
     def test_keep_alives(self) -> None:
         """Both sides are answered: nobody takes the other for dead."""
