@@ -45,6 +45,8 @@ _IN_QUOTES: Final = re.compile(r"\\([$`\"\\])")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$\()")
 """Where a substitution begins, in text that is not quoted."""
+_RUNS_OR_ENDS: Final = re.compile(rf"{_RUNS.pattern}|(?<!\\)(?:\\\\)*[ \t\n]")
+"""The same, or where a word ends."""
 
 # What is walked through for the commands in it; what each is, for policy.
 _CONSTRUCTS: Final = {
@@ -425,7 +427,8 @@ def _check_gaps(root: Node, source: bytes) -> None:
 def _check_hidden(root: Node) -> None:
     """See that what the grammar takes for text is none that a shell would run.
 
-    In ``${x:-`a`}`` it sees no command, and in ``"${x:-'$(a)'}"`` quotes, which are none there.
+    In ``${x:-`a`}`` it sees no command, in ``"${x:-'$(a)'}"`` quotes, which are none there, and in
+    ``<<<{ a`` one word.
     """
     waiting = [(root, False)]
     while waiting:
@@ -434,11 +437,12 @@ def _check_hidden(root: Node) -> None:
         if node.type in ("raw_string", "ansi_c_string"):
             hides = inside and bool({"`", "$"} & set(_text(node)[1:]))
         elif node.type == "word" or (inside and node.type in ("regex", "string_content")):
-            hides = not node.children and _RUNS.search(_text(node)) is not None
+            ends = _RUNS if inside else _RUNS_OR_ENDS
+            hides = not node.children and ends.search(_text(node)) is not None
         else:
             hides = False
         if hides:
-            raise UnknownCommandError("a substitution stands where it is not known")
+            raise UnknownCommandError("a word holds what is none to a shell")
         waiting.extend((child, inside) for child in node.children)
 
 

@@ -30,9 +30,14 @@ HOST_LIMIT: Final = 255
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAMES: Final = frozenset(
-    {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "loopback"}
-    | {"metadata", "metadata.google.internal", "metadata.azure.internal", "instance-data"}
+    {"localhost", "ip6-localhost", "ip6-loopback", "ipv6-localhost", "ipv6-loopback", "loopback"}
+    | {"localhost4", "localhost4.localdomain4", "localhost6", "localhost6.localdomain6"}
+    | {"_localdnsstub", "_localdnsproxy", "localhost.localdomain"}
+    | {"metadata", "metadata.google.internal", "metadata.azure.internal", "metadata.goog"}
+    | {"instance-data", "instance-data.ec2.internal", "metadata.tencentyun.com"}
 )
+"""As distributions write them into /etc/hosts, systemd's resolver knows them, and clouds do."""
+_LOCAL_DOMAINS: Final = (".localhost", ".localhost.localdomain")
 _METADATA: Final = frozenset(
     map(
         ipaddress.ip_address,
@@ -103,9 +108,20 @@ def read_listen(name: bytes, data: bytes) -> Endpoint:
     return _of(host, port)
 
 
+def by_shell(host: str, port: str) -> Endpoint:
+    """Return where a shell connects to by ``/dev/tcp``; the port 0 is a service's that has a name.
+
+    Raises:
+        ProtocolViolationError: no address is written so.
+
+    """
+    number = SSH_PORT if port == "ssh" else int(port) if port.isdecimal() else 0
+    return _of(host, number)
+
+
 def _name(reader: Reader) -> str:
     name = reader.text()
-    if len(name) > PATH_LIMIT or any(each.isspace() for each in name.strip(" ")):
+    if len(name) > PATH_LIMIT or any(each.isspace() for each in name):
         raise ProtocolViolationError("an address is malformed")
     return name
 
@@ -180,7 +196,7 @@ def never_leads_to(endpoint: Endpoint, gateways: Collection[str], lifted: Collec
     address, host = address_of(endpoint.host), endpoint.host
     if host in gateways:
         return "to the gateway itself"
-    if host in _NAMES or host.endswith(".localhost"):
+    if host in _NAMES or host.endswith(_LOCAL_DOMAINS):
         return "to the host itself, or its cloud's metadata"
     if address is not None:
         if address.is_loopback or address.is_unspecified:

@@ -130,6 +130,42 @@ class Inspector(Protocol):
 
 
 @define(eq=False)
+class Silence:
+    """Lets nothing pass: stands in a session's channel until something is started. An `Inspector`.
+
+    Some targets keep what comes before, and give it to what is started then, which nobody has seen.
+    """
+
+    def attach(self, passage: Passage) -> None:
+        """Need nothing of it."""
+
+    def to_target(self, data: bytes) -> bytes:
+        """Drop it."""
+        del data
+        return b""
+
+    def input_ended(self) -> bytes | None:
+        """Keep nothing."""
+        return b""
+
+    def to_client(self, data: bytes, code: int | None) -> bytes:
+        """Drop it."""
+        del data, code
+        return b""
+
+    def rest(self, code: int | None) -> bytes:
+        """Keep nothing."""
+        del code
+        return b""
+
+    def abandoned(self) -> None:
+        """Do nothing."""
+
+    def ended(self, status: Request | None) -> None:
+        """Do nothing."""
+
+
+@define(eq=False)
 class Stack:
     """Two inspectors, one behind the other. Implements `Inspector`.
 

@@ -35,10 +35,11 @@ from hoopgw.sessions.journal import Answered
 from hoopgw.sessions.refusals import Refusal, RefusedError
 from hoopgw.shell.running import Facts, facts
 from hoopgw_ssh.channels import Opening, Request
-from hoopgw_ssh.endpoints import Endpoint, never_leads_to, read_direct, read_listen
+from hoopgw_ssh.endpoints import Endpoint, by_shell, never_leads_to, read_direct, read_listen
 from hoopgw_ssh.files import FileOperation, FileResult, FileRuling, PathUse
 from hoopgw_ssh.files_seen import unseen
 from hoopgw_ssh.files_told import note_files
+from hoopgw_ssh.inspector import Silence
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
 from hoopgw_ssh.refusals import no, refused, waiting
@@ -133,7 +134,7 @@ class SessionJudge:
         if by_target:
             return self._answer(self._from_target(opening))
         if opening.kind == b"session":
-            return succeed(_ALLOWED)
+            return succeed(Ruling(allowed=True, inspector=Silence()))
         if opening.kind in _DIRECT:
             return self._answer(self._forward(opening))
         return succeed(no(f"hoopgw opens no channels of this kind: {opening.kind!r}"))
@@ -236,6 +237,8 @@ class SessionJudge:
         setting = self._setting(channel)
         asked = self._place.exec(text, await self._read(text), setting, self._held_input)
         self._forced(asked, text)
+        for where in () if asked.facts is None else asked.facts.connects:
+            self._leads(asked, by_shell(*where))
         if asked.moves is not None:
             self._seen(asked, asked.moves.uses, is_deep=asked.moves.protocol != "scp")
         return await self._start(channel, asked)
@@ -356,9 +359,7 @@ class SessionJudge:
         endpoint = read_direct(opening.kind, opening.extra)
         asked = self._tunnel("forward", endpoint)
         self._permitted(asked, _PERMIT_FORWARDS)
-        options, names = self._visit.target.options, self._visit.context.names
-        if why := never_leads_to(endpoint, names, options.get(FORWARDS, ())):
-            self._refuse(asked, f"no forward leads {why}")
+        self._leads(asked, endpoint)
         permission = await self._decide(asked, self._tell)
         return self._metered(asked, permission)
 
@@ -426,6 +427,12 @@ class SessionJudge:
 
     def _is_over(self, operation: Operation) -> bool:
         return isinstance(self._judge(operation).decision, Deny)
+
+    def _leads(self, asked: Asked, endpoint: Endpoint) -> None:
+        """Refuse a connection to where none leads."""
+        options, names = self._visit.target.options, self._visit.context.names
+        if why := never_leads_to(endpoint, names, options.get(FORWARDS, ())):
+            self._refuse(asked, f"no forward leads {why}")
 
     def _permitted(self, asked: Asked, permission: str) -> None:
         if permission not in self._visit.restrictions.permissions:

@@ -17,11 +17,13 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from hoopgw.errors import ProtocolViolationError
 from hoopgw.events import Access, ContextValue, Operation, Resource, operation_digest
 from hoopgw.shell.runners import Words
 from hoopgw.shell.running import HOME, Facts
 from hoopgw.spi import TargetSettings
 from hoopgw.terminal import printable, printable_bytes
+from hoopgw_ssh.endpoints import by_shell
 from hoopgw_ssh.file_commands import FileCommand, recognise
 
 WORDS_LEVELS: Final = 16
@@ -197,7 +199,7 @@ class Place:
             found = Resource(type="Ssh::Path", id=whole, parents=(found,), labels=labels)
         return found
 
-    def endpoint(self, host: str, port: int) -> Resource:
+    def endpoint(self, host: str, port: int | str) -> Resource:
         """Return the resource of what a forward leads to."""
         written = f"[{host}]" if ":" in host else host
         whole = self._below(self.host, "Endpoint", written)
@@ -315,6 +317,15 @@ class Place:
     def _access(self, action: str, resource: Resource) -> Access:
         return Access(action=f"Ssh::{action}", resource=resource)
 
+    def _connection(self, host: str, port: str) -> Access:
+        """Return a connection of the shell's own; services count as what they are written as."""
+        try:
+            endpoint = by_shell(host, port)
+        except ProtocolViolationError:
+            return self._access("unknown", self.host)
+        shown = endpoint.port if port.isdecimal() else port
+        return self._access("forward", self.endpoint(endpoint.host, shown))
+
     def _variable(self, name: str) -> Access:
         if is_forbidden(name):
             return self._access("unknown", self.host)
@@ -329,12 +340,7 @@ class Place:
                 found.append(self._access("unknown", self.host))
             else:
                 found.append(self._access(action, self.path(path)))
-        for host, port in facts.connects:
-            # Names of services count as what they are written as.
-            where = self._below(
-                self._below(self.host, "Endpoint", host), "Endpoint", f"{host}:{port}"
-            )
-            found.append(self._access("forward", where))
+        found += [self._connection(*where) for where in facts.connects]
         found += [self._variable(name) for name in facts.variables]
         if facts.unknown or not found:
             found.append(self._access("unknown", self.host))

@@ -166,6 +166,7 @@ ATTACKS: Final = (
     "cat <<E\n${x:-`victim`}\nE",
     "find . $(echo -exec) victim \\;",
     "env 1=2 victim",
+    "ls; <<<{ victim",
 )
 OTHER_PATHS: Final = (
     "for PATH in ../other; do ls; done",

@@ -6,7 +6,7 @@ from hoopgw.identity.ssh_certificates import Restrictions
 from hoopgw.policy.decision import Deny, Use, Verdict
 from hoopgw.sessions.journal import NOT_SENT
 from hoopgw_ssh.wire import string
-from tests.ssh.judge_case import JudgeCase, direct, names
+from tests.ssh.judge_case import ALL, JudgeCase, direct, names
 
 HELD = """
 @id("runs") permit (principal, action, resource);
@@ -54,6 +54,27 @@ class ExecTests(JudgeCase):
         for text in (b"ls; rm x", b"ls $(rm x)", b"ls > x", b"sudo ls", b"x=1 ls", b"ls 'x", b""):
             _, taker = self.exec(text)
             self.assertEqual(self.status(taker), 77, text)
+
+    def test_connections_of_the_shell_itself(self) -> None:
+        """Bash connects where no forward leads: that is refused whatever policy says."""
+        self.rules(ALL)
+        for where in ("127.1/80", "localhost/80", "10.0.0.1/22", "db1/ssh", "0xa9fea9fe/80"):
+            _, taker = self.exec(f"cat < /dev/tcp/{where}".encode())
+            self.assertEqual((self.status(taker), names(self.reached)), (77, ["closed"]), where)
+        self.exec(b"cat < /dev/tcp/db1/80")
+        self.assertEqual(len(self.reached), 1)
+        self.exec(b"cat < /dev/tcp/0xa.1/080")
+        self.assertIn("10.0.0.1:80", self.intents()[-1].resources)
+
+    def test_input_before_a_command(self) -> None:
+        """Goes nowhere: a target that keeps it would give it to what was approved without any."""
+        self.rules(ALL)
+        channel, _ = self.session()
+        channel.write(b"rm -r /")
+        self.run_all()
+        channel.request(b"exec", string(b"bash -s"), None)
+        self.run_all()
+        self.assertEqual(self.reached, [(b"exec", string(b"bash -s"))])
 
     def test_held(self) -> None:
         """Who can approve, and how, stands on standard error; what is approved gets no input."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw_ssh import connection
 from hoopgw_ssh.channels import PROHIBITED, SHORTAGE, STDERR, WINDOW, Channel, Opening, Request
-from hoopgw_ssh.inspector import Passage
+from hoopgw_ssh.inspector import Passage, Silence
 from hoopgw_ssh.relay import REFUSED_STATUS, Pair, Relay
 from hoopgw_ssh.rulings import Ruling
 from tests.ssh.ends import End, Taker
@@ -164,6 +164,24 @@ class SessionTests(RelayCase):
         )
         self.assertFalse(self.relay.pairs)
         self.assertFalse(self.relay.client.channels or self.relay.target.channels)
+
+    def test_data_before_a_command(self) -> None:
+        """Goes nowhere, either way: some targets would keep it for what is started later."""
+        upper = Upper()
+        self.judging.answers[b"session"] = succeed(Ruling(allowed=True, inspector=Silence()))
+        self.judging.answers[b"exec"] = succeed(Ruling(allowed=True, inspector=upper))
+        channel, taker = self.session()
+        channel.write(b"unseen")
+        channel.write_extended(STDERR, b"unseen")
+        self.run_all()
+        far, there = self.far
+        far.write(b"unseen")
+        self.run_all()
+        channel.request(b"exec", b"cat", None)
+        channel.write(b"seen")
+        self.run_all()
+        self.assertEqual(there.events, [(b"exec", b"cat"), (None, b"seen")])
+        self.assertEqual((upper.inputs, taker.text), ([b"seen"], b""))
 
     def test_a_held_command(self) -> None:
         """Nothing of it, and nothing behind it, reaches the target; other channels go on."""
