@@ -113,6 +113,10 @@ class UnknownCommandError(Exception):
     """The text does not tell what would run. The message says why, for whoever sent it."""
 
 
+class UnparsedCommandError(UnknownCommandError):
+    """The text does not parse: it is wrong, or not whole yet."""
+
+
 @frozen
 class Word:
     """One word of a command."""
@@ -191,7 +195,7 @@ def parse(text: bytes) -> Script:
         raise UnknownCommandError("the command has control characters")
     tree = Parser(_LANGUAGE).parse(text)
     if tree.root_node.has_error:
-        raise UnknownCommandError("the command does not parse as a shell would read it")
+        raise UnparsedCommandError("the command does not parse as a shell would read it")
     _check_gaps(tree.root_node, text)
     _check_hidden(tree.root_node)
     walk = _Walk()

@@ -39,13 +39,14 @@ from hoopgw_ssh.endpoints import Endpoint, by_shell, never_leads_to, read_direct
 from hoopgw_ssh.files import FileOperation, FileResult, FileRuling, PathUse
 from hoopgw_ssh.files_seen import unseen
 from hoopgw_ssh.files_told import note_files
+from hoopgw_ssh.gated import gated_shell
 from hoopgw_ssh.inspector import Silence
 from hoopgw_ssh.meter import Meter
 from hoopgw_ssh.operations import Asked, Place, Setting, Terminal, is_forbidden
 from hoopgw_ssh.refusals import no, refused, waiting
 from hoopgw_ssh.relay import Pair
 from hoopgw_ssh.rulings import Ruling
-from hoopgw_ssh.settings import FORWARDS, HELD_INPUT
+from hoopgw_ssh.settings import FORWARDS, HELD_INPUT, SHELL
 from hoopgw_ssh.visit import Visit
 from hoopgw_ssh.watching import watch
 from hoopgw_ssh.wire import Reader
@@ -244,9 +245,17 @@ class SessionJudge:
         return await self._start(channel, asked)
 
     async def _shell(self, channel: Pair) -> Ruling:
-        asked = self._place.shell(self._setting(channel))
+        setting = self._setting(channel)
+        if self._visit.target.options.get(SHELL, "open") == "open":
+            asked = self._place.shell(setting)
+            self._forced(asked)
+            return await self._start(channel, asked)
+        asked = self._place.gated_shell(setting)
         self._forced(asked)
-        return await self._start(channel, asked)
+        permission = await self._decide(asked, channel.say)
+        finished = self._let_go(asked, permission, channel.end)
+        shell = gated_shell(self._visit, setting.terminal, finished)
+        return Ruling(allowed=True, inspector=shell, begins=shell.begin)
 
     async def _subsystem(self, channel: Pair, request: Request) -> Ruling:
         reader = Reader(request.data)

@@ -256,6 +256,14 @@ class Place:
         note = "an interactive shell: who approves it approves whatever is typed"
         return Asked(operation=operation, setting=setting, notes=(note,))
 
+    def gated_shell(self, setting: Setting) -> Asked:
+        """Return what a shell is of which each line is asked for by itself."""
+        accesses = (self._access("gated_shell", self.host),)
+        context = self._context(setting)
+        operation = self.operation("gated_shell", accesses, "", setting.parts, context)
+        note = "a gated shell: who approves it approves none of its lines"
+        return Asked(operation=operation, setting=setting, notes=(note,))
+
     def subsystem(self, name: str, setting: Setting) -> Asked:
         """Return what starting a subsystem is."""
         resource = self._below(self.host, "Subsystem", name)

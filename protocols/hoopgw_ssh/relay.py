@@ -14,6 +14,7 @@ Reference: RFC 4254 sections 4, 6 and 7.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from attrs import define, field
@@ -34,6 +35,7 @@ from hoopgw_ssh.channels import (
 )
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.inspector import NOT_OPENED, Attentive, Inspector, said
+from hoopgw_ssh.pair_ends import PairEnd
 from hoopgw_ssh.rulings import Judge, Ruling, ruled
 from hoopgw_ssh.wire import Bytes
 
@@ -96,7 +98,7 @@ class Pair:
         self._inspect(ruling)
         end = self.relay.client if self.by_target else self.relay.target
         try:
-            self.other = end.open(self.opening.kind, self.opening.extra, _Taker(self, asks=False))
+            self.other = end.open(self.opening.kind, self.opening.extra, PairEnd(self, asks=False))
         except ProtocolViolationError as error:
             self.asker.refuse(SHORTAGE, str(error))
             self._end()
@@ -276,6 +278,14 @@ class Pair:
 
     def _pass_on(self, request: Request, ruling: Ruling) -> None:
         self._inspect(ruling)
+        if ruling.begins is not None:
+            self.started = True
+            begin = partial(ruling.begins, self)
+            if request.slot is None:
+                begin()
+            else:
+                request.slot.succeed(then=begin)
+            return
         if isinstance(self.inspector, Attentive):
             self.inspector.requested(request)
         self.started = self.started or request.name in COMMANDS
@@ -299,6 +309,16 @@ class Pair:
         if self.opening.kind == b"session":
             self.say(why)
             client.request(b"exit-status", REFUSED_STATUS.to_bytes(4, "big"))
+        self._leave(client)
+
+    def leave(self, status: int) -> None:
+        """End the channel as one on which something has ended."""
+        if (client := self.client) is not None:
+            self._status = Request(b"exit-status", status.to_bytes(4, "big"), None)
+            client.request(self._status.name, self._status.data)
+            self._leave(client)
+
+    def _leave(self, client: Channel) -> None:
         client.eof()
         client.close()
         if self.target is not None:
@@ -344,57 +364,18 @@ class Pair:
 
 
 @define(eq=False)
-class _Taker:
-    """Hands what comes at one end to the pair. Implements `hoopgw_ssh.channels.ChannelTaker`."""
-
-    pair: Pair = field(repr=False)
-    asks: bool
-    """Whether it is the end of who wanted the channel."""
-
-    @property
-    def _end(self) -> Channel:
-        end = self.pair.asker if self.asks else self.pair.other
-        assert end is not None
-        return end
-
-    def confirmed(self, extra: bytes) -> None:
-        """Take note."""
-        self.pair.confirmed(extra)
-
-    def refused(self, code: int, text: bytes) -> None:
-        """Take note."""
-        self.pair.refused(code, text)
-
-    def data(self, data: Bytes, code: int | None) -> None:
-        """Take bytes."""
-        self.pair.data(self._end, data, code)
-
-    def request(self, request: Request) -> None:
-        """Take a request."""
-        self.pair.asked(self._end, request)
-
-    def eof(self) -> None:
-        """Take note."""
-        self.pair.eof(self._end)
-
-    def closed(self) -> None:
-        """Take note."""
-        self.pair.closed(self._end)
-
-
-@define(eq=False)
 class _Side:
     """Takes what comes on one connection. Implements `ConnectionTaker`."""
 
     relay: Relay = field(repr=False)
     is_target: bool
 
-    def opening(self, opening: Opening, channel: Channel) -> _Taker:
+    def opening(self, opening: Opening, channel: Channel) -> PairEnd:
         """Join it with a channel of the other connection."""
         pair = Pair(self.relay, opening, self.is_target, channel)
         self.relay.pairs.add(pair)
         # The channel knows its taker only when this returns; the judge may answer at once.
-        taker = _Taker(pair, asks=True)
+        taker = PairEnd(pair, asks=True)
         channel.taker = taker
         pair.begin()
         return taker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
@@ -29,6 +30,8 @@ class Ruling:
     """Sees the channel from now on, instead of one that did so before."""
     ends_input: bool = False
     """Whether what it starts gets no input: its standard input ends at once."""
+    begins: Callable[[Pair], None] | None = None
+    """What the gateway itself begins on the channel; the request is not passed on then."""
 
 
 class Judge(Protocol):

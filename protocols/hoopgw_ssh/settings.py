@@ -30,8 +30,10 @@ HELD_INPUT: Final = "held_input"
 """What becomes of the input of what people have approved: ``closed``, or ``open``."""
 FORWARDS: Final = "forwards"
 """Endpoints that forwards may lead to, if policy says so, though none do otherwise."""
+SHELL: Final = "shell"
+"""What a shell is: ``open``, one on the target; or ``gated``, one of the gateway's."""
 TARGET_OPTIONS: Final = frozenset(
-    {RECORD_INPUT, KEEP_FILES, HELD_INPUT, FORWARDS, DETECT, PATTERNS}
+    {RECORD_INPUT, KEEP_FILES, HELD_INPUT, FORWARDS, SHELL, DETECT, PATTERNS}
 )
 """Options of a target that the gateway knows, besides those of every protocol."""
 
@@ -119,6 +121,8 @@ def check_target(target: TargetSettings) -> None:
         )
     if target.options.get(HELD_INPUT, "closed") not in ("closed", "open"):
         raise ConfigError(f'{where}.{HELD_INPUT}: expected "closed" or "open"')
+    if target.options.get(SHELL, "open") not in ("open", "gated"):
+        raise ConfigError(f'{where}.{SHELL}: expected "open" or "gated"')
     forwards = target.options.get(FORWARDS, [])
     if not isinstance(forwards, list) or not all(isinstance(each, str) for each in forwards):
         raise ConfigError(f'{where}.{FORWARDS}: expected a list like ["db.internal:5432"]')

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import signal
+import subprocess
 import tempfile
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +44,13 @@ permit (principal in Hoopgw::Group::"developers",
   action in [Ssh::Action::"shell", Ssh::Action::"tunnels", Ssh::Action::"subsystem",
     Ssh::Action::"writes", Ssh::Action::"reads"], resource);
 
+@id("gated")
+permit (principal in Hoopgw::Group::"developers",
+  action in [Ssh::Action::"gated_shell", Ssh::Action::"run", Ssh::Action::"setenv"],
+  resource in Ssh::Host::"gated")
+when { action != Ssh::Action::"run" || resource in [Ssh::Program::"cd", Ssh::Program::"pwd",
+  Ssh::Program::"export", Ssh::Program::"sleep"] };
+
 @id("four-eyes") @approval("ops") @approval_ttl("15m")
 forbid (principal, action == Ssh::Action::"run", resource)
 when { resource in [Ssh::Program::"touch", Ssh::Program::"bash"] }
@@ -61,9 +74,9 @@ patterns = { ticket = { pattern = 'TICKET-[0-9]{5}' } }
 def rig() -> Iterator[GatewayRig]:
     """Start an sshd, and a gateway with it behind."""
     with openssh.running() as server:
-        started = gateway.start(
-            policy=POLICY, ssh=[SshTarget(name="web1", server=server, options=OPTIONS)]
-        )
+        web1 = SshTarget(name="web1", server=server, options=OPTIONS)
+        gated = SshTarget(name="gated", server=server, options='shell = "gated"')
+        started = gateway.start(policy=POLICY, ssh=[web1, gated])
         yield started
         started.stop()
 
@@ -172,6 +185,82 @@ def test_a_shell(rig: GatewayRig, alice: SshClient, processes: Processes) -> Non
     running.wait_for_line("held for approval by ops")
     vote(rig, "an interactive shell", "deny")
     assert running.process.wait(PATIENCE) == 77
+
+
+class Typing:
+    """A client at a real terminal."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self._fd, inner = pty.openpty()
+        termios.tcsetwinsize(inner, (24, 200))
+        self.process = subprocess.Popen(
+            argv, stdin=inner, stdout=inner, stderr=inner, start_new_session=True
+        )
+        os.close(inner)
+        self.seen = ""
+
+    def type(self, text: str, *, until: str) -> str:
+        """Type something when what came before is done; return what is shown up to something."""
+        self.seen = ""
+        os.write(self._fd, text.encode())
+        return self.wait_for(until)
+
+    def wait_for(self, text: str) -> str:
+        """Return what is shown, up to a text."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self._fd], [], [], 1.0)[0]:
+                self.seen += os.read(self._fd, 4096).decode()
+        return self.seen
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self._fd)
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def typing(rig: GatewayRig) -> Iterator[Typing]:
+    """Open a gated shell."""
+    terminal = Typing(rig.ssh_client("gated", name="gina").argv("ssh", "-q", "gated"))
+    yield terminal
+    terminal.close()
+
+
+def test_a_gated_shell(rig: GatewayRig, typing: Typing, folder: Path) -> None:
+    """Each line is a command of its own: run, refused, held or interrupted by itself."""
+    (folder / "in here").mkdir()
+    mark = folder / "in here" / "mark"
+    typing.wait_for("@gated:~> \x1b[K")
+    prompt = "in here> \x1b[K"  # and nothing typed behind it
+    typing.type(f"cd {folder}\r", until=f"@gated:{folder}> \x1b[K")
+    typing.type("cd 'in here'\r", until=prompt)
+    typing.type("export WHO=gina\r", until=prompt)
+    assert "\r\nI am gina\r\n" in typing.type('echo "I am $WHO"\r', until=prompt)
+    assert "no policy permits gina to run rm" in typing.type("rm -rf mark\r", until=prompt)
+    typing.type("touch mark\r", until="held for approval by ops")
+    assert not mark.exists()
+    vote(rig, "in here' && touch mark", "approve")
+    typing.wait_for(prompt)
+    assert mark.exists()
+    typing.type("echo on; sleep 45\r", until="\r\non\r\n")
+    typing.type("\x03", until="^C")
+    typing.type("\x03", until=prompt)  # sshd passes no signals on to root's commands
+    typing.type("exit 3\r", until="")
+    assert typing.process.wait(PATIENCE) == 3
+
+
+def test_a_gated_shell_of_a_pipe(rig: GatewayRig) -> None:
+    """Without a terminal: lines come in, output goes out, and nothing else."""
+    client = rig.ssh_client("gated", name="guy")
+    done = client.ssh("-T", "gated", stdin=b"cd /\npwd\nrm x\necho a; echo b >&2\n")
+    assert done.stdout == b"/\na\n"
+    assert done.stderr.startswith(b"hoopgw: no policy permits guy to run rm x")
+    assert done.stderr.endswith(b"b\n")
+    client.ssh("-T", "gated", stdin=b"for f in a; do\necho a\n", status=2)
+    client.ssh("-tt", "gated", stdin=b"exit 4\r", status=4)
 
 
 def test_forwards_that_lead_nowhere(alice: SshClient) -> None:
