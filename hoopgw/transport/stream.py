@@ -75,6 +75,7 @@ class DataTransport:
         "_writing",
         "connected",
         "protocol",
+        "read_limit",
     )
 
     direct: Final = True
@@ -92,13 +93,13 @@ class DataTransport:
         self._hold: list[bytes] = []  # plaintext written before the handshake is done
         self._producer: Any = None
         self._stalled = False
-        self._reading = False
-        self._writing = False
+        self._reading = self._writing = False
         self._closing = False
         self._lingering = False
         self._deadline: IDelayedCall | None = None
         self.connected = True
         self.protocol: Any = None
+        self.read_limit = 0  # bytes that are read at once; 0 is as many as there is room for
 
     # What protocols call
 
@@ -273,7 +274,7 @@ class DataTransport:
     def doRead(self) -> None:
         """Read once and deliver; whatever a protocol raises ends the connection."""
         try:
-            count = self._sock.recv_into(_BUFFER)
+            count = self._sock.recv_into(_BUFFER, self.read_limit)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -285,11 +286,10 @@ class DataTransport:
         if self._closing:
             return  # read all the same: unread bytes would turn our close into a reset
         try:
-            tls = self._tls
-            if tls is None:
+            if self._tls is None:
                 self.protocol.dataReceived(_BUFFER[:count])
                 return
-            tls.feed(_BUFFER[:count])
+            self._tls.feed(_BUFFER[:count])
             self._deliver()
         except Exception:
             self.raised()

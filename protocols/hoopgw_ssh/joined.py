@@ -22,6 +22,7 @@ from hoopgw.transport import DataTransport
 from hoopgw_ssh import wire
 from hoopgw_ssh.connection import Connection
 from hoopgw_ssh.framing import FrameReader, frame_head
+from hoopgw_ssh.pace import FIRST, next_read
 from hoopgw_ssh.relay import Relay
 from hoopgw_ssh.rulings import Judge
 from hoopgw_ssh.transport import UNREAD_LIMIT
@@ -113,6 +114,7 @@ class Joined(SSHService):
         self.transport.transport.registerProducer(self._to_client, True)
         self.link.protocol = self
         self.link.registerProducer(self._to_target, True)
+        self.link.read_limit = FIRST
         self.link.resumeProducing()
 
     def serviceStopped(self) -> None:
@@ -136,12 +138,18 @@ class Joined(SSHService):
 
     def dataReceived(self, data: Bytes) -> None:
         """Take frames of the agent."""
+        clock = self.transport.clock
+        begun = clock.seconds()
         try:
             with self.transport.batch():
                 self._frames.receive(data)
         except ProtocolViolationError as error:
             log.warn("the target breaks the protocol: {why}", why=str(error))
             self.end("the target broke the protocol")
+            return
+        limit = next_read(len(data), clock.seconds() - begun, self.link.read_limit)
+        if limit != self.link.read_limit:
+            self.link.read_limit = limit
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the client's side: the target has gone."""

@@ -6,11 +6,13 @@ from struct import pack
 from typing import Any
 
 from attrs import define
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopgw_ssh import wire
 from hoopgw_ssh.framing import FrameReader, encode_frame
 from hoopgw_ssh.joined import Joined
+from hoopgw_ssh.pace import LEAST
 from hoopgw_ssh.wire import string
 from tests.ssh.pairs import Pair, Pipe
 from tests.ssh.test_relay import Judging
@@ -22,6 +24,7 @@ class Link(Pipe):
 
     protocol: Any = None
     producer: Any = None
+    read_limit: int = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Keep it."""
@@ -30,6 +33,23 @@ class Link(Pipe):
 
     def resumeProducing(self) -> None:
         """Do nothing: tests bring what comes."""
+
+
+@define
+class Slow:
+    """Takes what comes on a connection, a millisecond each."""
+
+    taker: Any
+    clock: Clock
+
+    def request(self, request: Any) -> None:
+        """Take it."""
+        self.clock.advance(0.001)
+        self.taker.request(request)
+
+    def opening(self, opening: Any, channel: Any) -> Any:
+        """Take it."""
+        return self.taker.opening(opening, channel)
 
 
 class JoinedTests(SynchronousTestCase):
@@ -66,6 +86,17 @@ class JoinedTests(SynchronousTestCase):
         reader = FrameReader(lambda number, payload: found.append((number, bytes(payload))))
         reader.receive(self.link.take())
         return found
+
+    def test_who_takes_long_is_read_less(self) -> None:
+        """Thousands of messages of a byte each hold nobody else up for seconds."""
+        messages = [data(b"a")] * 1_000
+        size = len(b"".join(encode_frame(*message) for message in messages))
+        self.target_says(*messages)
+        self.assertGreater(self.link.read_limit, size)
+        self.joined.relay.target.taker = Slow(self.joined.relay.target.taker, self.pair.clock)
+        asking = (wire.GLOBAL_REQUEST, string(b"x") + b"\0")
+        self.target_says(*[asking] * 1_000)
+        self.assertLess(self.link.read_limit, 2 * LEAST)
 
     def test_up(self) -> None:
         """All messages of one read, and in order."""
