@@ -21,13 +21,15 @@ Reference: POSIX.1-2024, Shell Command Language; tree-sitter-bash 0.25 for the n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 from attrs import define, field, frozen
 from tree_sitter import Language, Node, Parser
 from tree_sitter_bash import language
+
+from hoopgw.shell.values import text_of, value_of
 
 TEXT_LIMIT: Final = 65_536
 """Bytes of a command."""
@@ -38,10 +40,6 @@ COMMANDS_LIMIT: Final = 5_000
 _LANGUAGE: Final = Language(language())
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 """What no command has a reason to hold; a carriage return is a letter to some shells."""
-_EXPANDS: Final = re.compile(r"[*?\[\]{}~!^]|=~|(?<!\\)\$")
-"""In a word without quotes: patterns, braces, the home folder, history."""
-_ESCAPE: Final = re.compile(r"\\(.)")
-_IN_QUOTES: Final = re.compile(r"\\([$`\"\\])")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$\()")
 """Where a substitution begins, in text that is not quoted."""
@@ -248,7 +246,7 @@ class _Walk:
             elif self._is_name_or_value(node, child):
                 self._word(child, depth)
                 if child.type == "variable_name":
-                    self._sets(_text(child))
+                    self._sets(text_of(child))
             else:
                 self.visit(child, depth + 1)
         if redirects:
@@ -303,7 +301,7 @@ class _Walk:
             if child.type == "variable_assignment":
                 words.append(self._assignment(child, depth))
             elif child.type == "variable_name":
-                words.append(_literal(_text(child)))
+                words.append(_literal(text_of(child)))
             elif child.type in _WORDS:
                 words.append(self._word(child, depth))
             else:
@@ -314,7 +312,7 @@ class _Walk:
         """Take ``[`` and ``[[``: conditions, in which substitutions may run commands."""
         self._nested(node, depth)
         operators = _EVALUATING_TESTS if node.children[0].type == "[[" else _VARIABLE_TESTS
-        if any(each.type == "test_operator" and _text(each) in operators for each in _all(node)):
+        if any(each.type == "test_operator" and text_of(each) in operators for each in _all(node)):
             self.constructs.add("evaluation")
         self._add([_literal(node.children[0].type)], [], [])
 
@@ -331,12 +329,12 @@ class _Walk:
         name, *_, value = node.children
         if name.type != "variable_name" or value.type == "array":
             raise UnknownCommandError("an assignment to an array is not known")
-        text = _text(node)
+        text = text_of(node)
         if value.type in ("=", "+="):
             return Word(text, text)
         word = self._word(value, depth)
         operator = node.children[1].type
-        known = None if word.value is None else f"{_text(name)}{operator}{word.value}"
+        known = None if word.value is None else f"{text_of(name)}{operator}{word.value}"
         return Word(text, known)
 
     def _redirect(self, node: Node, depth: int) -> Redirect:
@@ -359,8 +357,8 @@ class _Walk:
             if child.type in ("heredoc_start", "heredoc_end", "<<", "<<-", "file_descriptor"):
                 continue
             if child.type == "heredoc_body":
-                mark = _text(node.children[1]) + _text(node.children[0])
-                if "`" in _text(child) and not {"'", '"', "\\"} & set(mark):
+                mark = text_of(node.children[1]) + text_of(node.children[0])
+                if "`" in text_of(child) and not {"'", '"', "\\"} & set(mark):
                     # bash runs it, and this grammar takes it for text.
                     raise UnknownCommandError("backquotes in a here-document are not known")
                 self._nested(child, depth)
@@ -374,7 +372,7 @@ class _Walk:
     def _word(self, node: Node, depth: int) -> Word:
         """Read a word, and take the commands in it."""
         self._nested(node, depth)
-        return Word(_text(node), _value(node))
+        return Word(text_of(node), value_of(node))
 
     def _nested(self, node: Node, depth: int) -> None:
         """Take the substitutions inside of something."""
@@ -382,7 +380,7 @@ class _Walk:
             self.constructs.add("evaluation")
         for each in _all(node):
             if each.type == "expansion" and {":=", "="} & {child.type for child in each.children}:
-                self._sets(_text(each.children[1]))
+                self._sets(text_of(each.children[1]))
         for child in _substitutions(node):
             self.visit(child, depth + 1)
 
@@ -409,7 +407,7 @@ def _check_keywords(parts: list[Node]) -> None:
     """See that reserved words stand apart: ``!a`` and ``{a`` are words of their own to a shell."""
     for one, other in pairwise(parts):
         touches = one.end_byte == other.start_byte
-        if touches and one.type in _KEYWORDS and not _text(other).startswith((";", "\n", "(")):
+        if touches and one.type in _KEYWORDS and not text_of(other).startswith((";", "\n", "(")):
             raise UnknownCommandError("where one word ends and the next begins is not known")
 
 
@@ -439,10 +437,10 @@ def _check_hidden(root: Node) -> None:
         node, inside = waiting.pop()
         inside = inside or node.type == "expansion"
         if node.type in ("raw_string", "ansi_c_string"):
-            hides = inside and bool({"`", "$"} & set(_text(node)[1:]))
+            hides = inside and bool({"`", "$"} & set(text_of(node)[1:]))
         elif node.type == "word" or (inside and node.type in ("regex", "string_content")):
             ends = _RUNS if inside else _RUNS_OR_ENDS
-            hides = not node.children and ends.search(_text(node)) is not None
+            hides = not node.children and ends.search(text_of(node)) is not None
         else:
             hides = False
         if hides:
@@ -483,7 +481,7 @@ def _evaluates(node: Node) -> bool:
     """
     match node.type:
         case "arithmetic_expansion":
-            return _VARIABLE.search(_text(node)[2:]) is not None
+            return _VARIABLE.search(text_of(node)[2:]) is not None
         case "subscript":
             return True
         case "expansion":
@@ -492,57 +490,5 @@ def _evaluates(node: Node) -> bool:
             return False
 
 
-def _text(node: Node) -> str:
-    found = node.text
-    return "" if found is None else found.decode()
-
-
 def _literal(text: str) -> Word:
     return Word(text, text)
-
-
-def _value(node: Node) -> str | None:
-    """Return what a word stands for; None if the text does not tell."""
-    reader = _VALUES.get(node.type)
-    return None if reader is None else reader(node)
-
-
-def _plain(node: Node) -> str | None:
-    text = _text(node)
-    bare = _ESCAPE.sub("", text).replace("{}", "")  # with nothing in them they are no pattern
-    if _EXPANDS.search(bare) or not text.isprintable():
-        return None
-    return _ESCAPE.sub(r"\1", text)
-
-
-def _raw(node: Node) -> str | None:
-    return _text(node)[1:-1]
-
-
-def _quoted(node: Node) -> str | None:
-    """Read what is in double quotes: text, unless something in it is expanded."""
-    if any(child.type not in ('"', "string_content") for child in node.children):
-        return None
-    inner = _text(node)[1:-1]
-    if "`" in inner.replace("\\`", "") or re.search(r"(?<!\\)\$", inner):
-        return None
-    return _IN_QUOTES.sub(r"\1", inner)
-
-
-def _joined(node: Node) -> str | None:
-    if all(child.type == "word" for child in node.children):
-        return _plain(node)
-    values = [_value(child) for child in node.children]
-    if any(value is None for value in values):
-        return None
-    return "".join(value for value in values if value is not None)
-
-
-_VALUES: Final[dict[str, Callable[[Node], str | None]]] = {
-    "word": _plain,
-    "number": _plain,
-    "test_operator": _plain,
-    "raw_string": _raw,
-    "string": _quoted,
-    "concatenation": _joined,
-}
