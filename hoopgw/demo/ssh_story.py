@@ -12,7 +12,7 @@ from attrs import frozen
 
 from hoopgw.demo.command import CommandLine
 from hoopgw.demo.stage import Stage
-from hoopgw.demo.web1 import LOG_LINES, TARGET, Web1
+from hoopgw.demo.web1 import HIDDEN, LOG_LINES, TARGET, Web1
 
 REFUSED: Final = 77
 """The exit status of what was refused."""
@@ -40,6 +40,7 @@ class SshStory:
 
         """
         self.looks()
+        self.masked()
         self.refused()
         self.files()
         self.approved_removal()
@@ -52,6 +53,15 @@ class SshStory:
             done.returncode == 0 and all(line in done.stdout for line in LOG_LINES),
             "the command runs, and nobody was asked whether the host is genuine",
             seen=done.stderr,
+        )
+
+    def masked(self) -> None:
+        """Print settings, in which there is a password."""
+        done = self._run(f"cat {self.host.settings}")
+        self.stage.check(
+            done.returncode == 0 and "NAME=shop" in done.stdout and HIDDEN not in done.stdout,
+            "the settings are shown, and the password in them is masked",
+            seen=done.stdout + done.stderr,
         )
 
     def refused(self) -> None:
@@ -110,6 +120,9 @@ class SshStory:
         told = "\n".join(self.bob.run("sessions", "replay", each) for each in mine)
         for word in ("tail -n 2", "touch", "shop.log", "held for review", "approved"):
             self.stage.check(word in told, f"the recordings show: {word}", seen=told)
+        self.stage.check(
+            "shop.env" in told and HIDDEN not in told, "and not the password", seen=told
+        )
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         self.stage.typed("alice", f"hoopgw ssh {TARGET} '{command}'")

@@ -25,6 +25,8 @@ from hoopgw.demo.processes import Children, DemoError, is_listening
 
 TARGET: Final = "web1"
 LOG_LINES: Final = ("10:00:01 shop 1.1 started", "10:00:07 order 4711 paid")
+HIDDEN: Final = "trombone-lantern-42"
+"""In the shop's settings, as its database knows it."""
 _START: Final = 60.0
 _PROGRAMS: Final = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
@@ -57,6 +59,16 @@ permit (
   resource in Ssh::Path::"@FOLDER@"
 );
 
+// Passwords, tokens and keys that a command prints are masked for everybody.
+@id("ssh-mask-secrets")
+@mask("redact")
+forbid (
+  principal,
+  action == Ssh::Action::"see",
+  resource
+)
+when { resource.labels.contains("secret") };
+
 @id("ssh-approve-removal")
 @approval("dba")
 @approval_ttl("15m")
@@ -74,7 +86,7 @@ class Web1:
     """A running host."""
 
     folder: Path
-    """What it serves: ``shop.log``, ``releases/``."""
+    """What it serves: ``shop.log``, ``shop.env``, ``releases/``."""
     port: int
     host_key: str
     """As the agent pins it."""
@@ -86,6 +98,11 @@ class Web1:
     def log(self) -> Path:
         """A log to look at."""
         return self.folder / "shop.log"
+
+    @property
+    def settings(self) -> Path:
+        """Settings with a password in them."""
+        return self.folder / "shop.env"
 
     @property
     def releases(self) -> Path:
@@ -136,6 +153,7 @@ def start(folder: Path, port: int, secret: Path, children: Children) -> Web1:
     for release in ("1.0", "1.1"):
         (made.releases / release).mkdir(parents=True)
         (made.releases / release / "shop.conf").write_text(f"release = {release}\n")
+    made.settings.write_text(f"NAME=shop\nDATABASE=postgresql://shop:{HIDDEN}@db.internal/shop\n")
     made.log.write_text("".join(f"{line}\n" for line in LOG_LINES))
     (folder / "sshd_config").write_text("".join(f"{line}\n" for line in _settings(folder, port)))
     if os.geteuid() == 0:
