@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ settings.register_profile("ci", parent=settings.get_profile("suite"), derandomiz
 settings.load_profile(
     os.environ.get("HOOPGW_HYPOTHESIS", "ci" if os.environ.get("CI") else "suite")
 )
+
+
+# Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and what they start
+# would inherit that: ssh then cannot be interrupted. A handler of our own is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
