@@ -45,7 +45,12 @@ def choose(contents: Mapping[int, ContentRecords], wanted: int | None) -> Conten
     if wanted is None and contents:
         known = ", ".join(f"{n} ({each.opened.kind})" for n, each in sorted(contents.items())[:20])
         raise CommandError(f"there are several contents: choose one with --channel: {known}")
-    if wanted is None or wanted not in contents:
+    if wanted is None:
+        raise CommandError(
+            "nothing of the session was recorded as it streamed, as of commands and shells;"
+            " what it did is shown by hoopgw sessions replay"
+        )
+    if wanted not in contents:
         raise CommandError("the session has no such content: see hoopgw sessions show")
     return contents[wanted]
 

@@ -117,7 +117,7 @@ class Program(click.Group):
 def program(
     context: click.Context, gateway: str | None, ca: Path | None, home: Path | None
 ) -> None:
-    """Reach PostgreSQL, SSH hosts and Azure through the hoopgw gateway.
+    """Reach PostgreSQL, SSH hosts, Azure and Kubernetes through the hoopgw gateway.
 
     Exit status: 0 done, 1 refused or failed, 2 wrong use, 3 not logged in or the log-in is over,
     4 the gateway does not answer, 5 policies or a log are not valid.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import Any, Final
 
 import click
@@ -39,7 +40,7 @@ def list_requests(state: str | None, limit: int) -> None:
             request["state"],
             request["principal"]["path"],
             request["target"],
-            clip(" ".join(request["text"].split()), _TEXT_WIDTH),
+            clip(summary(request["text"]), _TEXT_WIDTH),
             request.get("groups"),
             moment(request["expires"] if request["state"] == "requested" else request["settled"]),
         )
@@ -50,6 +51,13 @@ def list_requests(state: str | None, limit: int) -> None:
         rows,
         empty="nothing waits for approval",
     )
+
+
+def summary(text: str) -> str:
+    """Return a request's words in one line, without the notes that stand before them."""
+    lines = text.splitlines()
+    words = list(dropwhile(lambda line: line.startswith("# "), lines)) or lines
+    return " ".join(" ".join(words).split())
 
 
 @requests_.command()

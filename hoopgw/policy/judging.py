@@ -24,6 +24,18 @@ from hoopgw.policy.decision import Allow, Deny, Hidden, Review, Sight, Verdict
 from hoopgw.policy.questions import Answer, Inquiry, ask
 from hoopgw.policy.sets import Compiled, PolicySet
 
+_SAID: Final = {
+    "connect": "connect to {}",
+    "unknown": "do on {} what cannot be told beforehand",
+    "shell": "open a shell on {}",
+    "subsystem": "use the subsystem {}",
+    "setenv": "set the variable {}",
+    "forward": "forward to {}",
+    "listen": "listen at {}",
+    "agent_forward": "forward an agent to {}",
+    "x11": "forward X11 from {}",
+}
+"""How a refusal says what was asked for, where an action's name is no verb before its resource."""
 UNJUDGED: Final = "the policy could not be evaluated for this operation"
 
 
@@ -188,5 +200,12 @@ def _first_refused(answers: Iterable[Answer]) -> Answer | None:
 def _no_grant(answer: Answer, inquiry: Inquiry) -> str:
     path = " / ".join(hop.name for hop in inquiry.chain)
     whose = f", as {answer.hop.name} may not" if len(inquiry.chain) > 1 else ""
-    action = answer.access.action.rpartition("::")[2]
-    return f"no policy permits {path} to {action} {answer.access.resource.id}{whose}"
+    what = wanted(answer.access.action, answer.access.resource.id)
+    return f"no policy permits {path} to {what}{whose}"
+
+
+def wanted(action: str, resource: str) -> str:
+    """Say in words what is asked for, as in ``no policy permits alice to ...``."""
+    name = action.rpartition("::")[2]
+    words = _SAID.get(name)
+    return f"{name} {resource}" if words is None else words.format(resource)

@@ -64,7 +64,7 @@ def decision(record: Intent) -> ReplayLine:
     words = {"allow": "allowed", "review": "held for review", "deny": "refused"}
     text = f"{words.get(record.decision, record.decision)}: {record.action}"
     if record.resources:
-        text += f" on {', '.join(record.resources)}"
+        text += f" on {', '.join(dict.fromkeys(record.resources))}"
     if record.because:
         text += f" [{', '.join(record.because)}]"
     if record.reason:

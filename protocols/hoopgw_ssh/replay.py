@@ -35,7 +35,10 @@ def replay(records: Iterable[AnyRecord]) -> Iterator[ReplayLine]:
 def _intent(record: Intent) -> Iterator[ReplayLine]:
     text = record.text if isinstance(record.text, bytes) else b""
     shown = printable_bytes(text, keep="\n\t").strip("\n")
-    said = " ".join(filter(None, (printable(record.action), shown)))
+    action = printable(record.action)
+    # What is done with files begins with its name already.
+    is_said = action != "exec" and shown.startswith(f"{action} ")
+    said = shown if is_said else " ".join(filter(None, (action, shown)))
     yield ReplayLine(at=record.at, kind="input", text=said)
     if record.parameters:
         setting = printable_bytes(record.parameters, keep="\n")

@@ -430,7 +430,7 @@ class SftpInspector:
         self._line.answer(encoded)
 
     def _refuse(self, number: int, reason: str) -> None:
-        self._say(reason)
+        self._say(f"hoopgw: {reason}")
         self._answer(number, sftp.status(number, sftp.PERMISSION_DENIED, reason))
 
     def _say(self, text: str) -> None:

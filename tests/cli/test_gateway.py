@@ -92,6 +92,13 @@ class RequestTests(CommandCase):
         as_json = await self.hoopgw(CAROL, "requests", "list", "--json")
         self.assertEqual([r["id"] for r in as_json.json["requests"]], [filed.id])
 
+    async def test_what_would_run_is_listed(self) -> None:
+        """What the gateway notes above it stands with the whole text only."""
+        self.file("# it gets no input\nrm -r releases/1.0")
+        listed = await self.hoopgw(CAROL, "requests", "list")
+        self.assertIn("rm -r releases/1.0", listed.output)
+        self.assertNotIn("no input", listed.output)
+
     async def test_approved(self) -> None:
         """By somebody else, with a comment; then it is done."""
         filed = self.file()

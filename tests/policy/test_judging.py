@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopgw.events import Access, Hop
 from hoopgw.policy.annotations import strictest
 from hoopgw.policy.decision import Allow, Decision, Deny, Hidden, Remedy, Review, Sight, Verdict
-from hoopgw.policy.judging import judge, judge_sights
+from hoopgw.policy.judging import judge, judge_sights, wanted
 from hoopgw.policy.questions import BATCH_LIMIT, Inquiry
 from hoopgw.policy.sets import PolicySet
 from tests.policy.world import (
@@ -187,6 +187,16 @@ class JudgeTests(SynchronousTestCase):
         verdict = judge(made, inquire("take", chain))
         reason = "no policy permits alice / planner to take shop/books, as planner may not"
         self.assertEqual(verdict.decision, Deny(reason=reason))
+
+    def test_refusals_say_in_words_what_was_asked(self) -> None:
+        """Names of actions that are no verbs before their resource are put into words."""
+        for action, words in (
+            ("unknown", "do on web1 what cannot be told beforehand"),
+            ("shell", "open a shell on web1"),
+            ("connect", "connect to web1"),
+            ("run", "run web1"),
+        ):
+            self.assertEqual(wanted(f"Ssh::{action}", "web1"), words)
 
     def test_justification_alone_is_refused(self) -> None:
         """There is no channel on which to give one, so it is never taken for given."""

@@ -228,7 +228,7 @@ class SettingTests(JudgeCase):
         for name, data in ((b"subsystem", string(b"netconf")), (b"shell", b"")):
             _, taker = self.start(name, data)
             self.assertEqual(self.status(taker), 77)
-        self.assertIn("to shell web1", self.told(taker))
+        self.assertIn("to open a shell on web1", self.told(taker))
 
     def test_what_goes_on(self) -> None:
         """Signals and sizes go to what runs; what is not known goes nowhere."""

@@ -39,6 +39,21 @@ class FrozenTests(SynchronousTestCase):
         self.assertEqual(told[1][1], "session thawed by bob")
 
 
+class FileTests(SynchronousTestCase):
+    """What was done with files."""
+
+    def lines(self, action: str, text: bytes) -> list[str]:
+        """Return what is told of an operation that names a file several times."""
+        what = ["/a", "/a", "/b"]
+        intent = Intent("s", 1, 2, action, what, text, b"", bytes(32), "allow", [], "p")
+        return [line.text for line in replay([intent])]
+
+    def test_each_word_once(self) -> None:
+        """The text of what is done with a file says it; that of a command does not."""
+        self.assertEqual(self.lines("read", b"read /a"), ["read /a", "allowed: read on /a, /b"])
+        self.assertEqual(self.lines("exec", b"exec ls")[0], "exec exec ls")
+
+
 class SessionTests(JudgeCase):
     """Sessions as they are recorded."""
 
@@ -69,7 +84,7 @@ class SessionTests(JudgeCase):
             "output: Linux",
             "note: exit 0, 7 bytes",
             "input: forward db1:5432",
-            "decision: refused: forward on db1:5432 - no policy permits alice to forward",
+            "decision: refused: forward on db1:5432 - no policy permits alice to forward to",
         ):
             self.assertIn(line, told)
 

@@ -147,7 +147,7 @@ class DecisionTests(SftpCase):
         first = self.bench.got[0]
         assert isinstance(first, Packet)
         self.assertEqual(sftp.parse_status(first.body), (denied, "No remove /etc/hosts."))
-        self.assertIn(b"No remove /etc/hosts.\r\n", self.ground.stderr)
+        self.assertIn(b"hoopgw: No remove /etc/hosts.\r\n", self.ground.stderr)
         self.bench.ask(sftp.STAT, 6, b"/a")
         self.assertEqual(self.bench.got[-1].id, 6)
         self.assertEqual(self.deciding.outcomes, ["OK"])
