@@ -116,7 +116,7 @@ def _answer(asked: Slice, hop: Hop, access: Access, result: cedarpy.AuthzResult)
     if result.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
         errors.append("Cedar came to no decision")
     rules = []
-    for name in result.diagnostics.reasons:
+    for name in sorted(result.diagnostics.reasons):  # Cedar has them in no order
         rule = asked.rules.get(name)
         if rule is None:
             errors.append(f"Cedar names a policy that is not known: {name}")

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from hoopgw.errors import ConfigError, ProtocolViolationError, RecorderError
 from hoopgw.recording.content_frames import FrameKind, resize_data
@@ -95,6 +95,9 @@ async def recorded(
             await contents.sync()
         except RecorderError:
             content.end("it could not be written to the disk")
+            raise
+        except CancelledError:
+            content.end("the client has left before it began")
             raise
     return inspector
 

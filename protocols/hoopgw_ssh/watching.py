@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import evolve
+from twisted.internet.defer import CancelledError
 
 from hoopgw.errors import RecorderError
 from hoopgw.recording.contents import ContentAbout
@@ -66,6 +67,9 @@ async def watch(
     except RecorderError as error:
         finished(Answered(outcome=NOT_SENT))
         raise RefusedError(not_recorded(error)) from error
+    except CancelledError:
+        finished(Answered(outcome=NOT_SENT))
+        raise
     found: Inspector = recorder
     if visit.purse is not None:
         # What is not paid for is neither recorded nor shown.

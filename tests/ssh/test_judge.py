@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from hoopgw.identity.ssh_certificates import Restrictions
 from hoopgw.policy.decision import Deny, Use, Verdict
 from hoopgw.sessions.journal import NOT_SENT
 from hoopgw_ssh.wire import string
+from tests.fakes import FakeContents
 from tests.ssh.judge_case import ALL, JudgeCase, direct, names
 
 HELD = """
@@ -152,6 +155,22 @@ class ExecTests(JudgeCase):
             self.assertIn("cannot be recorded", self.told(taker))
             self.assertNotIn(b"exec", names(self.reached))
         self.assertEqual([each.outcome for each in self.results()], [NOT_SENT])
+
+    def test_who_leaves_while_the_recording_is_synced(self) -> None:
+        """What was approved was not sent, and the recording says so, and ends."""
+        waiting: Deferred[None] = Deferred()
+        self.patch(FakeContents, "sync", lambda _contents: waiting)
+        self.rules(HELD)
+        channel, _ = self.exec(b"reboot")
+        self.reviews[0].settle("approved")
+        self.run_all()
+        self.assertEqual(self.results(), [])
+        channel.close()
+        self.run_all()
+        self.assertEqual([each.outcome for each in self.results()], [NOT_SENT])
+        self.assertNotIn(b"exec", names(self.reached))
+        (content,) = self.contents.opened
+        self.assertEqual(content.outcome, "the client has left before it began")
 
     def test_judged_again_when_it_was_approved(self) -> None:
         """Who was allowed when the request was filed may not be any more."""
