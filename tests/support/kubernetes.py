@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import requests
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -18,7 +19,7 @@ from tests.support import gateway
 from tests.support.certificates import Authority
 from tests.support.gateway import AGENT, GatewayRig
 from tests.support.kubernetes_programs import program
-from tests.support.processes import Processes, free_port
+from tests.support.processes import Processes, free_port, wait_until
 
 TARGET: Final = "blue"
 ACCOUNT: Final = "deployer"
@@ -96,7 +97,22 @@ def running() -> Iterator[ApiServer]:
                 "--endpoint-reconciler-type=none",
             ],
         ).wait_for_port(port, _READY)
+        # It listens before it has made the namespaces that everybody expects.
+        wait_until("the cluster's namespace", lambda: _has_namespace(port, ca), _READY)
         yield ApiServer(folder, port, ca)
+
+
+def _has_namespace(port: int, ca: Path) -> bool:
+    try:
+        answer = requests.get(
+            f"https://127.0.0.1:{port}/api/v1/namespaces/default",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            verify=str(ca),
+            timeout=30,
+        )
+    except requests.ConnectionError:
+        return False
+    return answer.status_code == 200
 
 
 def _account_key(path: Path) -> None:
