@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from tests.support import kubernetes_programs
 from tests.support.delegating import Person
 from tests.support.kubernetes import ACCOUNT, CALLER, TARGET, TOKEN, KubernetesRig, rigged
 from tests.support.kubernetes_programs import program
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.skipif(
     not kubernetes_programs.is_there(),
@@ -64,15 +65,6 @@ def alice(rig: KubernetesRig) -> Path:
 def forms_of(value: str) -> tuple[bytes, ...]:
     """Return a value as it may stand in an answer."""
     return value.encode(), base64.b64encode(value.encode())[:-3]
-
-
-def until(found: Callable[[], Any]) -> Any:
-    """Wait for something that is there in the end, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := found()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return value
 
 
 @pytest.mark.parametrize("version", ["1.20", "1.35"])
@@ -248,7 +240,9 @@ def test_a_delete_waits_for_people(rig: KubernetesRig, alice: Path) -> None:
         open_ones = rig.rig.api("GET", "/v1/requests?state=requested")["requests"]
         return next((each for each in open_ones if "configmaps" in each["action"]), None)
 
-    request = until(look)
+    wait_until("it is held", lambda: look() is not None, PATIENCE)
+    request = look()
+    assert request is not None
     assert rig.kubectl(alice, "get", "configmap", "precious").status == 0
     rig.rig.api("POST", f"/v1/requests/{request['id']}/approve", {}, name="dora", groups=["ops"])
     out, error = waiting.communicate(timeout=PATIENCE)
@@ -329,7 +323,11 @@ def test_the_cluster_knows_who_asks(rig: KubernetesRig, tmp_path: Path) -> None:
         assert done.status == 0, done.error
     with Person.logged_in(rig.rig, name="dora") as dora:
         # A server takes a moment to know of a role.
-        until(lambda: run_as(dora, CALLER, tmp_path, "get", "pods").returncode == 0)
+        wait_until(
+            "she may list pods",
+            lambda: run_as(dora, CALLER, tmp_path, "get", "pods").returncode == 0,
+            PATIENCE,
+        )
         refused = run_as(dora, CALLER, tmp_path, "get", "secrets")
         assert 'User "hoopgw:corp|dora" cannot list resource "secrets"' in refused.stderr
         # What a client says of that itself does not count.
